@@ -1,0 +1,27 @@
+"""A study's report: one self-contained page, without scripts and without outside resources."""
+
+from wardround.governance.report.data import (
+    CalibrationBin,
+    Coefficient,
+    Evaluation,
+    LocalReport,
+    ModelFacts,
+    Performance,
+    ReportData,
+    RoundFacts,
+    Sandbox,
+    StudyFacts,
+)
+
+__all__ = [
+    "CalibrationBin",
+    "Coefficient",
+    "Evaluation",
+    "LocalReport",
+    "ModelFacts",
+    "Performance",
+    "ReportData",
+    "RoundFacts",
+    "Sandbox",
+    "StudyFacts",
+]

@@ -1,0 +1,212 @@
+"""The facts that a study's report is made of.
+
+All of it is aggregate: what the federation opened, what each hospital says about itself in its
+own local report, and the protections that were in force. No field can hold a patient's record.
+Shares (AUROC, accuracy, rates) are between 0 and 1; times are in UTC; sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wardround.errors import WardroundError
+from wardround.governance.findings import EvidenceLevel, VerificationReport
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+RocPoint = tuple[Share, Share]
+"""(false-positive rate, sensitivity)."""
+
+
+class Facts(BaseModel):
+    """Base of everything below: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Performance(Facts):
+    """How well a model did on held-out records, with 95 % intervals.
+
+    A classifier has ``auroc`` and ``accuracy``; a linear model has ``r_squared`` and ``rmse``
+    (root mean squared error, in the outcome's unit). What was not measured is None.
+    """
+
+    auroc: Share | None = None
+    auroc_low: Share | None = None
+    auroc_high: Share | None = None
+    accuracy: Share | None = None
+    accuracy_low: Share | None = None
+    accuracy_high: Share | None = None
+    r_squared: Finite | None = None
+    rmse: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    records: Count | None = None
+    roc: tuple[RocPoint, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("auroc", "accuracy"):
+            low, value, high = (getattr(self, name + end) for end in ("_low", "", "_high"))
+            if (low is None) != (high is None) or (value is None and low is not None):
+                raise ValueError(f"{name} needs both ends of its interval, and an estimate")
+            if low is not None and not low <= value <= high:
+                raise ValueError(f"{name} lies outside its own interval")
+        return self
+
+
+class Sandbox(Facts):
+    """What a hospital's computer enforced around the computation, and what it could not."""
+
+    enforced: tuple[str, ...] = ()
+    missing: dict[str, str] = {}
+    simulated: bool = False
+
+
+class LocalReport(Facts):
+    """What one hospital knows about its own part; written by its agent, kept in the hospital.
+
+    Figures about a single hospital never pass the door. They reach a study report only when the
+    hospital hands over this file, or when, as in the demo, all of them lie on the same disk.
+    """
+
+    name: str
+    records_used: Count
+    records_total: Count
+    quarantine: dict[str, Count] = {}
+    source: str | None = None
+    n_train: Count = 0
+    n_test: Count = 0
+    bytes_out: Count
+    opened_numbers: Count
+    alone: Performance | None = None
+    federated_here: Performance | None = None
+    sandbox: Sandbox = Sandbox()
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if self.records_used > self.records_total:
+            raise ValueError("more records used than there are")
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> LocalReport:
+        """Read ``local_report.json``; raise WR-GOV-030 when it is not one."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise WardroundError(
+                "WR-GOV-030",
+                "This is not a hospital's local report.",
+                "Give the local_report.json that the hospital's agent wrote at the end of a run.",
+                path=str(path),
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write ``local_report.json``, replacing an older one in one step."""
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+class StudyFacts(Facts):
+    """What was agreed."""
+
+    id: str
+    version: int = 1
+    title: str
+    question: str = ""
+    purpose: str = ""
+    digest: str
+    profile: Literal["secure-sum", "private", "clinical"]
+    expires: date | None = None
+    coordinator: str = ""
+    sites: tuple[str, ...]
+    outcome: str
+    corrupt_sites: Count
+    threshold: Count
+    minimum_survivors: Count
+    minimum_cell: Count
+    minimum_cohort: Count
+    opened_numbers_limit: Count | None = None
+
+
+class Coefficient(Facts):
+    """One feature's coefficient: the change in the linear predictor per standard deviation."""
+
+    name: str
+    label: str
+    unit: str = ""
+    value: Finite
+    standard_error: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    value_per_unit: Finite | None = None
+
+
+class ModelFacts(Facts):
+    """The candidate in words and numbers."""
+
+    kind: Literal["logistic", "linear"]
+    algorithm: str
+    coefficients: tuple[Coefficient, ...]
+    intercept: Finite | None = None
+    ridge: Finite | None = None
+    steps: Count | None = None
+    stopping: str = ""
+    digest: str = ""
+
+
+class CalibrationBin(Facts):
+    """Records of similar predicted risk: mean prediction, observed share, how many."""
+
+    predicted: Share
+    observed: Share
+    records: Annotated[float, Field(ge=0.0)]
+
+
+class Evaluation(Facts):
+    """The federated model on the hospitals' held-out records, from secure sums."""
+
+    held_out: Performance
+    training: Performance | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+    calibration_slope: Finite | None = None
+    calibration_intercept: Finite | None = None
+    brier: Share | None = None
+
+
+class RoundFacts(Facts):
+    """One attempt at one total."""
+
+    round: str
+    step: Count
+    attempt: Annotated[int, Field(ge=1)] = 1
+    kind: str
+    started: datetime
+    seconds: Annotated[float, Field(ge=0.0)]
+    completed: bool = True
+    reason: str = ""
+    survivors: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    opened_numbers: Count = 0
+    bytes_in: Count = 0
+
+
+class ReportData(Facts):
+    """Everything on the page. What is absent is left out of the page, never guessed."""
+
+    study: StudyFacts
+    run: str
+    started: datetime
+    finished: datetime
+    model: ModelFacts
+    evaluation: Evaluation
+    rounds: tuple[RoundFacts, ...]
+    suppressed_cells: Count = 0
+    sites: tuple[LocalReport, ...] = ()
+    pooled: Performance | None = None
+    level: EvidenceLevel = "E0"
+    verification: VerificationReport | None = None
+    notes: tuple[str, ...] = ()
