@@ -1,0 +1,226 @@
+"""What a site is asked to compute, what it answers, and the model's names and numbers.
+
+No computation lives here: ``learning.registry`` maps a task's ``kind`` to its function.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import WardroundError
+from wardround.ids import Digest
+from wardround.trust.canonical import JSON, canonical, digest, digest_json
+
+Vector: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
+RingBits: TypeAlias = Literal[32, 64]
+
+MAXIMUM_LENGTH = 1 << 28
+MAXIMUM_PARAMETER_BYTES = 1 << 20
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DTYPES: Mapping[str, np.dtype[np.float32] | np.dtype[np.float64]] = {
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+}
+
+
+class ModelKind(StrEnum):
+    """Which model a study fits."""
+
+    LOGISTIC = "logistic"
+    LINEAR = "linear"
+
+
+class Algorithm(StrEnum):
+    """How a study fits it."""
+
+    NEWTON = "newton"
+    FEDAVG = "fedavg"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The names and hyperparameters of a model: what is fitted, on what, and when to stop.
+
+    ``ridge`` is the penalty's weight (0: none), ``tolerance`` the relative change at which fitting
+    stops, ``maximum_steps`` the number of steps after which it gives up.
+    """
+
+    kind: ModelKind
+    features: tuple[str, ...]
+    outcome: str
+    ridge: float
+    tolerance: float
+    maximum_steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One question to every site, whose answers are vectors that will only be seen summed.
+
+    ``length`` is the number of elements of the answer; ``bound`` the largest absolute value that
+    any element may have at one site, from which the fixed-point encoding follows; ``ring_bits``
+    the width of the ring Z(2^ring_bits) in which answers are summed; ``model`` a flat vector that
+    every site needs (weights, coefficients), or None. Two tasks are the same when their ``hash``
+    is: it covers everything, the model by its digest. Raises WR-STUDY-060 when built wrongly.
+    """
+
+    kind: str
+    parameters: Mapping[str, JSON]
+    length: int
+    bound: float
+    ring_bits: RingBits
+    model: Vector | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not _KIND.fullmatch(self.kind):
+            raise _malformed("kind", "must be a short lower-case name")
+        if not 1 <= self.length <= MAXIMUM_LENGTH:
+            raise _malformed("length", f"must lie between 1 and {MAXIMUM_LENGTH}")
+        if not (math.isfinite(self.bound) and self.bound > 0):
+            raise _malformed("bound", "must be a positive, finite number")
+        if self.ring_bits not in (32, 64):
+            raise _malformed("ring_bits", "must be 32 or 64")
+        object.__setattr__(self, "parameters", _frozen_parameters(self.parameters))
+        if self.model is not None:
+            object.__setattr__(self, "model", _frozen_model(self.model))
+
+    @cached_property
+    def model_digest(self) -> Digest | None:
+        """The SHA-256 of the model's little-endian bytes, as blobs are named, or None."""
+        if self.model is None:
+            return None
+        return digest(self.model.data)
+
+    @cached_property
+    def hash(self) -> Digest:
+        """The digest that manifests, packets and the site's journal name this task by."""
+        return digest_json(self.to_wire())
+
+    def to_wire(self) -> dict[str, JSON]:
+        """Everything but the model's bytes, which travel as a blob named by their digest."""
+        model: JSON = None
+        if self.model is not None:
+            dtype, size = str(self.model.dtype), int(self.model.size)
+            model = {"digest": self.model_digest, "dtype": dtype, "length": size}
+        return {
+            "format": 1,
+            "kind": self.kind,
+            "parameters": dict(self.parameters),
+            "length": self.length,
+            "bound": self.bound,
+            "ring_bits": self.ring_bits,
+            "model": model,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, JSON], model_bytes: bytes | None = None) -> Task:
+        """Rebuild a task from an untrusted document and the model's bytes (not copied).
+
+        Raises WR-STUDY-060 when a key is missing, surplus or of the wrong type, and WR-STUDY-061
+        when the bytes aren't the model that the document names.
+        """
+        expected = {"format", "kind", "parameters", "length", "bound", "ring_bits", "model"}
+        if set(wire) != expected or wire["format"] != 1:
+            raise _malformed("format", "must be 1, with exactly the keys of that format")
+        kind, parameters, bound = wire["kind"], wire["parameters"], wire["bound"]
+        if not isinstance(kind, str):
+            raise _malformed("kind", "must be text")
+        if not isinstance(parameters, Mapping):
+            raise _malformed("parameters", "must be a table")
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise _malformed("bound", "must be a number")
+        return cls(
+            kind=kind,
+            parameters=parameters,
+            length=_whole("length", wire["length"]),
+            bound=float(bound),
+            ring_bits=cast("RingBits", _whole("ring_bits", wire["ring_bits"])),
+            model=_model_from_wire(wire["model"], model_bytes),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """A site's answer before it is protected: it never leaves the site and is never logged.
+
+    ``values`` has the task's length; ``records`` is how many records went into it.
+    """
+
+    values: Vector = field(repr=False)
+    records: int = field(repr=False)
+
+
+def _frozen_parameters(parameters: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    try:
+        text = canonical(dict(parameters))
+    except WardroundError as error:
+        raise _malformed("parameters", "must be plain JSON with finite numbers") from error
+    if len(text) > MAXIMUM_PARAMETER_BYTES:
+        raise _malformed("parameters", f"must take at most {MAXIMUM_PARAMETER_BYTES} bytes")
+    copy: dict[str, JSON] = json.loads(text)
+    return MappingProxyType(copy)
+
+
+def _frozen_model(model: Vector) -> Vector:
+    if model.ndim != 1 or model.dtype not in _DTYPES.values():
+        raise _malformed("model", "must be a flat vector of float32 or float64")
+    if not bool(np.isfinite(model).all()):
+        raise _malformed("model", "must hold only finite numbers")
+    if not model.flags.writeable and model.flags.c_contiguous:
+        return model
+    own = model.copy()
+    own.flags.writeable = False
+    return own
+
+
+def _model_from_wire(wire: JSON, model_bytes: bytes | None) -> Vector | None:
+    if wire is None:
+        if model_bytes is not None:
+            raise _wrong_model()
+        return None
+    if not isinstance(wire, Mapping) or set(wire) != {"digest", "dtype", "length"}:
+        raise _malformed("model", "must name a digest, a dtype and a length")
+    dtype = _DTYPES.get(str(wire["dtype"]))
+    length = _whole("model.length", wire["length"])
+    if dtype is None or not 1 <= length <= MAXIMUM_LENGTH:
+        raise _malformed("model", "must be float32 or float64, of a sensible length")
+    if model_bytes is None or len(model_bytes) != length * dtype.itemsize:
+        raise _wrong_model()
+    if wire["digest"] != digest(model_bytes):
+        raise _wrong_model()
+    return cast("Vector", np.frombuffer(model_bytes, dtype=dtype))
+
+
+def _whole(key: str, value: JSON) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _malformed(key, "must be a whole number")
+    return value
+
+
+def _malformed(key: str, must: str) -> WardroundError:
+    return WardroundError(
+        "WR-STUDY-060",
+        f"A task is malformed: {key} {must}.",
+        "Run the same Wardround version at the coordinator and at every site.",
+        path=f"task.{key}",
+    )
+
+
+def _wrong_model() -> WardroundError:
+    return WardroundError(
+        "WR-STUDY-061",
+        "The model that came with a task is not the model that the task names.",
+        "Fetch it again; if that doesn't help, the coordinator or the transfer is at fault.",
+        path="task.model",
+    )
