@@ -1,0 +1,131 @@
+"""The root of the commands: exit codes, errors in words, and a start that is instant."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from commands import Command, Result
+from wardround import WardroundError, WardroundErrors, __version__
+from wardround.cli import app as root
+from wardround.cli.console import Json
+
+FIRST = WardroundError("WR-CLI-901", "The lamp is off.", "Switch it on.", path="lamp.switch")
+SECOND = WardroundError("WR-CLI-902", "The door is shut.", "Open it.")
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Make ``wardround broken`` raise what the test says."""
+
+    def prepare(error: Exception) -> None:
+        def broken(json: Json = False) -> None:
+            """Break."""
+            raise error
+
+        module = ModuleType("broken_command")
+        module.broken = broken
+        monkeypatch.setitem(sys.modules, "broken_command", module)
+        monkeypatch.setitem(
+            root.ENTRIES, "broken", root.Entry("broken_command", "broken", "Break.")
+        )
+
+    return prepare
+
+
+def test_the_version_is_data(command: Command) -> None:
+    assert command("--version") == Result(0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [["no-such-noun"], ["--no-such-option"], []])
+def test_a_command_line_that_is_not_understood_exits_with_2(
+    command: Command, words: list[str]
+) -> None:
+    result = command(*words)
+    assert result.code == 2
+    assert result.out == ""
+    assert "Usage: wardround" in result.err
+
+
+def test_help_lists_every_entry_without_importing_it(command: Command) -> None:
+    result = command("--help")
+    assert result.code == 0
+    for name, entry in root.ENTRIES.items():
+        assert name in result.out
+        assert entry.help in result.out
+
+
+def test_help_is_there_in_half_a_second() -> None:
+    command = [sys.executable, "-m", "wardround", "--help"]
+
+    def once() -> float:
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+    assert min(once() for _ in range(5)) < 0.5
+
+
+def test_an_error_names_its_code_place_and_remedy_on_stderr(
+    command: Command, broken: Callable[[Exception], None]
+) -> None:
+    broken(FIRST)
+    result = command("broken")
+    assert (result.code, result.out) == (1, "")
+    assert "WR-CLI-901 (lamp.switch): The lamp is off." in result.err
+    assert "Switch it on." in result.err
+    assert "wardround explain WR-CLI-901" in result.err
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        WardroundErrors((FIRST, SECOND)),
+        ExceptionGroup("tasks", [FIRST, ExceptionGroup("inner", [SECOND])]),
+    ],
+    ids=["one document", "several tasks"],
+)
+def test_several_errors_are_all_shown(
+    command: Command, broken: Callable[[Exception], None], together: Exception
+) -> None:
+    broken(together)
+    result = command("broken", "--json")
+    assert (result.code, result.err) == (1, "")
+    assert [error["code"] for error in json.loads(result.out)["errors"]] == [
+        "WR-CLI-901",
+        "WR-CLI-902",
+    ]
+
+
+def test_an_unforeseen_error_shows_no_text_and_no_traceback(
+    command: Command, broken: Callable[[Exception], None]
+) -> None:
+    broken(ValueError("patient 4711 is 83 years old"))
+    result = command("broken")
+    assert (result.code, result.out) == (1, "")
+    assert "WR-CLI-001 (test_app.py:" in result.err
+    assert "ValueError" in result.err
+    assert "4711" not in result.err
+    assert "Traceback" not in result.err
+
+
+def test_an_unforeseen_error_is_whole_for_who_asks(
+    command: Command, broken: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_DEBUG", "1")
+    broken(ValueError("the whole story"))
+    with pytest.raises(ValueError, match="the whole story"):
+        command("broken")
+
+
+def test_an_interrupted_command_exits_below_128(
+    command: Command, broken: Callable[[Exception], None]
+) -> None:
+    broken(KeyboardInterrupt())
+    assert command("broken").code == 1
