@@ -45,7 +45,7 @@ test-all: setup lint ## the same with the slow tests
 lint: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "Unformatted files: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/lint-imports --no-timing >$(VENV)/imports.txt 2>&1 || { cat $(VENV)/imports.txt >&2; exit 1; }
+	@$(BIN)/lint-imports --no-logo >$(VENV)/imports.txt 2>&1 || { cat $(VENV)/imports.txt >&2; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 	@echo "Format, lint, import rules and types: fine"
 

@@ -69,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         build(called)(words, prog_name="wardround")
     except SystemExit as stop:
+        code = stop.code or 0
         # An interrupt comes as 130; codes from 128 on are for shells to speak of signals.
-        return stop.code if isinstance(stop.code, int) and stop.code < 128 else 1
+        return code if isinstance(code, int) and code < 128 else 1
     except Exception as error:  # noqa: BLE001  (the last frame: nothing above would explain it)
         return _fail(error, json="--json" in words)
     return 0
