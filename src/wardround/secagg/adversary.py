@@ -1,0 +1,82 @@
+"""One statement about the attacker, and every threshold that follows from it.
+
+The attacker is the coordinator, who may do anything, together with up to ``corrupt`` of the
+sites, who hand it all they know; any site may drop out at any time. Nothing else in the package
+chooses a threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wardround.errors import WardroundError
+
+MINIMUM_SITES = 3
+"""A sum of two is each one's own contribution to the other."""
+
+MAXIMUM_SITES = 64
+"""Every site shares keys with every other one; beyond this a sparse graph is needed (Bell et al.
+2020), which does not exist yet."""
+
+
+def default_corrupt(sites: int) -> int:
+    """How many sites a study assumes corrupt unless it says otherwise.
+
+    A third, rounded down so that the remaining honest sites can still complete a round; none of
+    three, where one corrupt site would make every single survivor indispensable.
+    """
+    return 0 if sites <= MINIMUM_SITES else (sites - 1) // 3
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """The corruption bound of one cohort: ``corrupt`` of ``sites``, and the coordinator.
+
+    ``sites`` is the number of sites to which shares are dealt. Raises WR-SECAGG-001 for a cohort
+    that is too small or too large and WR-SECAGG-002 for a bound under which nothing can be opened.
+    """
+
+    sites: int
+    corrupt: int
+
+    def __post_init__(self) -> None:
+        if not MINIMUM_SITES <= self.sites <= MAXIMUM_SITES:
+            raise WardroundError(
+                "WR-SECAGG-001",
+                f"A secure sum needs {MINIMUM_SITES} to {MAXIMUM_SITES} sites; "
+                f"this one has {self.sites}.",
+                "Invite more hospitals, wait until enough of them are reachable, "
+                "or split the study.",
+            )
+        if not 0 <= self.corrupt <= self.sites - 2:
+            raise WardroundError(
+                "WR-SECAGG-002",
+                f"Of {self.sites} sites {self.corrupt} can't be assumed corrupt: at least two "
+                "honest contributions must hide each other.",
+                f"State a number between 0 and {self.sites - 2}; "
+                f"{default_corrupt(self.sites)} is usual.",
+            )
+
+    @property
+    def threshold(self) -> int:
+        """Shares that open a secret, and votes that open a total: the least t with 2t - n > f.
+
+        Two survivor sets with t votes each then share more than f voters, hence an honest one,
+        and an honest site votes once (Bonawitz et al. 2017, section 6.2). Since f < t, the
+        corrupt sites can't open anything among themselves.
+        """
+        return (self.sites + self.corrupt) // 2 + 1
+
+    @property
+    def minimum_survivors(self) -> int:
+        """The smallest cohort whose total may be opened: max(t, f + 2), so two honest at least."""
+        return max(self.threshold, self.corrupt + 2)
+
+    @property
+    def tolerated_dropouts(self) -> int:
+        """How many sites may drop out of a round before it fails.
+
+        Zero is legitimate for a roster that already lost a site in set-up, and a poor choice for
+        a study's whole pool.
+        """
+        return self.sites - self.minimum_survivors

@@ -1,0 +1,296 @@
+"""What sites say to each other about a secure sum, through a coordinator that may lie.
+
+Four statements, each signed by the site's long-lived key, the one that stands in the study. A
+message that exists is well formed: sizes, order and ranges are checked when it is built, whether
+by us or from the wire. Whether it fits the round at hand is for ``setup``, ``masking`` and
+``recovery`` to decide.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Self, TypeVar
+
+from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
+from wardround.secagg import wire
+from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.secagg.shamir import SHARE_BYTES
+from wardround.trust.canonical import JSON, canonical, parse_json
+from wardround.trust.dsse import Envelope, sign, verify
+from wardround.trust.keys import SigningKey, VerifyKey
+
+MAXIMUM_ROUNDS = 256
+"""Rounds of one set-up. More would keep keys in memory for longer than they need to exist."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SelfT = TypeVar("_SelfT", bound="Message")
+
+
+class Message(ABC):
+    """A statement that a site signs."""
+
+    payload_type: ClassVar[str]
+    site: SiteName
+
+    @abstractmethod
+    def to_wire(self) -> dict[str, JSON]:
+        """The message as a JSON object; bytes in standard base64."""
+
+    @classmethod
+    @abstractmethod
+    def from_wire(cls: type[_SelfT], value: JSON) -> _SelfT:
+        """The reverse of :meth:`to_wire`; raises WR-SECAGG-006 for anything else."""
+
+    def sign(self, key: SigningKey) -> Envelope:
+        """The message in an envelope under ``key``."""
+        return sign(self.payload_type, canonical(self.to_wire()), key)
+
+    @classmethod
+    def open(cls, envelope: Envelope, key: VerifyKey) -> Self:
+        """The message inside ``envelope``, if ``key`` signed it; raises a WR-TRUST code if not."""
+        payload = verify(envelope, cls.payload_type, key)
+        return cls.from_wire(parse_json(payload, code="WR-SECAGG-006", what="message"))
+
+
+@dataclass(frozen=True)
+class Advert(Message):
+    """A site's public keys for a batch of ``rounds`` rounds among (at most) the sites of ``pool``.
+
+    ``sealing_key`` (X25519) receives sealed shares and is never itself shared; for each round
+    there is one ``masking_keys`` entry (X25519) and the commitment to one self-mask secret.
+    """
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.advert+json"
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+    pool: tuple[SiteName, ...]
+    rounds: int
+    site: SiteName
+    sealing_key: bytes
+    masking_keys: tuple[bytes, ...]
+    self_mask_commitments: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _check_sites(self.pool, at_least=MINIMUM_SITES)
+        lists = (self.masking_keys, self.self_mask_commitments)
+        _check(
+            1 <= self.rounds <= MAXIMUM_ROUNDS
+            and self.site in self.pool
+            and all(len(one) == self.rounds for one in lists)
+            and all(len(key) == 32 for one in lists for key in one)
+            and len(self.sealing_key) == 32
+        )
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {
+            "study": self.study,
+            "run": self.run,
+            "batch": self.batch,
+            "pool": list(self.pool),
+            "rounds": self.rounds,
+            "site": self.site,
+            "sealing_key": wire.to_base64(self.sealing_key),
+            "masking_keys": [wire.to_base64(key) for key in self.masking_keys],
+            "self_mask_commitments": [wire.to_base64(one) for one in self.self_mask_commitments],
+        }
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> Advert:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(
+            cls(
+                study=read.digest("study"),
+                run=RunId(read.text("run")),
+                batch=BatchId(read.text("batch")),
+                pool=read.sites("pool"),
+                rounds=read.integer("rounds"),
+                site=SiteName(read.text("site")),
+                sealing_key=read.data("sealing_key"),
+                masking_keys=read.data_list("masking_keys"),
+                self_mask_commitments=read.data_list("self_mask_commitments"),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Deal(Message):
+    """That a site dealt shares to every other site of the roster, and the hash of each blob.
+
+    ``adverts`` is the digest of all adverts of the roster as the dealer saw them, so that members
+    to whom the coordinator showed different keys notice; ``sealed`` gives the SHA-256 of what
+    each peer was sent, so that every member can check every deal without receiving it.
+    """
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.deal+json"
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+    site: SiteName
+    adverts: Digest
+    sealed: Mapping[SiteName, Digest]
+
+    def __post_init__(self) -> None:
+        _check_sites((*self.sealed, self.site), at_least=MINIMUM_SITES, ordered=False)
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {
+            "study": self.study,
+            "run": self.run,
+            "batch": self.batch,
+            "site": self.site,
+            "adverts": self.adverts,
+            "sealed": dict(self.sealed.items()),
+        }
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> Deal:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(
+            cls(
+                study=read.digest("study"),
+                run=RunId(read.text("run")),
+                batch=BatchId(read.text("batch")),
+                site=SiteName(read.text("site")),
+                adverts=read.digest("adverts"),
+                sealed=read.digests("sealed"),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SurvivorVote(Message):
+    """The one set of survivors over which a site agrees to open a round."""
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.vote+json"
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+    round: RoundId
+    index: int
+    manifest: Digest
+    survivors: tuple[SiteName, ...]
+    site: SiteName
+
+    def __post_init__(self) -> None:
+        _check_sites(self.survivors, at_least=2)
+        _check(0 <= self.index < MAXIMUM_ROUNDS and self.site in self.survivors)
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {
+            "study": self.study,
+            "run": self.run,
+            "batch": self.batch,
+            "round": self.round,
+            "index": self.index,
+            "manifest": self.manifest,
+            "survivors": list(self.survivors),
+            "site": self.site,
+        }
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> SurvivorVote:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(
+            cls(
+                study=read.digest("study"),
+                run=RunId(read.text("run")),
+                batch=BatchId(read.text("batch")),
+                round=RoundId(read.text("round")),
+                index=read.integer("index"),
+                manifest=read.digest("manifest"),
+                survivors=read.sites("survivors"),
+                site=SiteName(read.text("site")),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class RecoveryShares(Message):
+    """A site's shares for one round: masking keys of who dropped, self-masks of who survived.
+
+    No site is in both maps: the two shares of one peer together would unmask that peer.
+    """
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.recovery+json"
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+    round: RoundId
+    index: int
+    manifest: Digest
+    survivors: tuple[SiteName, ...]
+    site: SiteName
+    masking_shares: Mapping[SiteName, bytes] = field(repr=False)
+    self_mask_shares: Mapping[SiteName, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _check_sites(self.survivors, at_least=2)
+        # Also refuses a site in both maps, as a name that comes twice.
+        _check_sites((*self.masking_shares, *self.self_mask_shares), at_least=2, ordered=False)
+        shares = (*self.masking_shares.values(), *self.self_mask_shares.values())
+        _check(
+            0 <= self.index < MAXIMUM_ROUNDS
+            and self.site in self.survivors
+            and set(self.self_mask_shares) == set(self.survivors)
+            and all(len(share) == SHARE_BYTES for share in shares)
+        )
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {
+            "study": self.study,
+            "run": self.run,
+            "batch": self.batch,
+            "round": self.round,
+            "index": self.index,
+            "manifest": self.manifest,
+            "survivors": list(self.survivors),
+            "site": self.site,
+            "masking_shares": wire.to_base64_map(self.masking_shares),
+            "self_mask_shares": wire.to_base64_map(self.self_mask_shares),
+        }
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> RecoveryShares:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(
+            cls(
+                study=read.digest("study"),
+                run=RunId(read.text("run")),
+                batch=BatchId(read.text("batch")),
+                round=RoundId(read.text("round")),
+                index=read.integer("index"),
+                manifest=read.digest("manifest"),
+                survivors=read.sites("survivors"),
+                site=SiteName(read.text("site")),
+                masking_shares=read.data_map("masking_shares"),
+                self_mask_shares=read.data_map("self_mask_shares"),
+            )
+        )
+
+
+def _check_sites(names: tuple[SiteName, ...], *, at_least: int, ordered: bool = True) -> None:
+    """Distinct, well-formed names, in ascending order where a list stands for a set."""
+    _check(at_least <= len(names) <= MAXIMUM_SITES and len(set(names)) == len(names))
+    _check(not ordered or list(names) == sorted(names))
+    _check(all(_NAME.fullmatch(name) for name in names))
+
+
+def _check(condition: bool) -> None:
+    if not condition:
+        raise wire.malformed()
