@@ -1,0 +1,172 @@
+"""What the keys of a study must be together, beyond what each must be alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from wardround.clinical.graph import ConceptGraph, ConceptType
+from wardround.errors import WardroundError
+from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.study.profiles import Profile
+from wardround.study.task import Algorithm, ModelKind
+
+if TYPE_CHECKING:
+    from wardround.study.document import Study
+
+_OUTCOME_TYPES = {
+    ModelKind.LOGISTIC: ConceptType.BOOLEAN,
+    ModelKind.LINEAR: ConceptType.NUMERIC,
+}
+
+
+def disagreements(study: Study) -> Iterator[WardroundError]:
+    """Yield every way in which the study's parts contradict each other or the concept graph."""
+    yield from _sites(study)
+    if MINIMUM_SITES <= len(study.sites) <= MAXIMUM_SITES:
+        yield from _cohort(study)
+    yield from _concepts(study, ConceptGraph.load())
+    yield from _model(study)
+    yield from _policy(study)
+
+
+def _sites(study: Study) -> Iterator[WardroundError]:
+    if not MINIMUM_SITES <= len(study.sites) <= MAXIMUM_SITES:
+        yield WardroundError(
+            "WR-STUDY-053",
+            f"The study has {len(study.sites)} sites.",
+            f"A study needs {MINIMUM_SITES} to {MAXIMUM_SITES}: with fewer, each would see what "
+            "the others sent; beyond, masking needs a sparser graph than there is yet.",
+            path="sites",
+        )
+    names = Counter(site.name for site in study.sites)
+    for name in (name for name, count in names.items() if count > 1):
+        yield WardroundError(
+            "WR-STUDY-019",
+            f"The site {name!r} stands in the study more than once.",
+            "Give every hospital a name of its own.",
+            path="sites",
+        )
+    keys = Counter((study.coordinator.signing_key, *(site.signing_key for site in study.sites)))
+    if any(count > 1 for key, count in keys.items() if key):
+        yield WardroundError(
+            "WR-STUDY-020",
+            "Two parties of the study have the same signing key.",
+            "Every hospital and the coordinator make a key of their own; ask for the missing one.",
+            path="sites",
+        )
+
+
+def _cohort(study: Study) -> Iterator[WardroundError]:
+    count, corrupt = len(study.sites), study.corrupt_sites
+    if corrupt > count - 2:
+        yield WardroundError(
+            "WR-STUDY-029",
+            f"Of {count} sites {corrupt} can't be assumed corrupt: at least two honest "
+            "contributions must hide each other.",
+            f"State at most {count - 2}, or leave it out for the usual assumption.",
+            path="adversary.corrupt_sites",
+        )
+    elif study.adversary().minimum_survivors > count:
+        yield WardroundError(
+            "WR-STUDY-029",
+            f"With {corrupt} of {count} sites corrupt, no round could ever be opened.",
+            "Assume fewer corrupt sites or invite more hospitals.",
+            path="adversary.corrupt_sites",
+        )
+    if study.cohort.minimum_sites > count:
+        yield WardroundError(
+            "WR-STUDY-021",
+            f"A round needs {study.cohort.minimum_sites} sites, and the study has {count}.",
+            f"Lower cohort.minimum_sites to at most {count}, or invite more hospitals.",
+            path="cohort.minimum_sites",
+        )
+
+
+def _concepts(study: Study, graph: ConceptGraph) -> Iterator[WardroundError]:
+    data = study.data
+    named = [("data.outcome", data.outcome)]
+    named += [(f"data.features[{i}]", feature) for i, feature in enumerate(data.features)]
+    for path, concept in named:
+        if concept not in graph:
+            known = [entry.id for entry in graph.concepts]
+            near = difflib.get_close_matches(concept, known, n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+            yield WardroundError(
+                "WR-STUDY-012", f"The concept {concept!r} is unknown.", hint, path=path
+            )
+    if len(set(data.features)) < len(data.features) or data.outcome in data.features:
+        yield WardroundError(
+            "WR-STUDY-013",
+            "A concept is named twice among the features and the outcome.",
+            "Name each feature once, and don't predict the outcome from itself.",
+            path="data.features",
+        )
+    if data.outcome in graph:
+        needed = _OUTCOME_TYPES[study.model.kind]
+        if graph.concept(data.outcome).type is not needed:
+            yield WardroundError(
+                "WR-STUDY-014",
+                f"A {study.model.kind.value} model predicts a {needed.value} concept, "
+                f"and {data.outcome!r} is none.",
+                'Choose another outcome, or the other model.kind ("logistic" or "linear").',
+                path="data.outcome",
+            )
+    for path, concept in named:
+        # A concept's plausible range bounds what a hospital contributes, so it must have one.
+        if concept in graph and not _is_bounded_number(graph, concept):
+            yield WardroundError(
+                "WR-STUDY-047",
+                f"The concept {concept!r} is no number with a plausible range.",
+                "Choose a numeric or boolean concept; dates enter through what derives from them, "
+                "such as an age.",
+                path=path,
+            )
+
+
+def _is_bounded_number(graph: ConceptGraph, concept: str) -> bool:
+    entry = graph.concept(concept)
+    return entry.type in _OUTCOME_TYPES.values() and entry.plausible is not None
+
+
+def _model(study: Study) -> Iterator[WardroundError]:
+    wanted = study.model.algorithm is Algorithm.FEDAVG
+    if wanted != (study.model.fedavg is not None):
+        yield WardroundError(
+            "WR-STUDY-036",
+            f"The table [model.fedavg] is {'missing' if wanted else 'there without need'}.",
+            'It belongs to algorithm = "fedavg" and to no other.',
+            path="model.fedavg",
+        )
+
+
+def _policy(study: Study) -> Iterator[WardroundError]:
+    clinical = study.profile is Profile.CLINICAL
+    if clinical and study.policy is None:
+        yield WardroundError(
+            "WR-STUDY-045",
+            "A study of the profile 'clinical' lacks its compliance policy.",
+            "Add the table [policy]; `wardround schema policy` says what belongs in it.",
+            path="policy",
+        )
+    if study.policy is None:
+        return
+    if not clinical:
+        yield WardroundError(
+            "WR-STUDY-046",
+            f"The profile {study.profile.value!r} doesn't keep what the table [policy] promises.",
+            "Choose the profile 'clinical', or remove the table.",
+            path="policy",
+        )
+    fedavg = study.model.fedavg
+    allowed = study.policy.node_execution_bounds.maximum_local_epochs_per_round
+    if fedavg is not None and fedavg.local_epochs > allowed:
+        yield WardroundError(
+            "WR-STUDY-048",
+            f"The study asks for {fedavg.local_epochs} local epochs per round, and its policy "
+            f"allows {allowed}.",
+            "Lower model.fedavg.local_epochs.",
+            path="model.fedavg.local_epochs",
+        )

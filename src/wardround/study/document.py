@@ -1,0 +1,257 @@
+"""The study document: what the hospitals agree on, sign and run, and nothing else.
+
+``study.toml`` is for people; its canonical form (RFC 8785, with every default written out) is
+what is digested and signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, model_validator
+
+from wardround.errors import WardroundError
+from wardround.ids import Digest, SiteName, StudyId
+from wardround.secagg.adversary import (
+    MAXIMUM_SITES,
+    MINIMUM_SITES,
+    Adversary,
+    default_corrupt,
+)
+from wardround.study.checks import disagreements
+from wardround.study.policy import CompliancePolicy
+from wardround.study.profiles import Profile
+from wardround.study.rules import (
+    Closed,
+    Codes,
+    Rule,
+    json_schema,
+    parse_object,
+    raise_all,
+    read_json,
+    read_toml,
+    validate,
+)
+from wardround.study.sections import (
+    DRAFT,
+    NAME_PATTERN,
+    AdversaryStatement,
+    Cohort,
+    Coordinator,
+    Data,
+    Disclosure,
+    Model,
+    Site,
+    Words,
+)
+from wardround.study.task import ModelSpec
+from wardround.trust.canonical import JSON, canonical, digest
+from wardround.trust.keys import VerifyKey
+
+STUDY_SCHEMA_ID = "urn:wardround:schema:study"
+_CODES = Codes(
+    what="study",
+    unreadable="WR-STUDY-001",
+    syntax="WR-STUDY-002",
+    unknown_key="WR-STUDY-003",
+    missing_key="WR-STUDY-004",
+    wrong_type="WR-STUDY-005",
+)
+
+
+class Study(Closed):
+    """A study as agreed: its question, data, model, protection and parties."""
+
+    schema_: Annotated[
+        str,
+        Field(alias="$schema", max_length=1000),
+        Rule("WR-STUDY-006", "be the path of a schema", 'Write "./study.schema.json".'),
+    ] = "./study.schema.json"
+    """Where editors find the rules for this file; no part of what is signed."""
+
+    id: Annotated[
+        StudyId,
+        Field(pattern=NAME_PATTERN),
+        Rule(
+            "WR-STUDY-010",
+            "be a short name of lower-case letters, digits and hyphens",
+            'Write, for example, "breast-mass-2026".',
+        ),
+    ]
+    """The study's short name; it never changes."""
+
+    title: Words
+    """One line for lists and reports."""
+
+    question: Words
+    """What the study wants to find out."""
+
+    purpose: Words
+    """What the result will be used for, and on what legal ground the data are used."""
+
+    version: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        Rule(
+            "WR-STUDY-007",
+            "be a whole number of at least 1",
+            "Raise it by one with every change; each version is approved anew.",
+        ),
+    ]
+    """Raised with every change; every version is approved anew."""
+
+    profile: Annotated[
+        Profile,
+        Rule(
+            "WR-STUDY-008",
+            'be "secure-sum", "private" or "clinical"',
+            'Only "secure-sum" is complete yet; it has no differential privacy.',
+        ),
+    ]
+    """The protection in force."""
+
+    expires: Annotated[
+        date,
+        Rule(
+            "WR-STUDY-009",
+            "be a date such as 2027-12-31",
+            "Write year, month and day without quotes.",
+        ),
+    ]
+    """The last day on which a hospital answers this study (UTC)."""
+
+    coordinator: Coordinator
+    sites: Annotated[
+        tuple[Site, ...],
+        Field(json_schema_extra={"minItems": MINIMUM_SITES, "maxItems": MAXIMUM_SITES}),
+    ]
+    """The hospitals that take part."""
+
+    adversary_statement: Annotated[AdversaryStatement, Field(alias="adversary")] = (
+        AdversaryStatement()
+    )
+    cohort: Cohort = Cohort()
+    data: Data
+    model: Model
+    disclosure: Disclosure
+    policy: CompliancePolicy | None = None
+    """The compliance policy; needed if, and only if, the profile is ``clinical``."""
+
+    @model_validator(mode="after")
+    def _must_agree(self, info: ValidationInfo) -> Study:
+        raise_all(disagreements(self))
+        return self
+
+    @staticmethod
+    def parse(document: Mapping[str, JSON], *, draft: bool = False) -> Study:
+        """Check a study; every problem has its own code, and all are raised together."""
+        return validate(Study, document, _CODES, {DRAFT: draft})
+
+    @staticmethod
+    def from_json(data: bytes) -> Study:
+        """Read the canonical form (or any strict JSON) of a study."""
+        return Study.parse(parse_object(data, _CODES))
+
+    @staticmethod
+    def load(path: Path) -> Study:
+        """Read and check ``study.toml`` (or ``.json``). Whether it has expired is asked apart."""
+        return Study.parse(_read(path))
+
+    @staticmethod
+    def draft(path: Path) -> Study:
+        """Read a study that may lack the coordinator's address and anyone's keys."""
+        return Study.parse(_read(path), draft=True)
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the coordinator's address, a key or a digest is still missing."""
+        party = self.coordinator
+        texts = (party.url, party.signing_key, party.ca, *(s.signing_key for s in self.sites))
+        return not all(texts)
+
+    def canonical(self) -> bytes:
+        """The bytes that are digested and signed: every default written out.
+
+        The assumed number of corrupt sites is written as a number, so that a later version's
+        other default can't change what was agreed. Raises WR-STUDY-051 for a draft.
+        """
+        if self.is_draft:
+            raise WardroundError(
+                "WR-STUDY-051",
+                "The study is a draft: it lacks the coordinator's address or somebody's key.",
+                "Fill in what `wardround study check` names, then try again.",
+            )
+        document = self.model_dump(
+            mode="json", by_alias=True, exclude={"schema_"}, exclude_none=True
+        )
+        document["adversary"] = {"corrupt_sites": self.corrupt_sites}
+        return canonical(document)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The SHA-256 of the canonical form: the study's identity in every signature."""
+        return digest(self.canonical())
+
+    @property
+    def site_names(self) -> tuple[SiteName, ...]:
+        """The hospitals' names, sorted."""
+        return tuple(sorted(site.name for site in self.sites))
+
+    @cached_property
+    def site_keys(self) -> dict[SiteName, VerifyKey]:
+        """The hospitals' signing keys by name (not in a draft that lacks them)."""
+        return {site.name: site.key for site in self.sites}
+
+    @property
+    def coordinator_key(self) -> VerifyKey:
+        """The key that signs manifests (not in a draft that lacks it)."""
+        return VerifyKey.parse(self.coordinator.signing_key)
+
+    @property
+    def corrupt_sites(self) -> int:
+        """f: how many sites may collude with the coordinator."""
+        stated = self.adversary_statement.corrupt_sites
+        return default_corrupt(len(self.sites)) if stated is None else stated
+
+    def adversary(self, sites: int | None = None) -> Adversary:
+        """Thresholds for a roster of that many sites (all of them by default) under this f."""
+        return Adversary(len(self.sites) if sites is None else sites, self.corrupt_sites)
+
+    def minimum_survivors(self, sites: int | None = None) -> int:
+        """The smallest cohort whose total is opened, by the adversary and the study together."""
+        return max(self.adversary(sites).minimum_survivors, self.cohort.minimum_sites)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's names and hyperparameters, without the parties."""
+        return ModelSpec(
+            kind=self.model.kind,
+            features=self.data.features,
+            outcome=self.data.outcome,
+            ridge=self.model.ridge,
+            tolerance=self.model.tolerance,
+            maximum_steps=self.model.maximum_steps,
+        )
+
+    def refuse_if_expired(self, today: date) -> None:
+        """Refuse a study whose last day has passed. ``today`` is a date in UTC."""
+        if today > self.expires:
+            raise WardroundError(
+                "WR-STUDY-052",
+                f"The study expired on {self.expires.isoformat()}.",
+                "Agree on a new version with a later date; every hospital approves it anew.",
+                path="expires",
+            )
+
+
+def study_schema() -> dict[str, JSON]:
+    """Return the study's JSON Schema 2020-12, as ``wardround schema study`` prints it."""
+    return json_schema(Study, "Wardround study", STUDY_SCHEMA_ID)
+
+
+def _read(path: Path) -> dict[str, JSON]:
+    return read_json(path, _CODES) if path.suffix == ".json" else read_toml(path, _CODES)

@@ -1,0 +1,369 @@
+"""The tables of ``study.toml``, each key with its bounds, its reason and its error code."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from wardround.errors import WardroundError
+from wardround.ids import Digest, SiteName
+from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.study.rules import Closed, Rule
+from wardround.study.task import Algorithm, ModelKind
+from wardround.trust.canonical import parse_digest
+from wardround.trust.keys import VerifyKey
+
+NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+DRAFT = "draft"
+"""The validation context's key under which a study may still lack addresses and keys."""
+
+
+def _readable(text: str) -> str:
+    """Refuse control and text-direction characters: a steward signs what a steward reads."""
+    shown = all(character.isprintable() or character in "\n\t\u00a0" for character in text)
+    if not text.strip() or not shown:
+        raise ValueError
+    return text
+
+
+def _may_lack(text: str, info: ValidationInfo) -> bool:
+    return text == "" and bool((info.context or {}).get(DRAFT))
+
+
+def _public_key(text: str, info: ValidationInfo) -> str:
+    if not _may_lack(text, info):
+        try:
+            VerifyKey.parse(text)
+        except WardroundError as error:
+            raise ValueError from error
+    return text
+
+
+def _digest(text: str, info: ValidationInfo) -> Digest:
+    if not _may_lack(text, info):
+        try:
+            return parse_digest(text)
+        except WardroundError as error:
+            raise ValueError from error
+    return Digest(text)
+
+
+def _https(text: str, info: ValidationInfo) -> str:
+    if _may_lack(text, info):
+        return text
+    parts = urlsplit(text)
+    port = parts.port  # raises ValueError beyond 65535
+    surplus = parts.username or parts.password or parts.query or parts.fragment
+    printable = all("!" <= character <= "~" for character in text)
+    if parts.scheme != "https" or not parts.hostname or port == 0 or surplus or not printable:
+        raise ValueError
+    if parts.path not in ("", "/"):
+        raise ValueError
+    return text.rstrip("/")
+
+
+Words: TypeAlias = Annotated[
+    str,
+    Field(min_length=1, max_length=4000),
+    AfterValidator(_readable),
+    Rule(
+        "WR-STUDY-011",
+        "be readable text of 1 to 4000 characters",
+        "Say it in plain words; control and text-direction characters aren't allowed.",
+    ),
+]
+PublicKey: TypeAlias = Annotated[
+    str,
+    Field(max_length=100),
+    AfterValidator(_public_key),
+    Rule(
+        "WR-STUDY-016",
+        'be a public signing key, "ed25519:" and 43 characters',
+        "Ask its owner for the key that the set-up printed, and compare its fingerprint by voice.",
+    ),
+]
+
+
+class Coordinator(Closed):
+    """Who runs the rounds. It can't approve, extend or widen anything."""
+
+    name: Words
+    """The institution that runs the coordinator."""
+
+    url: Annotated[
+        str,
+        AfterValidator(_https),
+        Rule(
+            "WR-STUDY-015",
+            'be an address such as "https://coordinator.example.org:8443"',
+            "Hospitals connect over HTTPS only: scheme, host and port, nothing after them.",
+        ),
+    ] = ""
+    """Where the hospitals' agents connect to."""
+
+    signing_key: PublicKey = ""
+    """The key that signs the manifests of rounds."""
+
+    ca: Annotated[
+        str,
+        AfterValidator(_digest),
+        Rule(
+            "WR-STUDY-017",
+            'be the digest of a certificate, "sha256:" and 64 hexadecimal digits',
+            "`wardround coordinator init` prints it.",
+        ),
+    ] = ""
+    """The SHA-256 of the certificate authority's certificate (DER)."""
+
+
+class Site(Closed):
+    """A hospital that takes part."""
+
+    name: Annotated[
+        SiteName,
+        Field(pattern=NAME_PATTERN),
+        Rule(
+            "WR-STUDY-018",
+            "be a short name of lower-case letters, digits and hyphens",
+            'Write, for example, "north-general".',
+        ),
+    ]
+    """The hospital's short name, used in certificates and reports."""
+
+    signing_key: PublicKey = ""
+    """The hospital's own key; it was made there and never leaves it."""
+
+    @property
+    def key(self) -> VerifyKey:
+        """The signing key, ready to verify with (not in a draft that lacks it)."""
+        return VerifyKey.parse(self.signing_key)
+
+
+class AdversaryStatement(Closed):
+    """Against whom the sums are protected, besides a coordinator that may do anything."""
+
+    corrupt_sites: Annotated[
+        int | None,
+        Field(ge=0, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-022",
+            "be a number of sites, 0 or more",
+            "Leave it out for the usual assumption: fewer than a third, none of three.",
+        ),
+    ] = None
+    """How many hospitals may collude with the coordinator; every threshold follows from it."""
+
+
+class Cohort(Closed):
+    """How many hospitals make a round, and how long it waits for them."""
+
+    minimum_sites: Annotated[
+        int,
+        Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-023",
+            f"be a whole number of at least {MINIMUM_SITES} sites",
+            f"A sum over fewer than {MINIMUM_SITES} hospitals shows each what the others sent.",
+        ),
+    ] = MINIMUM_SITES
+    """A total over fewer hospitals is never opened (the adversary statement may ask for more)."""
+
+    deadline_s: Annotated[
+        float,
+        Field(ge=1, le=604_800),
+        Rule(
+            "WR-STUDY-024",
+            "be a number of seconds from 1 to 604800 (a week)",
+            "600 is usual; slow lines or large models need more.",
+        ),
+    ] = 600.0
+    """Seconds after which a round goes on without those who haven't answered."""
+
+    attempts: Annotated[
+        int,
+        Field(ge=1, le=10),
+        Rule(
+            "WR-STUDY-025",
+            "be a whole number from 1 to 10",
+            "3 is usual: a step that failed so often needs a person.",
+        ),
+    ] = 3
+    """How often a failed round is tried anew."""
+
+    rounds_per_setup: Annotated[
+        int,
+        Field(ge=1, le=64),
+        Rule(
+            "WR-STUDY-026",
+            "be a whole number from 1 to 64",
+            "16 is usual: more saves key exchanges, fewer lets a lost site come back sooner.",
+        ),
+    ] = 16
+    """Rounds for which masking keys are agreed at once."""
+
+
+class Data(Closed):
+    """What is asked of the records, in concepts of the concept graph."""
+
+    outcome: Annotated[
+        str,
+        Field(min_length=1, max_length=100),
+        Rule("WR-STUDY-027", "be the id of a concept", 'Write, for example, "malignant".'),
+    ]
+    """The concept that is predicted."""
+
+    features: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+        Field(min_length=1, max_length=1000),
+        Rule(
+            "WR-STUDY-028",
+            "be a list of 1 to 1000 concept ids",
+            'Write, for example, features = ["radius_mean", "texture_mean"].',
+        ),
+    ]
+    """The concepts it is predicted from, in the model's order."""
+
+    test_fraction: Annotated[
+        float,
+        Field(ge=0.05, le=0.5),
+        Rule(
+            "WR-STUDY-030",
+            "be a number from 0.05 to 0.5",
+            "0.3 is usual: that share of patients is only ever used to test the model.",
+        ),
+    ] = 0.3
+    """The share of patients that is kept for testing, chosen by a hash of their identifier."""
+
+
+class FedAvg(Closed):
+    """How local training goes, where the algorithm is ``fedavg``."""
+
+    rounds: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Rule("WR-STUDY-037", "be a whole number from 1 to 1000", "20 is a fair start."),
+    ]
+    """How often the hospitals' models are averaged."""
+
+    local_epochs: Annotated[
+        int,
+        Field(ge=1, le=5),
+        Rule(
+            "WR-STUDY-038",
+            "be a whole number from 1 to 5",
+            "More passes over the local data per round leak more and drift apart; 1 is usual.",
+        ),
+    ] = 1
+    """Passes over the local data per round."""
+
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=100_000),
+        Rule("WR-STUDY-039", "be a whole number from 1 to 100000", "32 is usual."),
+    ] = 32
+    """Records per step of gradient descent."""
+
+    learning_rate: Annotated[
+        float,
+        Field(gt=0, le=10),
+        Rule("WR-STUDY-040", "be a number above 0 and at most 10", "0.1 is a fair start."),
+    ] = 0.1
+    """The step size of gradient descent, on standardised features."""
+
+    clipping_norm: Annotated[
+        float,
+        Field(gt=0, le=1_000_000),
+        Rule(
+            "WR-STUDY-041",
+            "be a number above 0 and at most a million",
+            "10 is a fair start: a longer update is shortened to this length.",
+        ),
+    ] = 10.0
+    """The largest Euclidean norm of one hospital's update."""
+
+
+class Model(Closed):
+    """What is fitted, and when fitting stops."""
+
+    kind: Annotated[
+        ModelKind,
+        Rule(
+            "WR-STUDY-031",
+            'be "logistic" or "linear"',
+            '"logistic" predicts a yes or no, "linear" a number.',
+        ),
+    ]
+    """The model: ``logistic`` for a yes or no, ``linear`` for a number."""
+
+    algorithm: Annotated[
+        Algorithm,
+        Rule(
+            "WR-STUDY-032",
+            'be "newton" or "fedavg"',
+            '"newton" is exact and needs few rounds; "fedavg" averages locally trained models.',
+        ),
+    ] = Algorithm.NEWTON
+    """How it is fitted."""
+
+    ridge: Annotated[
+        float,
+        Field(ge=0, le=1e9),
+        Rule(
+            "WR-STUDY-033",
+            "be a number from 0 to 1000000000",
+            "1.0 is usual, 0 switches the penalty off.",
+        ),
+    ] = 1.0
+    """The weight of the penalty on large coefficients; the intercept is never penalised."""
+
+    tolerance: Annotated[
+        float,
+        Field(ge=1e-12, le=0.1),
+        Rule("WR-STUDY-034", "be a number from 1e-12 to 0.1", "1e-8 is usual."),
+    ] = 1e-8
+    """The relative change at which fitting stops."""
+
+    maximum_steps: Annotated[
+        int,
+        Field(ge=1, le=200),
+        Rule(
+            "WR-STUDY-035",
+            "be a whole number from 1 to 200",
+            "25 is usual; a Newton fit that needs more doesn't converge.",
+        ),
+    ] = 25
+    """Steps after which fitting gives up."""
+
+    fedavg: FedAvg | None = None
+    """Needed if, and only if, the algorithm is ``fedavg``."""
+
+
+class Disclosure(Closed):
+    """How little the opened figures may say; a hospital's own policy may be tighter."""
+
+    minimum_cell: Annotated[
+        int,
+        Field(ge=3, le=1000),
+        Rule("WR-STUDY-042", "be a whole number from 3 to 1000", "5 is usual."),
+    ] = 5
+    """A hospital's own count below this is sent as zero."""
+
+    minimum_cohort: Annotated[
+        int,
+        Field(ge=5, le=1_000_000),
+        Rule("WR-STUDY-043", "be a whole number from 5 to 1000000", "20 is usual."),
+    ] = 20
+    """A hospital with fewer matching patients contributes zeros."""
+
+    opened_numbers: Annotated[
+        int,
+        Field(ge=1, le=1_000_000_000),
+        Rule(
+            "WR-STUDY-044",
+            "be a whole number from 1 to 1000000000",
+            "5000 is ample for a regression on ten features.",
+        ),
+    ]
+    """How many numbers the whole study may open; a hospital answers nothing beyond."""
