@@ -2,22 +2,29 @@
 
 Keys and signed envelopes, canonical bytes to sign, the certificate authority of a coordinator,
 mutual TLS, signed HTTP requests, and the Merkle journal. Everything here is pure apart from
-reading and writing key files; clocks come in as arguments.
+reading and writing key files; clocks come in as arguments. ``authority`` and ``tls`` are imported
+by their own names: X.509 takes longer to load than all the rest, and most callers don't need it.
 """
 
 from wardround.trust.canonical import JSON, canonical, digest, digest_json, parse_digest, parse_json
 from wardround.trust.dsse import Envelope, Signature
+from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey, VerifyKey
+from wardround.trust.tokens import new_token, token_digest, token_matches
 
 __all__ = [
     "JSON",
     "Envelope",
     "Signature",
     "SigningKey",
+    "SpiffeId",
     "VerifyKey",
     "canonical",
     "digest",
     "digest_json",
+    "new_token",
     "parse_digest",
     "parse_json",
+    "token_digest",
+    "token_matches",
 ]

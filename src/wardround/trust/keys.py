@@ -140,11 +140,8 @@ class SigningKey:
 
     def save(self, path: Path) -> None:
         """Write PKCS8 PEM, mode 0600, durably; raises WR-TRUST-010 when ``path`` exists."""
-        write_private(path, self.private_pem())
-
-    def private_pem(self) -> bytes:
-        """The key as PKCS8 PEM, unencrypted, for :meth:`save` and for what must live beside it."""
-        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_new(path, pem, mode=0o600)
 
     def sign(self, data: bytes) -> bytes:
         """The 64-byte signature of ``data``."""
@@ -155,20 +152,20 @@ class SigningKey:
         return self._key
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Create ``path`` with mode 0600 from its first moment, durably, and never overwrite it.
+def write_new(path: Path, content: bytes, *, mode: int) -> None:
+    """Create ``path`` with ``mode`` from its first moment, durably, and never overwrite it.
 
     Raises WR-TRUST-010 when something, even a dangling link, is already there, and WR-TRUST-013
     when the file can't be written; a half-written file is removed.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except FileExistsError:
         raise WardroundError(
             "WR-TRUST-010",
-            "There is already a file where a private key is to be written.",
+            "There is already a file where a key or certificate is to be written.",
             "Keep it: a lost signing key can't be replaced without a new study document. "
-            "Choose another place for the new key.",
+            "Choose another place for the new one.",
             path=str(path),
         ) from None
     except OSError as error:
@@ -213,7 +210,7 @@ def _unreadable(path: Path) -> WardroundError:
 def _unwritable(path: Path) -> WardroundError:
     return WardroundError(
         "WR-TRUST-013",
-        "A private key can't be written here.",
+        "A key or certificate can't be written here.",
         "Check that the folder exists, that you may write to it, and that the disk has room.",
         path=str(path),
     )
