@@ -12,6 +12,7 @@ from wardround.governance.report.data import (
     Sandbox,
     StudyFacts,
 )
+from wardround.governance.report.render import render_report, save_report
 
 __all__ = [
     "CalibrationBin",
@@ -24,4 +25,6 @@ __all__ = [
     "RoundFacts",
     "Sandbox",
     "StudyFacts",
+    "render_report",
+    "save_report",
 ]

@@ -121,7 +121,8 @@ class StudyFacts(Facts):
     question: str = ""
     purpose: str = ""
     digest: str
-    profile: Literal["secure-sum", "private", "clinical"]
+    profile: Literal["secure-sum"]
+    """The other profiles get their pages together with their protections."""
     expires: date | None = None
     coordinator: str = ""
     sites: tuple[str, ...]

@@ -1,0 +1,135 @@
+"""What protected a run, and what that protection does not do, in sentences for any reader.
+
+A page that names a protection also names its limit (DESIGN sections 5, 6 and 12). The profiles
+``private`` and ``clinical`` get their sentences together with their protections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wardround.governance.report.data import ReportData
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A bold claim and the sentence that explains it."""
+
+    claim: str
+    meaning: str
+
+
+def in_force(data: ReportData) -> tuple[Statement, ...]:
+    """The protections that were applied in this run."""
+    study = data.study
+    opened = sum(entry.opened_numbers for entry in data.rounds)
+    limit = study.opened_numbers_limit
+    statements = [
+        Statement(
+            "Only sums were opened.",
+            "Every vector left its hospital under one-time masks; the coordinator could open "
+            f"nothing but a total over at least {study.minimum_survivors} hospitals.",
+        ),
+        Statement(
+            "Hospitals agreed first.",
+            "Each approved this exact study with its own key, and its agent answered nothing else.",
+        ),
+        Statement(
+            "Small numbers were withheld.",
+            f"A hospital set its own counts below {study.minimum_cell} to zero and took no part "
+            f"with fewer than {study.minimum_cohort} records; "
+            f"{_cells(data.suppressed_cells)} withheld in this run.",
+        ),
+        Statement(
+            "Opened numbers were counted.",
+            f"{opened:,} in all"
+            + (f", of at most {limit:,} that the study allows." if limit is not None else "."),
+        ),
+        Statement(
+            "Every step is on record.",
+            "Manifests, packets and votes are signed and stand in an append-only journal.",
+        ),
+    ]
+    confined = [site for site in data.sites if site.sandbox.enforced]
+    if confined and not any(site.sandbox.simulated for site in confined):
+        everywhere = set(confined[0].sandbox.enforced).intersection(
+            *(site.sandbox.enforced for site in confined)
+        )
+        names = ", ".join(sorted(name.replace("_", " ") for name in everywhere))
+        statements.insert(
+            2,
+            Statement(
+                "The computation was confined.",
+                f"Limits enforced at every hospital that reported: {names or 'none in common'}.",
+            ),
+        )
+    return tuple(statements)
+
+
+def limits(data: ReportData) -> tuple[Statement, ...]:
+    """What the same protections leave open."""
+    lacking = sorted({name.replace("_", " ") for s in data.sites for name in s.sandbox.missing})
+    statements = [
+        Statement(
+            "No differential privacy.",
+            "No noise was added, so the totals are exact. Whoever knows every record of a total "
+            "but one can work out that one.",
+        ),
+        Statement(
+            "Two near-equal steps can be compared.",
+            "A coordinator that drops a hospital between two steps that ask almost the same learns "
+            "about that hospital’s contribution. Only noise prevents this.",
+        ),
+        Statement(
+            "The model may remember.",
+            "A fitted model can reveal something about the people it was fitted to.",
+        ),
+        Statement(
+            "Truth is not shown.",
+            "Signatures show who said what, not that a hospital’s records were true or complete.",
+        ),
+        Statement(
+            "No attested hardware.",
+            "Whoever runs a hospital’s own computer can read what is on it.",
+        ),
+    ]
+    if lacking:
+        statements.append(
+            Statement(
+                "Some hosts could not enforce every limit.",
+                f"Missing at one hospital or more: {', '.join(lacking)}.",
+            )
+        )
+    if any(site.sandbox.simulated for site in data.sites):
+        statements.append(
+            Statement("Simulated confinement.", "The computation ran without a sandbox.")
+        )
+    return tuple(statements)
+
+
+def adversary(data: ReportData) -> str:
+    """The adversary statement of the study, and the thresholds that follow from it."""
+    study = data.study
+    match study.corrupt_sites:
+        case 0:
+            corrupt = "no hospital is assumed to collude with it"
+        case 1:
+            corrupt = "one hospital may be corrupt and collude with it"
+        case many:
+            corrupt = f"up to {many} hospitals may be corrupt and collude with it"
+    return (
+        f"The coordinator may do anything; {corrupt}; hospitals may drop out at any time. "
+        f"It follows that {study.threshold} of {len(study.sites)} hospitals must sign one "
+        f"survivor set before a total can be opened, over at least {study.minimum_survivors} "
+        "hospitals."
+    )
+
+
+def _cells(count: int) -> str:
+    match count:
+        case 0:
+            return "no number was"
+        case 1:
+            return "one number was"
+        case many:
+            return f"{many:,} numbers were"
