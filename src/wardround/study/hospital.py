@@ -1,0 +1,227 @@
+"""A hospital's own limits, and how they combine with a study's: the tighter one always holds.
+
+``hospital.toml`` is the steward's. It can refuse a study or tighten it, and nothing a study says
+loosens it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from wardround.errors import WardroundError
+from wardround.sandbox.limits import BASE_LIMITS, MEBIBYTE, Limit, Limits
+from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.study.document import Study
+from wardround.study.profiles import Profile
+from wardround.study.rules import Closed, Codes, Rule, json_schema, raise_all, read_toml, validate
+from wardround.trust.canonical import JSON
+
+HOSPITAL_SCHEMA_ID = "urn:wardround:schema:hospital"
+_CODES = Codes(
+    what="hospital's policy",
+    unreadable="WR-POLICY-030",
+    syntax="WR-POLICY-031",
+    unknown_key="WR-POLICY-032",
+    missing_key="WR-POLICY-033",
+    wrong_type="WR-POLICY-034",
+)
+
+
+class Worker(Closed):
+    """How much of the hospital's computer a study may use."""
+
+    memory_mib: Annotated[
+        int,
+        Field(ge=512, le=1_048_576),
+        Rule("WR-POLICY-045", "be a whole number from 512 to 1048576", "4096 is usual."),
+    ] = 4096
+    """Memory in MiB."""
+
+    cpu_s: Annotated[
+        int,
+        Field(ge=1, le=31_536_000),
+        Rule("WR-POLICY-046", "be a whole number of seconds, 1 or more", "3600 is usual."),
+    ] = 3600
+    """Processor time over a worker's whole life, in seconds."""
+
+    open_files: Annotated[
+        int,
+        Field(ge=16, le=65_536),
+        Rule("WR-POLICY-047", "be a whole number from 16 to 65536", "64 is usual."),
+    ] = 64
+    """Files open at a time."""
+
+    task_s: Annotated[
+        float,
+        Field(ge=0.1, le=604_800),
+        Rule("WR-POLICY-048", "be a number of seconds from 0.1 to 604800", "600 is usual."),
+    ] = 600.0
+    """Seconds that one task may take."""
+
+
+class HospitalPolicy(Closed):
+    """What this hospital accepts at all. Every key has a careful default."""
+
+    accepted_profiles: Annotated[
+        tuple[Profile, ...],
+        Field(min_length=1),
+        Rule(
+            "WR-POLICY-035",
+            'be a list of "secure-sum", "private" and "clinical"',
+            'Write, for example, accepted_profiles = ["private", "clinical"].',
+        ),
+    ] = (Profile.PRIVATE, Profile.CLINICAL)
+    """The protection profiles under which this hospital takes part."""
+
+    minimum_cell: Annotated[
+        int,
+        Field(ge=3, le=1000),
+        Rule("WR-POLICY-036", "be a whole number from 3 to 1000", "5 is usual."),
+    ] = 5
+    """Own counts below this are sent as zero."""
+
+    minimum_cohort: Annotated[
+        int,
+        Field(ge=5, le=1_000_000),
+        Rule("WR-POLICY-037", "be a whole number from 5 to 1000000", "20 is usual."),
+    ] = 20
+    """With fewer matching patients, zeros are sent."""
+
+    minimum_sites: Annotated[
+        int,
+        Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
+        Rule("WR-POLICY-038", f"be a whole number of at least {MINIMUM_SITES}", "3 is usual."),
+    ] = MINIMUM_SITES
+    """This hospital answers only together with at least so many, itself included."""
+
+    opened_numbers: Annotated[
+        int | None,
+        Field(ge=1, le=1_000_000_000),
+        Rule("WR-POLICY-039", "be a whole number of at least 1", "Leave it out for no own limit."),
+    ] = None
+    """How many numbers one study may open here, if fewer than the study says."""
+
+    maximum_local_epochs: Annotated[
+        int,
+        Field(ge=1, le=5),
+        Rule("WR-POLICY-040", "be a whole number from 1 to 5", "5 is the most there is."),
+    ] = 5
+    """Passes over the local data per round, at most."""
+
+    allowed_tasks: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], ...] | None,
+        Rule(
+            "WR-POLICY-041",
+            "be a list of task kinds",
+            'Write, for example, allowed_tasks = ["moments", "newton_logistic"], or leave it out.',
+        ),
+    ] = None
+    """The kinds of task that are computed here; every kind that studies have, if left out."""
+
+    required_limits: Annotated[
+        tuple[Limit, ...],
+        Rule(
+            "WR-POLICY-042",
+            "be a list of what this host enforces on computations",
+            "`wardround site limits` prints the names, and which of them hold here.",
+        ),
+    ] = tuple(sorted(BASE_LIMITS))
+    """What must be enforced on every computation; below it the agent refuses to start."""
+
+    worker: Worker = Worker()
+
+    @staticmethod
+    def load(path: Path) -> HospitalPolicy:
+        """Read and check ``hospital.toml``; every problem has its own WR-POLICY code."""
+        return validate(HospitalPolicy, read_toml(path, _CODES), _CODES)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds at one hospital for one study: of each limit the tighter one."""
+
+    profile: Profile
+    minimum_cell: int
+    minimum_cohort: int
+    minimum_sites: int
+    opened_numbers: int
+    maximum_local_epochs: int
+    allowed_tasks: frozenset[str] | None
+    required_limits: frozenset[Limit]
+    worker_limits: Limits
+
+    def allows(self, kind: str) -> bool:
+        """Say whether tasks of this kind are computed here."""
+        return self.allowed_tasks is None or kind in self.allowed_tasks
+
+
+def combine(study: Study, hospital: HospitalPolicy) -> Terms:
+    """Return the terms on which this hospital takes part in the study, or refuse it.
+
+    Raises, together, WR-POLICY-050 for a profile that the hospital doesn't accept, WR-POLICY-051
+    for a study of too few sites, and WR-POLICY-052 for too many local epochs.
+    """
+    fedavg, policy = study.model.fedavg, study.policy
+    asked_epochs = 0 if fedavg is None else fedavg.local_epochs
+    epochs = hospital.maximum_local_epochs
+    if policy is not None:
+        epochs = min(epochs, policy.node_execution_bounds.maximum_local_epochs_per_round)
+    refusals = []
+    if study.profile not in hospital.accepted_profiles:
+        accepted = ", ".join(profile.value for profile in hospital.accepted_profiles)
+        refusals.append(
+            WardroundError(
+                "WR-POLICY-050",
+                f"This hospital doesn't take part under {study.profile.value!r}; it accepts "
+                f"{accepted}.",
+                "The steward may add the profile to accepted_profiles in hospital.toml.",
+                path="profile",
+            )
+        )
+    if len(study.sites) < hospital.minimum_sites:
+        refusals.append(
+            WardroundError(
+                "WR-POLICY-051",
+                f"The study has {len(study.sites)} sites; this hospital asks for at least "
+                f"{hospital.minimum_sites}.",
+                "Invite more hospitals, or have the steward lower minimum_sites.",
+                path="sites",
+            )
+        )
+    if asked_epochs > epochs:
+        refusals.append(
+            WardroundError(
+                "WR-POLICY-052",
+                f"The study asks for {asked_epochs} local epochs per round; this hospital "
+                f"allows {epochs}.",
+                "Lower model.fedavg.local_epochs in a new version of the study.",
+                path="model.fedavg.local_epochs",
+            )
+        )
+    raise_all(refusals)
+    own_limit, disclosure = hospital.opened_numbers, study.disclosure
+    return Terms(
+        profile=study.profile,
+        minimum_cell=max(disclosure.minimum_cell, hospital.minimum_cell),
+        minimum_cohort=max(disclosure.minimum_cohort, hospital.minimum_cohort),
+        minimum_sites=max(study.cohort.minimum_sites, hospital.minimum_sites),
+        opened_numbers=min(disclosure.opened_numbers, own_limit or disclosure.opened_numbers),
+        maximum_local_epochs=epochs,
+        allowed_tasks=None if hospital.allowed_tasks is None else frozenset(hospital.allowed_tasks),
+        required_limits=frozenset(hospital.required_limits),
+        worker_limits=Limits(
+            memory_bytes=hospital.worker.memory_mib * MEBIBYTE,
+            cpu_s=hospital.worker.cpu_s,
+            open_files=hospital.worker.open_files,
+            wall_s=hospital.worker.task_s,
+        ),
+    )
+
+
+def hospital_schema() -> dict[str, JSON]:
+    """Return the JSON Schema 2020-12 of ``hospital.toml``."""
+    return json_schema(HospitalPolicy, "Wardround hospital policy", HOSPITAL_SCHEMA_ID)
