@@ -10,11 +10,14 @@ from wardround.trust.canonical import JSON, canonical, digest, digest_json, pars
 from wardround.trust.dsse import Envelope, Signature
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey, VerifyKey
+from wardround.trust.replay import ReplayCache
+from wardround.trust.requests import sign_request, verify_request
 from wardround.trust.tokens import new_token, token_digest, token_matches
 
 __all__ = [
     "JSON",
     "Envelope",
+    "ReplayCache",
     "Signature",
     "SigningKey",
     "SpiffeId",
@@ -25,6 +28,8 @@ __all__ = [
     "new_token",
     "parse_digest",
     "parse_json",
+    "sign_request",
     "token_digest",
     "token_matches",
+    "verify_request",
 ]
