@@ -20,14 +20,16 @@ help: ## list these targets
 
 setup: $(READY) ## make .venv with everything that the demo and the tests use
 
+# Compiling all that pip brings would double the wait; the import compiles what the demo uses.
 $(READY): requirements/core.txt requirements/demo.txt requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Wardround needs Python 3.11 or newer; found: $$(python3 --version 2>&1). README.md says what to install." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "This Python can't make virtual environments. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV) (once; about a minute)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 		-r requirements/core.txt -r requirements/demo.txt -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c "import duckdb, fastapi, httpx, numpy, sklearn.linear_model, sqlalchemy, uvicorn"
 	@touch $@
 
 setup-system: ## install the Debian packages that some tests use (root or sudo)

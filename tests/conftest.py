@@ -94,7 +94,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reasons = {reason: n for reason, n in counts.items() if requires.kind_of(reason) == kind}
         if not reasons:
             continue
-        terminalreporter.write_line(f"{sum(reasons.values())} tests: {meaning}")
+        total = sum(reasons.values())
+        terminalreporter.write_line(f"{total} test{'' if total == 1 else 's'}: {meaning}")
         for reason, n in sorted(reasons.items()):
             detail = reason.removeprefix(f"{kind}: ")
             if kind != "slow":

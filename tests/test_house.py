@@ -1,0 +1,83 @@
+"""The rules of the house that no linter knows: packages, the one door, what CI runs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import requires
+
+SOURCE = requires.ROOT / "src" / "wardround"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("__init__.py")), ids=relative)
+def test_an_init_says_what_the_package_is_for_and_hands_on_names(path: Path) -> None:
+    if not path.read_text():
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    for node in tree.body[1:]:
+        names = [target.id for target in getattr(node, "targets", ()) if hasattr(target, "id")]
+        assert isinstance(node, ast.ImportFrom | ast.Import) or names in (
+            ["__all__"],
+            ["__version__"],
+        ), f"{relative(path)}:{node.lineno}"
+
+
+def test_folders_are_at_most_two_deep() -> None:
+    assert [relative(path) for path in MODULES if len(path.relative_to(SOURCE).parts) > 3] == []
+
+
+NETWORK = {"httpx", "httpcore", "socket", "http", "urllib", "aiohttp", "requests", "websockets"}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names of the modules that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_within_a_site_only_the_link_opens_connections() -> None:
+    talking = {
+        relative(path): imported(path) & NETWORK for path in sorted((SOURCE / "site").glob("*.py"))
+    }
+    assert {name for name, found in talking.items() if found} <= {"site/link.py"}
+
+
+def test_only_the_door_constructs_a_packet() -> None:
+    constructing = {
+        relative(path)
+        for path in MODULES
+        for node in nodes(path)
+        if isinstance(node, ast.Call)
+        and (
+            getattr(node.func, "id", None) == "Packet" or getattr(node.func, "attr", "") == "Packet"
+        )
+    }
+    assert constructing <= {"site/door.py"}
+
+
+def test_ci_runs_make_test_and_nothing_else() -> None:
+    script = (requires.ROOT / ".ci" / "run").read_text()
+    commands = [line for line in script.splitlines() if line and not line.startswith("#")]
+    assert commands[-1] == "exec make test"
+    assert all(
+        line.startswith(("set ", "cd ", "export WARDROUND_REQUIRE")) for line in commands[:-1]
+    )
