@@ -7,16 +7,28 @@ sockets, no disk, no clock. A site is a :class:`Member`, the coordinator holds a
 
 from wardround.secagg.adversary import Adversary, default_corrupt
 from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
+from wardround.secagg.masking import Member
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.recovery import Unmasking
+from wardround.secagg.setup import adverts_digest, open_adverts, open_deals, setup_digest
+from wardround.secagg.votes import check_survivors, require_votes
 
 __all__ = [
     "Adversary",
     "Advert",
     "Deal",
     "FixedPoint",
+    "Member",
     "RecoveryShares",
     "RingArray",
     "RingBits",
     "SurvivorVote",
+    "Unmasking",
+    "adverts_digest",
+    "check_survivors",
     "default_corrupt",
+    "open_adverts",
+    "open_deals",
+    "require_votes",
+    "setup_digest",
 ]

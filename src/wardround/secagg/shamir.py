@@ -14,6 +14,7 @@ come here.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -93,10 +94,8 @@ def _weights(numbers: tuple[int, ...], at: int) -> tuple[int, ...]:
     """Lagrange's weights for the value at ``at`` from the values at ``numbers``."""
     result = []
     for i in numbers:
-        above = below = 1
-        for j in numbers:
-            if i != j:
-                above = above * (at - j) % PRIME
-                below = below * (i - j) % PRIME
+        # Products of small numbers: cheaper unreduced than modulo the prime.
+        above = math.prod(at - j for j in numbers if j != i)
+        below = math.prod(i - j for j in numbers if j != i)
         result.append(above * pow(below, -1, PRIME) % PRIME)
     return tuple(result)

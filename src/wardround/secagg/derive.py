@@ -1,0 +1,96 @@
+"""Every key and commitment of a secure sum, each from its own labelled derivation.
+
+HKDF-SHA256 (RFC 5869) over X25519 (RFC 7748). The label holds the version, the purpose and all
+that the value is for, each part with its length, so that no two purposes, rounds, manifests or
+pairs of sites can ever meet in one key. A mask key therefore fits one manifest only: sites that
+were shown different manifests hold masks that don't cancel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from wardround.ids import BatchId, Digest, RunId, SiteName
+
+_VERSION = "wardround secagg v1"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The set-up that a key belongs to."""
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+
+
+def hkdf(secret: bytes, info: bytes) -> bytes:
+    """32 bytes from a high-entropy ``secret``, without salt."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
+
+
+def public_key(private: bytes) -> bytes:
+    """The X25519 public key of a private one."""
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def exchange(private: bytes, public: bytes) -> bytes:
+    """The X25519 shared secret; raises ValueError for a public key of small order."""
+    own = X25519PrivateKey.from_private_bytes(private)
+    return own.exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def is_sound(public: bytes) -> bool:
+    """Whether ``public`` yields a secret at all: not so the handful of points of small order.
+
+    Every X25519 private key is a multiple of the cofactor, so any one of them tells.
+    """
+    try:
+        exchange(bytes(32), public)
+    except ValueError:
+        return False
+    return True
+
+
+def self_mask_key(
+    secret: bytes, batch: Batch, index: int, manifest: Digest, site: SiteName
+) -> bytes:
+    """The key of the mask that ``site`` alone adds in round ``index``."""
+    return hkdf(secret, label(batch, "self mask", str(index), manifest, site))
+
+
+def pair_mask_key(
+    shared: bytes,
+    batch: Batch,
+    index: int,
+    manifest: Digest,
+    sites: dict[SiteName, bytes],
+) -> bytes:
+    """The key of the mask that two sites share in round ``index``.
+
+    ``shared`` is their X25519 secret and ``sites`` their two names with their masking keys, in
+    any order: the one that sorts first adds the mask and the other one subtracts it.
+    """
+    (one, one_key), (other, other_key) = sorted(sites.items())
+    info = label(batch, "pair mask", str(index), manifest, one, one_key, other, other_key)
+    return hkdf(shared, info)
+
+
+def self_mask_commitment(secret: bytes, batch: Batch, index: int, site: SiteName) -> bytes:
+    """What a site publishes of its self-mask secret; 256 random bits need no blinding."""
+    info = label(batch, "self mask commitment", str(index), site, secret)
+    return hashlib.sha256(info).digest()
+
+
+def label(batch: Batch, purpose: str, *parts: str | bytes) -> bytes:
+    """An injective encoding of a purpose and what it is for."""
+    encoded = (
+        part if isinstance(part, bytes) else part.encode()
+        for part in (_VERSION, purpose, batch.study, batch.run, batch.batch, *parts)
+    )
+    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)

@@ -1,0 +1,186 @@
+"""The honest protocol: exact totals under every pattern of dropouts that it promises to bear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cohorts import KEYS, MANIFEST, Cohort, plain_sum, random_values, usual
+from wardround.errors import WardroundError
+from wardround.ids import BatchId, RoundId, SiteName
+from wardround.secagg import RingBits, default_corrupt
+from wardround.trust.canonical import digest
+
+LENGTH = 37
+
+
+def play(data: st.DataObject, sites: int) -> None:
+    """One batch with dropouts at every stage, within or beyond what the thresholds bear."""
+    corrupt = data.draw(st.integers(0, default_corrupt(sites)))
+    cohort = Cohort(sites, corrupt)
+    some = st.sets(st.sampled_from(cohort.names))
+    absent = data.draw(st.sets(st.sampled_from(cohort.names), max_size=sites - 3 - corrupt))
+    cohort.set_up(absent)
+    adversary, roster = cohort.adversary, cohort.roster
+    ring_bits: RingBits = data.draw(st.sampled_from([32, 64]))
+    values = random_values(roster, LENGTH, ring_bits, seed=sites)
+    masked = cohort.mask(0, MANIFEST, values)
+    survivors = [name for name in roster if name not in data.draw(some, label="lost vectors")]
+    if len(survivors) < adversary.minimum_survivors:
+        for name in survivors:
+            with pytest.raises(WardroundError, match="WR-SECAGG-013"):
+                cohort.members[name].vote(0, MANIFEST, survivors)
+        return
+    voters = [name for name in survivors if name not in data.draw(some, label="lost votes")]
+    votes = cohort.votes(0, MANIFEST, survivors, voters)
+    if len(voters) < adversary.threshold:
+        for name in voters:
+            with pytest.raises(WardroundError, match="WR-SECAGG-015"):
+                cohort.members[name].recover(0, MANIFEST, survivors, votes)
+        return
+    helpers = [name for name in voters if name not in data.draw(some, label="lost shares")]
+    shares = cohort.recovered(0, MANIFEST, survivors, votes, helpers)
+    if len(helpers) < adversary.threshold:
+        with pytest.raises(WardroundError, match="WR-SECAGG-016"):
+            cohort.unmasking(ring_bits, 0, MANIFEST, survivors, shares)
+        return
+    total = plain_sum(masked[name] for name in survivors)
+    cohort.unmasking(ring_bits, 0, MANIFEST, survivors, shares).unmask(total)
+    assert np.array_equal(total, plain_sum(values[name] for name in survivors))
+
+
+@settings(max_examples=80)
+@given(st.data(), st.integers(3, 12))
+def test_totals_are_exact_within_the_threshold_and_refused_beyond(
+    data: st.DataObject, sites: int
+) -> None:
+    play(data, sites)
+
+
+@pytest.mark.slow
+@settings(max_examples=150)
+@given(st.data(), st.integers(3, 40))
+def test_totals_are_exact_in_large_cohorts_too(data: st.DataObject, sites: int) -> None:
+    play(data, sites)
+
+
+def test_as_many_dropouts_as_promised_at_once() -> None:
+    for sites in (3, 4, 7, 12):
+        cohort = usual(sites).set_up()
+        values = random_values(cohort.names, LENGTH, 32)
+        masked = cohort.mask(0, MANIFEST, values)
+        survivors = cohort.names[cohort.adversary.tolerated_dropouts :]
+        helpers = survivors[-cohort.adversary.threshold :]
+        votes = cohort.votes(0, MANIFEST, survivors, helpers)
+        shares = cohort.recovered(0, MANIFEST, survivors, votes, helpers)
+        total = plain_sum(masked[name] for name in survivors)
+        unmasking = cohort.unmasking(32, 0, MANIFEST, survivors, shares)
+        # Chunk by chunk, in any order, as a coordinator streams it.
+        for start in (20, 0, 33):
+            unmasking.unmask(total[start : {20: 33, 0: 20, 33: 37}[start]], start)
+        assert np.array_equal(total, plain_sum(values[name] for name in survivors))
+        assert unmasking.suspects == {}
+
+
+def test_every_round_of_a_batch_opens_on_its_own() -> None:
+    cohort = usual(4, rounds=3).set_up()
+    for index in (2, 0, 1):
+        manifest = digest(b"manifest %d" % index)
+        values = random_values(cohort.names, LENGTH, 64, seed=index)
+        masked = cohort.mask(index, manifest, values)
+        survivors = [name for i, name in enumerate(cohort.names) if i != index]
+        votes = cohort.votes(index, manifest, survivors, survivors)
+        shares = cohort.recovered(index, manifest, survivors, votes, survivors)
+        total = plain_sum(masked[name] for name in survivors)
+        cohort.unmasking(64, index, manifest, survivors, shares).unmask(total)
+        assert np.array_equal(total, plain_sum(values[name] for name in survivors))
+        for member in cohort.members.values():
+            member.forget(index)
+
+
+@pytest.mark.parametrize("stage", ["advert", "deal"])
+def test_a_site_that_drops_in_set_up_costs_no_round(stage: str) -> None:
+    """In another system a dropout in set-up loses the round."""
+    first = usual(5)
+    lost = first.names[1]
+    if stage == "advert":
+        cohort = first.set_up(absent=[lost])
+    else:
+        first.advertise().deal(absent=[lost])
+        with pytest.raises(WardroundError, match="WR-SECAGG-008") as caught:
+            first.members[first.names[0]].accept(first.deals, first.sealed_to(first.names[0]))
+        assert lost in caught.value.problem
+        rest = [name for name in first.names if name != lost]
+        cohort = Cohort(4, first.corrupt, batch=BatchId("batch-2"), only=rest).set_up()
+    assert lost not in cohort.roster
+    values = random_values(cohort.roster, LENGTH, 32)
+    masked = cohort.mask(0, MANIFEST, values)
+    votes = cohort.votes(0, MANIFEST, cohort.roster, cohort.roster)
+    shares = cohort.recovered(0, MANIFEST, cohort.roster, votes, cohort.roster)
+    total = plain_sum(masked.values())
+    cohort.unmasking(32, 0, MANIFEST, cohort.roster, shares).unmask(total)
+    assert np.array_equal(total, plain_sum(values.values()))
+
+
+def test_a_repeated_request_gets_the_same_answer() -> None:
+    cohort = usual(4).set_up()
+    cohort.mask(0, MANIFEST, random_values(cohort.names, LENGTH, 32))
+    survivors = cohort.names[1:]
+    votes = cohort.votes(0, MANIFEST, survivors, survivors)
+    member = cohort.members[survivors[0]]
+    assert member.vote(0, MANIFEST, tuple(reversed(survivors))) == member.vote(
+        0, MANIFEST, survivors
+    )
+    first = member.recover(0, MANIFEST, survivors, votes)
+    assert member.recover(0, MANIFEST, survivors, votes) == first
+
+
+def test_nothing_is_left_of_a_forgotten_round_or_an_abandoned_member() -> None:
+    cohort = usual(4, rounds=2).set_up()
+    cohort.mask(0, MANIFEST, random_values(cohort.names, LENGTH, 32))
+    votes = cohort.votes(0, MANIFEST, cohort.names, cohort.names)
+    member = cohort.members[cohort.names[0]]
+    member.forget(0)
+    member.forget(0)
+    for attempt in (
+        lambda: member.vote(0, MANIFEST, cohort.names),
+        lambda: member.recover(0, MANIFEST, cohort.names, votes),
+        lambda: member.mask(0, MANIFEST, np.zeros(3, np.uint32), round_id=RoundId("r")),
+    ):
+        with pytest.raises(WardroundError, match="WR-SECAGG-011"):
+            attempt()
+    member.mask(1, MANIFEST, np.zeros(3, np.uint32), round_id=RoundId("r"))
+    member.abandon()
+    with pytest.raises(WardroundError, match="WR-SECAGG-010"):
+        member.vote(1, MANIFEST, cohort.names)
+
+
+def test_a_round_forgotten_unused_is_used_up() -> None:
+    cohort = usual(3).set_up()
+    member = cohort.members[cohort.names[0]]
+    member.forget(0)
+    with pytest.raises(WardroundError, match="WR-SECAGG-011"):
+        member.mask(0, MANIFEST, np.zeros(3, np.uint32), round_id=RoundId("r"))
+
+
+def test_a_site_joins_only_what_it_is_invited_to_and_only_as_itself() -> None:
+    cohort = usual(3)
+    stranger = SiteName("site-09")
+    with pytest.raises(WardroundError, match="WR-SECAGG-007"):
+        cohort.member(stranger)
+    cohort.keys[cohort.names[0]] = KEYS[stranger].public
+    with pytest.raises(WardroundError, match="WR-SECAGG-007"):
+        cohort.member(cohort.names[0])
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    cohort = usual(3).set_up()
+    cohort.mask(0, MANIFEST, random_values(cohort.names, 1, 32))
+    votes = cohort.votes(0, MANIFEST, cohort.names, cohort.names)
+    member = cohort.members[cohort.names[0]]
+    shares = member.recover(0, MANIFEST, cohort.names, votes)
+    assert "shares=" not in repr(shares)
+    assert all(str(share) not in repr(shares) for share in shares.self_mask_shares.values())
+    assert repr(member).startswith("<")
