@@ -1,0 +1,113 @@
+"""What a run ends with: a model that nobody has validated yet, and all that is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.algorithms.statistics import Statistics
+from wardround.clinical.graph import ConceptGraph
+from wardround.learning.agreed import rule_of
+from wardround.learning.fit import Fit
+from wardround.learning.glm import LinearModel
+from wardround.learning.metrics import Classification, Regression
+from wardround.study import Study
+from wardround.trust.canonical import JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A fitted model and its papers.
+
+    ``model`` holds float64 arrays: ``coefficients`` (features + 1, the intercept first, for
+    standardised features), ``centre`` and ``scale`` (features,). `LinearModel.from_arrays` makes
+    a predictor of them. The papers are plain JSON values.
+    """
+
+    model: dict[str, NDArray[np.float64]]
+    description: dict[str, JSON]
+    evaluation: dict[str, JSON]
+    statistics: dict[str, JSON]
+
+
+def describe_fit(study: Study, model: LinearModel, fit: Fit) -> dict[str, JSON]:
+    """Names, units, coefficients on both scales, standard errors, and how the fit stopped."""
+    graph = ConceptGraph.load()
+    rule = rule_of(study)
+    per_unit = model.per_unit()
+    concepts = [graph.concept(name) for name in model.features]
+    newton = study.model.algorithm == "newton"
+    rounds = study.model.fedavg.rounds if study.model.fedavg else 0
+    return {
+        "kind": model.family.value,
+        "algorithm": study.model.algorithm.value,
+        "outcome": study.data.outcome,
+        "features": [
+            {
+                "name": concept.id,
+                "label": concept.name,
+                "unit": concept.unit or "",
+                "centre": float(model.standardisation.centre[i]),
+                "scale": float(model.standardisation.scale[i]),
+            }
+            for i, concept in enumerate(concepts)
+        ],
+        "standardisation": "federated mean and standard deviation (divisor n) of training records",
+        "intercept": float(model.coefficients[0]),
+        "intercept_standard_error": float(fit.standard_errors[0]),
+        "intercept_per_unit": float(per_unit[0]),
+        "coefficients": [
+            {
+                "name": concept.id,
+                "label": concept.name,
+                "unit": concept.unit or "",
+                "value": float(model.coefficients[i]),
+                "standard_error": float(fit.standard_errors[i]),
+                "value_per_unit": float(per_unit[i]),
+            }
+            for i, concept in enumerate(concepts, start=1)
+        ],
+        "standard_errors": "inverse of the penalised information at the solution; with a ridge "
+        "they leave out its bias towards 0",
+        "ridge": rule.ridge,
+        "penalty": "ridge / 2 times the sum of squared coefficients of standardised features; "
+        "the intercept is not penalised",
+        "stopping": str(rule)
+        if newton
+        else f"{rounds} rounds, or sooner when an average update is within {rule.tolerance:g}",
+        "steps": fit.steps,
+        "halvings": fit.halvings,
+        "remaining_newton_step": fit.remaining,
+        "log_likelihood": fit.log_likelihood,
+        "training_records": fit.records,
+    }
+
+
+def describe_evaluation(
+    held_out: Classification | Regression, training: Classification | Regression
+) -> dict[str, JSON]:
+    """The figures in the shape that reports read."""
+    papers: dict[str, JSON] = {"held_out": held_out.to_json(), "training": training.to_json()}
+    if isinstance(held_out, Classification):
+        papers["calibration"] = [
+            {"predicted": g.predicted, "observed": g.observed, "records": g.records}
+            for g in held_out.calibration
+        ]
+        papers["calibration_slope"] = held_out.calibration_slope
+        papers["calibration_intercept"] = held_out.calibration_intercept
+        papers["brier"] = held_out.brier
+    return papers
+
+
+def describe_statistics(
+    statistics: Statistics, held_out: Classification | Regression, suppressed: int
+) -> dict[str, JSON]:
+    """The statistics, with what the evaluation held back and how exact its AUROC is."""
+    papers = statistics.to_json()
+    papers["suppressed"] = {**statistics.suppressed, "evaluation": suppressed}
+    papers["suppressed_total"] = sum(statistics.suppressed.values()) + suppressed
+    if isinstance(held_out, Classification):
+        papers["auroc_uncertainty_from_bins"] = held_out.auroc_uncertainty
+    return papers

@@ -1,0 +1,79 @@
+"""What a signed study fixes for learning, in the form that tasks and fits need it."""
+
+from __future__ import annotations
+
+from wardround.clinical.graph import ConceptGraph
+from wardround.errors import WardroundError
+from wardround.learning.fit import Rule
+from wardround.learning.parameters import Reader
+from wardround.learning.records import Family, Variables
+from wardround.study import Study
+from wardround.trust.canonical import JSON
+
+_ALWAYS = frozenset({"outcome_counts", "moments", "histogram"})
+
+
+def allowed_kinds(study: Study) -> frozenset[str]:
+    """The task kinds that the study's plan can ever ask for.
+
+    A study by FedAvg ends with one Newton sum: it yields the standard errors, and tells how far
+    from the optimum the rounds stopped.
+    """
+    family = Family(study.model.kind)
+    scored = "score_histogram" if family is Family.LOGISTIC else "prediction_moments"
+    kinds = _ALWAYS | {f"newton_{family}", scored}
+    return kinds | {"fedavg"} if study.model.algorithm == "fedavg" else kinds
+
+
+def rule_of(study: Study) -> Rule:
+    """The study's penalty and stopping rule."""
+    model = study.model
+    return Rule(Family(model.kind), model.ridge, model.tolerance, model.maximum_steps)
+
+
+def variables_of(study: Study) -> Variables:
+    """The study's features and outcome with their ranges; raises WR-LEARN-009."""
+    return Variables.parse(Reader({"variables": agreed_variables(study)}))
+
+
+def agreed_variables(study: Study) -> dict[str, JSON]:
+    """The ``variables`` that every task carries; raises WR-LEARN-009 where a range is missing."""
+    family = Family(study.model.kind)
+    outcome = study.data.outcome
+    return {
+        "family": family.value,
+        "features": [*study.data.features],
+        "ranges": [_range(feature) for feature in study.data.features],
+        "outcome": outcome,
+        "outcome_range": [0.0, 1.0] if family is Family.LOGISTIC else _range(outcome),
+    }
+
+
+def agreed_training(study: Study) -> dict[str, JSON]:
+    """The ``training`` that every `fedavg` task carries."""
+    settings = study.model.fedavg
+    if settings is None:
+        raise WardroundError(
+            "WR-LEARN-003",
+            "The study doesn't say how FedAvg is to train.",
+            "Add a [model.fedavg] table to the study.",
+            path="model.fedavg",
+        )
+    return {
+        "local_epochs": settings.local_epochs,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "clipping_norm": settings.clipping_norm,
+    }
+
+
+def _range(concept: str) -> list[JSON]:
+    plausible = ConceptGraph.load().concept(concept).plausible
+    if plausible is None:
+        raise WardroundError(
+            "WR-LEARN-009",
+            f"The concept {concept} has no plausible range, so sums over it have no bound.",
+            "Give the concept a range in the concept graph, or leave it out of the study.",
+            path=f"concepts.{concept}.plausible",
+        )
+    return [float(plausible[0]), float(plausible[1])]

@@ -1,0 +1,135 @@
+"""The task `fedavg`: a site trains on its own for some epochs and sends its weighted update.
+
+McMahan et al. 2017, algorithm 1 (FedAvg), with the update clipped to a norm at the site, always.
+The server adds sum_i n_i Delta_i / sum_i n_i; n_i travels inside the same protected vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.learning.contribution import Answer, Limits, unit
+from wardround.learning.glm import (
+    Standardisation,
+    check_coefficients,
+    likelihood_bound,
+    log_likelihood,
+    mean,
+)
+from wardround.learning.moments import nothing_left
+from wardround.learning.parameters import Reader
+from wardround.learning.records import Records, Split, Variables
+from wardround.privacy import large_enough
+
+if TYPE_CHECKING:
+    from wardround.trust.canonical import JSON
+
+MAXIMUM_EPOCHS = 5
+"""Local epochs per round; the compliance policy allows no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class FedAvgTotals:
+    """The weighted mean update (m,), and the log-likelihood at the model that was sent out."""
+
+    update: NDArray[np.float64]
+    log_likelihood: float
+    records: int
+
+
+@dataclass(frozen=True, eq=False)
+class FedAvg:
+    """Lanes: n * update (m), log-likelihood at the received model, records n.
+
+    ``decay`` is the ridge per record, so that local and pooled objectives have one optimum;
+    ``round`` seeds the order of records, which is reproducible and protects nothing.
+    """
+
+    kind: ClassVar[str] = "fedavg"
+
+    variables: Variables
+    standardisation: Standardisation
+    coefficients: NDArray[np.float64]
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    clipping_norm: float
+    decay: float
+    round: int
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
+        """Read the hyperparameters and the model to start from."""
+        reader = Reader(parameters)
+        variables = Variables.parse(reader)
+        training = reader.table("training")
+        task = cls(
+            variables=variables,
+            standardisation=Standardisation.parse(reader, variables),
+            coefficients=check_coefficients(variables, model),
+            local_epochs=training.whole("local_epochs", 1, MAXIMUM_EPOCHS),
+            batch_size=training.whole("batch_size", 1, 1 << 20),
+            learning_rate=training.number("learning_rate", 1e-9, 1e3),
+            clipping_norm=training.number("clipping_norm", 1e-9, 1e6),
+            decay=reader.number("decay", 0.0, 1e6),
+            round=reader.whole("round", 0, 1 << 20),
+        )
+        training.done()
+        reader.done()
+        return task
+
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """The clipped norm bounds every element of an update."""
+        largest = self.standardisation.largest(self.variables)
+        _, likelihood = likelihood_bound(self.variables, largest, self.coefficients)
+        bounds = [*[self.clipping_norm] * len(largest), likelihood, 1.0]
+        return unit(np.array(bounds))
+
+    def contribute(self, records: Records, limits: Limits) -> Answer:
+        """Train on the training records."""
+        x, y = records.of(Split.TRAIN)
+        if not large_enough(len(y), limits.minimum_cohort):
+            return Answer.nothing(len(self.units))
+        design = self.standardisation.design(x)
+        fitted = log_likelihood(self.variables.family, y, design @ self.coefficients).sum()
+        update = clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+        return Answer(np.concatenate([len(y) * update, [fitted, float(len(y))]]))
+
+    def read(self, lanes: NDArray[np.float64]) -> FedAvgTotals:
+        """Divide by the survivors' records."""
+        n = round(lanes[-1])
+        if n == 0:
+            raise nothing_left()
+        return FedAvgTotals(lanes[:-2] / n, float(lanes[-2]), n)
+
+    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = self.coefficients.copy()
+        order = np.random.default_rng(self.round)
+        for _ in range(self.local_epochs):
+            shuffled = order.permutation(len(y))
+            for first in range(0, len(y), self.batch_size):
+                batch = shuffled[first : first + self.batch_size]
+                z = design[batch]
+                residual = y[batch] - mean(self.variables.family, z @ weights)
+                gradient = z.T @ residual / len(batch)
+                gradient[1:] -= self.decay * weights[1:]
+                weights += self.learning_rate * gradient
+        return weights
+
+
+def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
+    """Scale ``update`` down to Euclidean length ``norm`` if it is longer.
+
+    An update that is not finite (a learning rate far too high) becomes zero: it must neither
+    break the round nor say so outside.
+    """
+    length = float(np.linalg.norm(update))
+    if not np.isfinite(length):
+        return np.zeros_like(update)
+    return update * min(1.0, norm / length) if length > 0 else update

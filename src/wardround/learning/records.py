@@ -1,0 +1,144 @@
+"""The variables a study agreed on, and one hospital's records of them.
+
+Ranges come from the study's concepts, so every bound that follows from them is public and holds
+at every site: a record outside them was quarantined long before, and is refused here again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import WardroundError
+from wardround.learning.parameters import Reader
+
+MAXIMUM_RECORDS = 1 << 22
+"""More records than this at one site are refused, so that sums over records have a bound."""
+
+TEST_COLUMN = "_test"
+"""The column that marks held-out records with 1, others with 0."""
+
+
+class Family(StrEnum):
+    """Which generalised linear model: logistic for a yes/no outcome, linear for a measured one."""
+
+    LOGISTIC = "logistic"
+    LINEAR = "linear"
+
+
+class Split(StrEnum):
+    """Which of a site's records a task is about."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """What the signed study says about the model's inputs and outcome.
+
+    ``low`` and ``high`` have shape (features,): the plausible range of each feature, in the
+    concept's unit; ``outcome_low`` and ``outcome_high`` the outcome's (0 and 1 for yes/no).
+    """
+
+    family: Family
+    features: tuple[str, ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    outcome: str
+    outcome_low: float
+    outcome_high: float
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Variables:
+        """Read the ``variables`` that every task carries."""
+        table = reader.table("variables")
+        family = table.text("family")
+        if family not in tuple(Family):
+            raise table.malformed("family", "must be logistic or linear")
+        features = table.texts("features")
+        ranges = table.rows_of_numbers("ranges", len(features))
+        outcome, outcome_range = table.text("outcome"), table.numbers("outcome_range", 2)
+        table.done()
+        for pair in (*ranges, outcome_range):
+            if len(pair) != 2 or not pair[0] < pair[1] or not np.abs(pair).max() <= 1e15:
+                raise table.malformed("ranges", "must be pairs of a lower and an upper end")
+        if outcome in features:
+            raise table.malformed("outcome", "must not be one of the features")
+        low, high = np.array(ranges).T
+        return cls(
+            Family(family),
+            features,
+            low,
+            high,
+            outcome,
+            float(outcome_range[0]),
+            float(outcome_range[1]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Complete records of one site: ``x`` (records, features), ``y`` (records,). Never shown."""
+
+    x: NDArray[np.float64] = field(repr=False)
+    y: NDArray[np.float64] = field(repr=False)
+    test: NDArray[np.bool_] = field(repr=False)
+
+    @classmethod
+    def take(cls, columns: Mapping[str, NDArray[np.float64]], variables: Variables) -> Records:
+        """Pick the study's columns and check them.
+
+        Raises WR-LEARN-005 for a missing column, WR-LEARN-006 for values outside the agreed
+        range, WR-LEARN-007 for too many records. None of them says which record or value.
+        """
+        for name in (*variables.features, variables.outcome, TEST_COLUMN):
+            if name not in columns:
+                raise WardroundError(
+                    "WR-LEARN-005",
+                    f"The site's table has no column {name}.",
+                    "Map a source to this concept and have the steward approve the mapping.",
+                )
+        x = np.column_stack([columns[name] for name in variables.features]).astype(np.float64)
+        y = np.asarray(columns[variables.outcome], dtype=np.float64)
+        test = np.asarray(columns[TEST_COLUMN]) != 0
+        if len(x) >= MAXIMUM_RECORDS:
+            raise WardroundError(
+                "WR-LEARN-007",
+                f"The site has {MAXIMUM_RECORDS} records or more: sums have no bound there.",
+                "Narrow the selection, or split the site in two.",
+            )
+        for name, column, low, high in (
+            *zip(variables.features, x.T, variables.low, variables.high, strict=True),
+            (variables.outcome, y, variables.outcome_low, variables.outcome_high),
+        ):
+            if not bool(((column >= low) & (column <= high)).all()):  # a NaN fails too
+                raise _out_of_range(name)
+        if variables.family is Family.LOGISTIC and not bool(((y == 0) | (y == 1)).all()):
+            raise _out_of_range(variables.outcome)
+        return cls(x, y, test)
+
+    def of(self, split: Split) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The features and outcomes of the training or of the held-out records."""
+        chosen = self.test if split is Split.TEST else ~self.test
+        return self.x[chosen], self.y[chosen]
+
+
+def read_split(reader: Reader) -> Split:
+    """Read ``rows``: train or test."""
+    value = reader.text("rows")
+    if value not in tuple(Split):
+        raise reader.malformed("rows", "must be train or test")
+    return Split(value)
+
+
+def _out_of_range(name: str) -> WardroundError:
+    return WardroundError(
+        "WR-LEARN-006",
+        f"A value of {name} is missing or outside the range that the study's concept allows.",
+        "Harmonise the site's records again; records out of range belong in quarantine.",
+    )

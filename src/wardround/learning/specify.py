@@ -1,0 +1,73 @@
+"""The one place where a task is built.
+
+The coordinator's algorithms build their tasks here; a site builds the same task again from the
+study that it signed and refuses any other (`check_task`). So a coordinator chooses only what the
+task's kind leaves open, within the limits of that kind; features, ranges, outcome, family and
+hyperparameters come from the signed study at both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.errors import WardroundError
+from wardround.learning.agreed import agreed_training, agreed_variables, allowed_kinds
+from wardround.learning.contribution import BOUND
+from wardround.learning.registry import find, length
+from wardround.study import Study, Task
+from wardround.trust.canonical import JSON
+
+
+def specify(
+    study: Study,
+    kind: str,
+    parameters: Mapping[str, JSON],
+    model: NDArray[np.float64] | None = None,
+) -> Task:
+    """Build the task of that kind for this study.
+
+    ``parameters`` are those that the kind leaves to the algorithm; what the study fixes is added,
+    and overrides. So specifying a task's own parameters again gives the identical task.
+
+    Raises WR-LEARN-001 to -004 for anything that is malformed, unknown or not in the study's plan,
+    and WR-LEARN-009 if a concept of the study has no plausible range.
+    """
+    computation_type = find(kind)
+    if kind not in allowed_kinds(study):
+        raise WardroundError(
+            "WR-LEARN-003",
+            f"The study's plan has no task {kind}.",
+            "Sign a study whose model asks for it; a running study can't be widened.",
+            path="task.kind",
+        )
+    complete: dict[str, JSON] = {**parameters, "variables": agreed_variables(study)}
+    if kind == "fedavg":
+        complete["training"] = agreed_training(study)
+    computation = computation_type.parse(complete, model)
+    return Task(
+        kind=kind,
+        parameters=complete,
+        length=length(computation),
+        bound=BOUND,
+        ring_bits=64,
+        model=model,
+    )
+
+
+def check_task(study: Study, task: Task) -> None:
+    """At the site: refuse a task that isn't what this study makes of its kind and choices.
+
+    Raises as `specify` does, and WR-LEARN-003 for any difference.
+    """
+    # Coefficients are float64; a model of another type comes out with another hash.
+    model = None if task.model is None else task.model.astype(np.float64)
+    if specify(study, task.kind, task.parameters, model).hash != task.hash:
+        raise WardroundError(
+            "WR-LEARN-003",
+            "A task differs from the one that the signed study gives rise to.",
+            "Refuse the coordinator's request, and ask its operator what was changed.",
+            path="task",
+        )
