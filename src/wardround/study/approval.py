@@ -77,8 +77,9 @@ def approve(
 ) -> Envelope:
     """Sign a study for a hospital, until ``until`` (by default the study's own last day).
 
-    Refuses a study that is a draft or has expired, whose profile promises what doesn't exist, that doesn't name
-    this hospital with this key (WR-STUDY-076), or an end after the study's (WR-STUDY-075).
+    Refuses a study that is a draft or has expired, whose profile promises what doesn't exist, or
+    that doesn't name this hospital with this key (WR-STUDY-076), and a last day before today or
+    after the study's own (WR-STUDY-075).
     """
     digest = study.digest  # refuses a draft
     refuse_if_incomplete(study)

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.ids import Digest
+from wardround.secagg.encoding import RingBits
 from wardround.trust.canonical import JSON, canonical, digest, digest_json
 
 Vector: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
-RingBits: TypeAlias = Literal[32, 64]
 
 MAXIMUM_LENGTH = 1 << 28
 MAXIMUM_PARAMETER_BYTES = 1 << 20
