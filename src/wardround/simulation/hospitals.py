@@ -1,0 +1,197 @@
+"""Four artificial hospitals around real biopsies, for the demonstration and the tests.
+
+The 569 patients and their ten cell-nucleus means are real: the Wisconsin Diagnostic Breast Cancer
+data as scikit-learn ships them. Hospitals, identifiers, dates and ages are invented and marked so.
+
+The recipe: each hospital in turn draws its patients without replacement, a patient's chance being
+proportional to exp(tilt * z), where z is the standardised mean radius; so hospitals differ mildly,
+as a referral centre differs from a screening clinic. Draws use ``random.Random``, whose sequence
+Python keeps stable between versions, and weighted sampling by keys log(u) / w (Efraimidis and
+Spirakis 2006, algorithm A). A few broken records are added to each hospital and must be set aside;
+they are extra and marked, no real record is damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+
+from wardround.errors import WardroundError
+from wardround.ids import SiteName
+from wardround.simulation.demo_csv import csv_fields, write_csv
+from wardround.simulation.demo_designs import DESIGNS, FEATURES, OUTCOME, Biopsy, Design, Patient
+from wardround.simulation.demo_fhir import fhir_fields, write_fhir
+
+__all__ = ["FEATURES", "OUTCOME", "DemoHospital", "Form", "write_demo_hospitals"]
+
+
+class Form(StrEnum):
+    """How a demonstration hospital keeps its records."""
+
+    FHIR = "FHIR R4 NDJSON"
+    CSV = "CSV"
+
+
+@dataclass(frozen=True)
+class DemoHospital:
+    """One artificial hospital as written to disk; ``records_total`` counts the broken ones too."""
+
+    name: SiteName
+    form: Form
+    folder: Path
+    mapping_path: Path
+    records_total: int
+
+
+def write_demo_hospitals(folder: Path, seed: int = 2026) -> list[DemoHospital]:
+    """Write the four hospitals below ``folder``, one folder each, and return them, largest first.
+
+    Needs scikit-learn (the extra ``demo``). Values are written as exact decimals in each
+    hospital's own units, so that reading them back gives the data set's numbers.
+
+    Raises:
+        FileExistsError: where a hospital's folder already exists; nothing is overwritten.
+        WardroundError: ``WR-DATA-019`` where scikit-learn is missing.
+    """
+    draw = random.Random(seed)  # noqa: S311 - a reproducible recipe, not a secret
+    remaining = _biopsies()
+    hospitals = []
+    for design in DESIGNS:
+        drawn, remaining = _draw(draw, remaining, design.tilt, design.size)
+        patients = [
+            _invent(draw, f"{design.prefix}-{number:04d}", biopsy)
+            for number, biopsy in enumerate(drawn, start=1)
+        ]
+        place = folder / design.name
+        place.mkdir(parents=True)
+        if design.csv is None:
+            broken = write_fhir(place, design, patients)
+        else:
+            broken = write_csv(place, design, design.csv, patients)
+        mapping_path = place / "mapping.toml"
+        mapping_path.write_text(_mapping(design), "utf-8")
+        (place / "README.txt").write_text(_readme(design, broken), "utf-8")
+        form = Form.FHIR if design.csv is None else Form.CSV
+        hospitals.append(
+            DemoHospital(design.name, form, place, mapping_path, design.size + len(broken))
+        )
+    return sorted(hospitals, key=lambda hospital: -hospital.records_total)
+
+
+def _biopsies() -> list[Biopsy]:
+    try:
+        from sklearn.datasets import load_breast_cancer
+    except ImportError as error:
+        raise WardroundError(
+            "WR-DATA-019",
+            "scikit-learn, which carries the demonstration's data, is not installed.",
+            'Install it with: pip install "wardround[demo]"',
+        ) from error
+    data = load_breast_cancer()
+    # scikit-learn calls the columns "mean radius" and codes malignant as 0.
+    columns = [
+        list(data.feature_names).index("mean " + feature.removesuffix("_mean").replace("_", " "))
+        for feature in FEATURES
+    ]
+    return [
+        Biopsy(
+            {
+                feature: Decimal(repr(float(row[column])))
+                for feature, column in zip(FEATURES, columns, strict=True)
+            },
+            malignant=int(target) == 0,
+        )
+        for row, target in zip(data.data, data.target, strict=True)
+    ]
+
+
+def _draw(
+    draw: random.Random, biopsies: Sequence[Biopsy], tilt: float, size: int
+) -> tuple[list[Biopsy], list[Biopsy]]:
+    """Draw ``size`` biopsies weighted by exp(tilt * z(radius)); return them and the others."""
+    radii = [float(biopsy.features["radius_mean"]) for biopsy in biopsies]
+    mean, spread = statistics.fmean(radii), statistics.pstdev(radii)
+    # log(u) / w, largest first; 1 - random() lies in (0, 1], so that its logarithm exists.
+    keys = [
+        math.log(1.0 - draw.random()) / math.exp(tilt * (radius - mean) / spread)
+        for radius in radii
+    ]
+    order = sorted(range(len(biopsies)), key=lambda index: -keys[index])
+    return [biopsies[i] for i in order[:size]], [biopsies[i] for i in sorted(order[size:])]
+
+
+def _invent(draw: random.Random, identifier: str, biopsy: Biopsy) -> Patient:
+    """Invent dates; the age follows neither the diagnosis nor any feature."""
+    sampled = date(2019, 1, 1) + timedelta(days=int(draw.random() * 5 * 365))
+    age_days = int((25 + 60 * (draw.random() + draw.random()) / 2) * 365.25)
+    return Patient(identifier, biopsy, sampled - timedelta(days=age_days), sampled)
+
+
+def _mapping(design: Design) -> str:
+    """Return the mapping that a steward of this hospital would have approved."""
+    lines = [
+        f"# What the fields of {design.name} mean. Artificial hospital, see README.txt.",
+        "version = 1",
+        "",
+        "# Ages are taken on the day of the biopsy.",
+        'index_date = "specimen_date"',
+        "",
+        "[[sources]]",
+    ]
+    style = design.csv
+    if style is None:
+        lines += _table(
+            name="ehr", kind="fhir-ndjson", files=["Patient.ndjson", "Observation.ndjson"]
+        )
+    else:
+        lines += _table(
+            name="biopsies",
+            kind="csv",
+            files=["biopsies.csv"],
+            patient=style.patient,
+            delimiter=style.delimiter,
+            decimal=style.decimal,
+        )
+    for field in fhir_fields(design) if style is None else csv_fields(design, style):
+        lines += ["", "[[sources.fields]]", *_table(**field)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(**entries: str | list[str] | dict[str, bool]) -> Iterator[str]:
+    """Return TOML lines; a JSON string or array of strings is a TOML one too."""
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            pairs = (f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())
+            yield f"{key} = {{ {', '.join(pairs)} }}"
+        else:
+            yield f"{key} = {json.dumps(value)}"
+
+
+def _readme(design: Design, broken: Sequence[str]) -> str:
+    form = "FHIR R4 NDJSON" if design.csv is None else "CSV"
+    reasons = "\n".join(f"  - {reason}" for reason in broken)
+    also = "One line of Observation.ndjson is cut off on purpose.\n" if design.csv is None else ""
+    return f"""{design.name}: AN ARTIFICIAL HOSPITAL ({form})
+
+Real: {design.size} biopsies of the Wisconsin Diagnostic Breast Cancer data (Street, Wolberg and
+Mangasarian 1993; 569 in all, spread over four artificial hospitals), that is the ten
+cell-nucleus means and the diagnosis.
+
+SYNTHETIC, invented by a seeded program: the hospital, all identifiers, birth dates, specimen
+dates and ages. They follow neither diagnosis nor features and are never inputs of a model.
+Columns are marked [synthetic]; FHIR resources carry the security label HTEST (test health data).
+The data set states no unit of length: "um" and what is derived from it are labels of ours.
+
+SYNTHETIC AND BROKEN, to be set aside, in {len(broken)} records whose identifier contains "broken":
+{reasons}
+{also}
+mapping.toml says what each field means.
+"""
