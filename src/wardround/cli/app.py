@@ -30,6 +30,8 @@ class Entry:
 
 
 ENTRIES = {
+    "study": Entry("wardround.cli.study", "app", "Write, check and read a study document."),
+    "schema": Entry("wardround.cli.schema", "app", "Print the JSON Schemas of documents."),
     "explain": Entry("wardround.cli.explain", "explain", "Explain an error code."),
 }
 

@@ -13,6 +13,7 @@ The pattern of a command::
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -41,8 +42,10 @@ def emit(data: object, json: bool = False, *, human: RenderableType | None = Non
         sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
         return
     shown = _plain(data) if human is None else human
-    # Lines are never broken for a file or another program.
-    out.print(shown, markup=False, soft_wrap=isinstance(shown, str | Text))
+    if out.is_terminal:
+        out.print(shown, markup=False, soft_wrap=isinstance(shown, str | Text))
+    else:
+        sys.stdout.write(_unbroken(shown))
 
 
 def say(text: str) -> None:
@@ -75,14 +78,22 @@ def fail(*errors: WardroundError, json: bool = False) -> int:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table in the one style that all commands share."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
+    """A table in the one style that all commands share; without names, a list of facts."""
+    made = Table(box=None, header_style="bold", pad_edge=False, show_header=any(columns))
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
-        made.add_column(name, justify="right" if numeric else "left")
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
+
+
+def _unbroken(shown: RenderableType) -> str:
+    """Text for a file or another program: no line is broken or padded."""
+    wide = Console(file=io.StringIO(), width=100_000, highlight=False, no_color=True)
+    with wide.capture() as captured:
+        wide.print(shown, markup=False, soft_wrap=isinstance(shown, str | Text))
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _as_json(error: WardroundError) -> dict[str, str | None]:

@@ -1,0 +1,220 @@
+"""Write the reference pages that follow from the code: ``make docs``.
+
+``tests/test_docs.py`` fails when a page differs from what this script would write, so a command, a
+key or an error code can't be added without its page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import cast
+
+import typer
+
+from wardround.cli import app as root
+from wardround.cli.explain import pages as error_pages
+from wardround.study.document import study_schema
+from wardround.study.hospital import hospital_schema
+from wardround.study.policy import policy_schema
+from wardround.trust.canonical import JSON
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+SOURCE = "*Written by `make docs` from the code; change it there.*"
+
+
+def reference() -> dict[Path, str]:
+    """Every generated page and its text."""
+    texts = {
+        "cli.md": commands_page(),
+        "errors.md": errors_page(),
+        "study.md": schema_page(
+            "study.toml",
+            study_schema(),
+            "What the hospitals of a study agree on. `wardround study new` writes a commented "
+            "first one; `wardround schema study` prints these rules for editors and programs.",
+        ),
+        "hospital.md": schema_page(
+            "hospital.toml",
+            hospital_schema(),
+            "A hospital's own limits. Of each limit the tighter one of study and hospital holds, "
+            "always. Every key may be left out.",
+        ),
+        "policy.md": schema_page(
+            "The compliance policy",
+            policy_schema(),
+            "`ClinicalFederatedComplianceSchema`, which studies of the profile `clinical` carry "
+            "in their section `policy`. That profile is refused until every protection in it "
+            "exists; the policy itself can be written and checked today.",
+        ),
+    }
+    return {REFERENCE / name: text for name, text in texts.items()}
+
+
+def command_paths() -> Iterator[tuple[str, ...]]:
+    """Every command, as words after ``wardround``; the root is the empty path."""
+
+    def walk(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield path
+        children = getattr(command, "commands", {})
+        for name in children if path else root.ENTRIES:
+            yield from walk(children[name], (*path, name))
+
+    yield from walk(typer.main.get_command(root.build(root.ENTRIES)), ())
+
+
+def help_text(path: tuple[str, ...]) -> str:
+    """What ``wardround PATH --help`` prints, in a width that does not depend on the terminal."""
+    printed = io.StringIO()
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "88"
+    try:
+        with contextlib.redirect_stdout(printed):
+            root.main([*path, "--help"])
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+    return printed.getvalue().rstrip()
+
+
+def commands_page() -> str:
+    """The reference of the commands."""
+    parts = [
+        "# Commands",
+        SOURCE,
+        "Data go to stdout, everything said along the way to stderr. `--json` prints one JSON "
+        "document. `NO_COLOR` is respected. Nothing is ever asked without a terminal. Exit codes: "
+        "0 done; 1 refused or failed, with a code that `wardround explain` knows; 2 the command "
+        "line was not understood.",
+    ]
+    for path in command_paths():
+        if path:
+            parts.append(f"{'##' if len(path) == 1 else '###'} wardround {' '.join(path)}")
+        parts.append(f"```text\n{help_text(path)}\n```")
+    return _page(parts)
+
+
+def errors_page() -> str:
+    """The list of the error codes; their pages are in the source and in ``wardround explain``."""
+    parts = [
+        "# Error codes",
+        SOURCE,
+        "`wardround explain CODE` prints what a code means, why Wardround stops there, and how to "
+        "mend it. No error ever holds a patient's value.",
+    ]
+    for area, group in groupby(error_pages().values(), key=lambda page: page.code.split("-")[1]):
+        file = f"../../src/wardround/cli/errors/{area}.md"
+        rows = "\n".join(f"| `{page.code}` | {page.title} |" for page in group)
+        parts.append(f"## [{area}]({file})\n\n| code | meaning |\n|---|---|\n{rows}")
+    return _page(parts)
+
+
+def schema_page(title: str, schema: dict[str, JSON], introduction: str) -> str:
+    """A document's keys, as tables, one for each section."""
+    parts = [f"# {title}", SOURCE, introduction]
+    definitions = cast("Mapping[str, dict[str, JSON]]", schema.get("$defs", {}))
+    for path, section in _sections(schema, definitions):
+        if path:
+            parts.append(f"## `[{path}]`")
+        parts.append(_words(section))
+        parts.append(_keys(section, definitions))
+    return _page([part for part in parts if part])
+
+
+def _sections(
+    section: Mapping[str, JSON], definitions: Mapping[str, dict[str, JSON]], path: str = ""
+) -> Iterator[tuple[str, Mapping[str, JSON]]]:
+    yield path, section
+    for name, value in cast("Mapping[str, dict[str, JSON]]", section["properties"]).items():
+        inner = _resolve(value, definitions)
+        below = f"{path}.{name}".lstrip(".")
+        if "properties" in inner:
+            yield from _sections(inner, definitions, below)
+        elif "properties" in (items := _resolve(_as_dict(inner.get("items")), definitions)):
+            yield from _sections(items, definitions, f"[{below}]")
+
+
+def _keys(section: Mapping[str, JSON], definitions: Mapping[str, dict[str, JSON]]) -> str:
+    required = cast("list[str]", section.get("required", []))
+    rows = ["| key | value | if left out | |", "|---|---|---|---|"]
+    for name, value in cast("Mapping[str, dict[str, JSON]]", section["properties"]).items():
+        inner = {**_resolve(value, definitions), **value}
+        default = "*must be given*" if name in required else _default(inner.get("default"))
+        rows.append(f"| `{name}` | {_value(inner, definitions)} | {default} | {_words(inner)} |")
+    return "\n".join(rows)
+
+
+def _words(value: Mapping[str, JSON]) -> str:
+    return str(value.get("description", "")).replace("``", "`")
+
+
+def _resolve(
+    value: Mapping[str, JSON], definitions: Mapping[str, dict[str, JSON]]
+) -> dict[str, JSON]:
+    """Follow a reference, and look through "this or nothing"."""
+    if "$ref" in value:
+        return dict(definitions[str(value["$ref"]).rpartition("/")[2]])
+    options = cast("list[dict[str, JSON]]", value.get("anyOf", []))
+    for option in options:
+        if option.get("type") != "null":
+            return _resolve(option, definitions)
+    return dict(value)
+
+
+def _value(value: Mapping[str, JSON], definitions: Mapping[str, dict[str, JSON]]) -> str:
+    if "const" in value:
+        return f"`{value['const']}`"
+    if "enum" in value:
+        return ", ".join(f"`{choice}`" for choice in cast("list[str]", value["enum"]))
+    if "properties" in value:
+        return "section"
+    if value.get("type") == "array":
+        items = _resolve(_as_dict(value.get("items")), definitions)
+        return f"list of: {_value(items, definitions)}"
+    kind = {"integer": "whole number", "string": "text", "boolean": "true or false"}.get(
+        str(value.get("type")), str(value.get("type", "text"))
+    )
+    if value.get("format") == "date":
+        kind = "date"
+    lower, upper = value.get("minimum"), value.get("maximum")
+    if lower is None and "exclusiveMinimum" in value:
+        kind += f" above {value['exclusiveMinimum']}"
+    elif lower is not None and upper is None:
+        kind += f", at least {lower}"
+    if upper is not None:
+        kind += f", {lower} to {upper}" if lower is not None else f", at most {upper}"
+    return kind
+
+
+def _default(value: JSON) -> str:
+    match value:
+        case None | "":
+            return ""
+        case dict():
+            return "as below"
+        case list():
+            return ", ".join(f"`{item}`" for item in value)
+        case bool():
+            return f"`{str(value).lower()}`"
+        case _:
+            return f"`{value}`"
+
+
+def _as_dict(value: JSON) -> dict[str, JSON]:
+    return value if isinstance(value, dict) else {}
+
+
+def _page(parts: list[str]) -> str:
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    for page, text in reference().items():
+        page.write_text(text, encoding="utf-8")
+        typer.echo(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page)

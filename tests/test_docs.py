@@ -1,0 +1,99 @@
+"""The pages: generated ones are current, links lead somewhere, commands shown exist and work."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import requires
+from wardround.cli.explain import pages as error_pages
+
+ROOT = requires.ROOT
+_spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+generate = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(generate)
+
+GENERATED = generate.reference()
+COMMANDS = {path: generate.help_text(path) for path in generate.command_paths()}
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - GENERATED.keys())
+
+
+def name(path: Path | tuple[str, ...]) -> str:
+    return " ".join(path) if isinstance(path, tuple) else path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=name)
+def test_a_generated_page_is_current(path: Path) -> None:
+    assert path.exists(), "make docs"
+    assert path.read_text(encoding="utf-8") == GENERATED[path], "make docs"
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=name)
+def test_every_command_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
+    usage, _, rest = COMMANDS[path].partition("\n\n")
+    assert usage.startswith("Usage: wardround")
+    assert re.match(r"  [A-Z].+", rest), "no help text"
+    for line in rest.splitlines():
+        # An option without help ends where its description would begin.
+        assert not re.fullmatch(r"  (-\w, )?--[\w-]+( <\w+>)?", line), line
+
+
+def links(path: Path) -> Iterator[str]:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+    yield from re.findall(r"\]\(([^)#\s]+)", text)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *GENERATED], ids=name)
+def test_links_within_the_house_lead_somewhere(path: Path) -> None:
+    for link in links(path):
+        if "://" not in link:
+            assert (path.parent / link).exists(), link
+
+
+def shown(path: Path) -> Iterator[str]:
+    """The commands in a page's ``console`` blocks, a continued line as one."""
+    for block in re.findall(r"```console\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("$ "):
+                yield line[2:].removesuffix("&").strip()
+
+
+def check_command(command: str) -> None:
+    """Fail unless the command and each of its options exist."""
+    words = shlex.split(command, comments=True)
+    if words[:1] != ["wardround"]:
+        return
+    path = max(
+        (path for path in COMMANDS if tuple(words[1 : 1 + len(path)]) == path), key=len, default=()
+    )
+    assert path or words[1:2] == ["--version"], f"no such command: {command}"
+    for word in words[1 + len(path) :]:
+        if word.startswith("--"):
+            assert re.search(rf"{re.escape(word)}\b", COMMANDS[path]), f"{word} in: {command}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_commands_shown_exist(path: Path) -> None:
+    for command in shown(path):
+        check_command(command)
+    inline = re.findall(r"`(wardround [a-z][^`]*)`", path.read_text(encoding="utf-8"))
+    for command in inline:
+        check_command(command)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_make_targets_shown_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    for line in re.findall(r"`make ([a-z -]+)`", path.read_text(encoding="utf-8")):
+        assert set(line.split()) <= targets
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_error_codes_shown_exist(path: Path) -> None:
+    codes = re.findall(r"WR-[A-Z]+-\d{3}", path.read_text(encoding="utf-8"))
+    assert set(codes) <= set(error_pages())
