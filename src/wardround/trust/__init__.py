@@ -9,14 +9,30 @@ by their own names: X.509 takes longer to load than all the rest, and most calle
 from wardround.trust.canonical import JSON, canonical, digest, digest_json, parse_digest, parse_json
 from wardround.trust.dsse import Envelope, Signature
 from wardround.trust.identity import SpiffeId
+from wardround.trust.journal import (
+    Checkpoint,
+    Entry,
+    Journal,
+    LeafStore,
+    MemoryLeafStore,
+    sign_checkpoint,
+    verify_checkpoint,
+)
 from wardround.trust.keys import SigningKey, VerifyKey
+from wardround.trust.merkle import MerkleTree, leaf_hash, verify_consistency, verify_inclusion
 from wardround.trust.replay import ReplayCache
 from wardround.trust.requests import sign_request, verify_request
 from wardround.trust.tokens import new_token, token_digest, token_matches
 
 __all__ = [
     "JSON",
+    "Checkpoint",
+    "Entry",
     "Envelope",
+    "Journal",
+    "LeafStore",
+    "MemoryLeafStore",
+    "MerkleTree",
     "ReplayCache",
     "Signature",
     "SigningKey",
@@ -25,11 +41,16 @@ __all__ = [
     "canonical",
     "digest",
     "digest_json",
+    "leaf_hash",
     "new_token",
     "parse_digest",
     "parse_json",
+    "sign_checkpoint",
     "sign_request",
     "token_digest",
     "token_matches",
+    "verify_checkpoint",
+    "verify_consistency",
+    "verify_inclusion",
     "verify_request",
 ]
