@@ -32,7 +32,8 @@ from wardround.clinical.sources.lines import (
 from wardround.trust.canonical import JSON
 
 UCUM = "http://unitsofmeasure.org"
-USABLE_STATUS = frozenset({"final", "amended", "corrected"})
+# A tuple, because a malformed status may be unhashable.
+USABLE_STATUS = ("final", "amended", "corrected")
 
 _Object: TypeAlias = dict[str, JSON]
 
