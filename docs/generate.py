@@ -18,6 +18,8 @@ import typer
 
 from wardround.cli import app as root
 from wardround.cli.explain import pages as error_pages
+from wardround.clinical.graph import ConceptGraph
+from wardround.clinical.quarantine import Reason
 from wardround.study.document import study_schema
 from wardround.study.hospital import hospital_schema
 from wardround.study.policy import policy_schema
@@ -51,6 +53,8 @@ def reference() -> dict[Path, str]:
             "in their section `policy`. That profile is refused until every protection in it "
             "exists; the policy itself can be written and checked today.",
         ),
+        "concepts.md": concepts_page(),
+        "set-aside.md": set_aside_page(),
     }
     return {REFERENCE / name: text for name, text in texts.items()}
 
@@ -113,6 +117,40 @@ def errors_page() -> str:
         rows = "\n".join(f"| `{page.code}` | {page.title} |" for page in group)
         parts.append(f"## [{area}]({file})\n\n| code | meaning |\n|---|---|\n{rows}")
     return _page(parts)
+
+
+def concepts_page() -> str:
+    """The concepts that a study can name and a mapping can map to."""
+    rows = "\n".join(
+        f"| `{concept.id}` | {concept.name} | {concept.type.value} | {concept.unit or ''} "
+        f"| {' to '.join(f'{bound:g}' for bound in concept.plausible or ())} |"
+        for concept in ConceptGraph.load().concepts
+    )
+    return _page(
+        [
+            "# Concepts",
+            SOURCE,
+            "What a study can name as a feature or an outcome, and a mapping can map a field to. A "
+            "value outside the plausible range is set aside. The data set of the demonstration "
+            'states no unit of length: "um" is a label of ours.',
+            f"| concept | | type | unit (UCUM) | plausible |\n|---|---|---|---|---|\n{rows}",
+        ]
+    )
+
+
+def set_aside_page() -> str:
+    """Why a record is not used."""
+    rows = "\n".join(f"| `{reason.value}` | {reason.words} |" for reason in Reason)
+    return _page(
+        [
+            "# Records that are set aside",
+            SOURCE,
+            "One bad record never stops a run and never disappears silently: every report says *N "
+            "used of M*, and how many were set aside for which of these reasons. Only counts are "
+            "kept, no values and no identifiers.",
+            f"| reason | |\n|---|---|\n{rows}",
+        ]
+    )
 
 
 def schema_page(title: str, schema: dict[str, JSON], introduction: str) -> str:
