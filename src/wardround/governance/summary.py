@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from wardround.governance.files import write_whole
 from wardround.governance.report.data import Performance, ReportData
 
 
@@ -75,7 +76,5 @@ def summarise(data: ReportData) -> Summary:
 def save_summary(data: ReportData, path: Path) -> Summary:
     """Write ``summary.json``, replacing an older one in one step, and return what it says."""
     summary = summarise(data)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, (summary.model_dump_json(indent=2) + "\n").encode())
     return summary

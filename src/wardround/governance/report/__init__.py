@@ -1,5 +1,6 @@
 """A study's report: one self-contained page, without scripts and without outside resources."""
 
+from wardround.governance.report.build import report_data
 from wardround.governance.report.data import (
     CalibrationBin,
     Coefficient,
@@ -26,5 +27,6 @@ __all__ = [
     "Sandbox",
     "StudyFacts",
     "render_report",
+    "report_data",
     "save_report",
 ]

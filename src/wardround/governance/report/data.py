@@ -14,11 +14,14 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wardround.errors import WardroundError
+from wardround.governance.files import read_bounded, write_whole
 from wardround.governance.findings import EvidenceLevel, VerificationReport
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+_LOCAL_REMEDY = "Give the local_report.json that the hospital's agent wrote at the end of a run."
+
 RocPoint = tuple[Share, Share]
 """(false-positive rate, sensitivity)."""
 
@@ -95,21 +98,22 @@ class LocalReport(Facts):
     @classmethod
     def load(cls, path: Path) -> LocalReport:
         """Read ``local_report.json``; raise WR-GOV-030 when it is not one."""
+        data = read_bounded(
+            path, 16 << 20, code="WR-GOV-030", what="local report", remedy=_LOCAL_REMEDY
+        )
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
+            return cls.model_validate_json(data)
+        except ValidationError:
             raise WardroundError(
                 "WR-GOV-030",
                 "This is not a hospital's local report.",
-                "Give the local_report.json that the hospital's agent wrote at the end of a run.",
+                _LOCAL_REMEDY,
                 path=str(path),
-            ) from error
+            ) from None
 
     def save(self, path: Path) -> None:
         """Write ``local_report.json``, replacing an older one in one step."""
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, (self.model_dump_json(indent=2) + "\n").encode())
 
 
 class StudyFacts(Facts):
@@ -179,11 +183,11 @@ class Evaluation(Facts):
 
 
 class RoundFacts(Facts):
-    """One attempt at one total."""
+    """One attempt at one total; steps and attempts count from 0, as in the manifest."""
 
     round: str
     step: Count
-    attempt: Annotated[int, Field(ge=1)] = 1
+    attempt: Count = 0
     kind: str
     started: datetime
     seconds: Annotated[float, Field(ge=0.0)]

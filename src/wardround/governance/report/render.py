@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from wardround.governance.files import write_whole
 from wardround.governance.findings import LEVELS
 from wardround.governance.report import plots
 from wardround.governance.report.data import (
@@ -28,6 +28,7 @@ from wardround.governance.report.data import (
     RoundFacts,
 )
 from wardround.governance.report.protections import adversary, in_force, limits
+from wardround.learning.metrics import wilson
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -43,6 +44,7 @@ _KINDS = {
     "newton_linear": "Fit, Newton steps",
     "fedavg": "Fit, federated averaging",
     "score_histogram": "Evaluation",
+    "prediction_moments": "Evaluation",
 }
 
 
@@ -91,9 +93,7 @@ def render_report(data: ReportData) -> str:
 
 def save_report(data: ReportData, path: Path) -> None:
     """Write ``report.html``, replacing an older one in one step."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(render_report(data), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, render_report(data).encode())
 
 
 def share(value: float) -> str:
@@ -214,21 +214,12 @@ def _calibration(bins: tuple[CalibrationBin, ...]) -> Markup | None:
     drawn = []
     for entry in bins:
         if entry.records > 0:
-            low, high = wilson(entry.observed, entry.records)
+            low, high = wilson(entry.observed * entry.records, entry.records)
             drawn.append(plots.Bin(entry.predicted, entry.observed, low, high, entry.records))
     if not drawn:
         return None
     words = "; ".join(f"predicted {b.predicted:.2f}, observed {b.observed:.2f}" for b in drawn)
     return plots.calibration_plot(drawn, words)
-
-
-def wilson(proportion: float, trials: float) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson, 1927)."""
-    squared = Z95 * Z95 / trials
-    centre = (proportion + squared / 2) / (1 + squared)
-    spread = proportion * (1 - proportion) / trials + squared / (4 * trials)
-    half = Z95 * math.sqrt(spread) / (1 + squared)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _calibration_note(data: ReportData) -> str:
@@ -332,7 +323,7 @@ def _lanes(data: ReportData) -> tuple[list[dict[str, object]], Markup | None]:
             plots.Span(
                 _since(data, entry),
                 entry.seconds,
-                f"Step {entry.step}, attempt {entry.attempt}: {entry.seconds:.2f} s",
+                f"{_place(entry)}: {entry.seconds:.2f} s",
                 entry.completed,
                 len(entry.dropped),
             )
@@ -370,13 +361,18 @@ def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
     lines = []
     for entry in rounds:
         who = ", ".join(entry.dropped)
-        where = f"Step {entry.step}, attempt {entry.attempt}"
+        where = _place(entry)
         if not entry.completed:
             reason = entry.reason or "no total was opened"
             lines.append(f"{where}: {reason}" + (f" (missing: {who})." if who else "."))
         elif who:
             lines.append(f"{where}: went on without {who}.")
     return lines
+
+
+def _place(entry: RoundFacts) -> str:
+    """Counted from one, as people do."""
+    return f"Step {entry.step + 1}, attempt {entry.attempt + 1}"
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:

@@ -1,0 +1,144 @@
+"""An evidence file under examination: its parts, opened and verified the first time they are used.
+
+Every property raises when what it stands for does not hold, and raises again whenever it is
+asked, so a check that builds on a broken part fails with it and none is skipped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from wardround.federation.messages import Manifest
+from wardround.governance.evidence import EvidenceFile, RoundRecord
+from wardround.ids import Digest, SiteName
+from wardround.secagg import SurvivorVote
+from wardround.study import Study, Task
+from wardround.trust.canonical import JSON, canonical, digest, parse_json
+from wardround.trust.journal import Entry
+from wardround.trust.keys import VerifyKey
+from wardround.trust.merkle import MerkleTree, leaf_hash
+
+
+class Unmet(Exception):
+    """A check that does not hold; the text says what was found instead."""
+
+
+def require(condition: bool, otherwise: str) -> None:
+    """Fail the running check unless ``condition``."""
+    if not condition:
+        raise Unmet(otherwise)
+
+
+@dataclass(frozen=True)
+class OpenedRound:
+    """A round whose manifest carries the coordinator's signature."""
+
+    record: RoundRecord
+    manifest: Manifest
+    digest: Digest
+
+    @property
+    def name(self) -> str:
+        """For sentences; counted from one."""
+        return f"step {self.manifest.step + 1}, attempt {self.manifest.attempt + 1}"
+
+    @property
+    def completed(self) -> bool:
+        """Whether a total was opened."""
+        return self.record.total is not None
+
+    @cached_property
+    def survivors(self) -> tuple[SiteName, ...]:
+        """The set that the first vote names; whether the others agree is a check of its own."""
+        for envelope in self.record.votes.values():
+            vote = SurvivorVote.from_wire(parse_json(envelope.payload))
+            return vote.survivors
+        return ()
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """An entry of the journal and its place."""
+
+    index: int
+    kind: str
+    facts: Mapping[str, JSON]
+
+
+class Case:
+    """One evidence file, and what follows from it."""
+
+    def __init__(self, evidence: EvidenceFile) -> None:
+        self.evidence = evidence
+
+    @cached_property
+    def study(self) -> Study:
+        """The study document; it must be in exactly its canonical form."""
+        study = Study.parse(self.evidence.study)
+        require(
+            study.canonical() == canonical(self.evidence.study),
+            "The study document is not in its canonical form.",
+        )
+        return study
+
+    @cached_property
+    def keys(self) -> Mapping[SiteName, VerifyKey]:
+        """The hospitals' keys, as all of them signed."""
+        return self.study.site_keys
+
+    @cached_property
+    def rounds(self) -> tuple[OpenedRound, ...]:
+        """Every attempt, its manifest verified, in the file's order."""
+        opened = []
+        for record in self.evidence.rounds:
+            manifest = Manifest.open(record.manifest, self.study.coordinator_key)
+            opened.append(OpenedRound(record, manifest, digest(record.manifest.payload)))
+        return tuple(opened)
+
+    @property
+    def completed(self) -> tuple[OpenedRound, ...]:
+        """The rounds that opened a total."""
+        return tuple(one for one in self.rounds if one.completed)
+
+    @cached_property
+    def tasks(self) -> Mapping[Digest, Task]:
+        """The tasks of all rounds by their hash, each with the model that it names."""
+        built = (Task.from_wire(r.task, r.model) for r in self.evidence.rounds)
+        return {task.hash: task for task in built}
+
+    @cached_property
+    def tree(self) -> MerkleTree:
+        """The journal's tree, computed anew from its leaves."""
+        tree = MerkleTree()
+        for leaf in self.evidence.journal.leaves:
+            tree.append(leaf_hash(leaf))
+        return tree
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The journal's entries."""
+        entries = (Entry.from_leaf(data) for data in self.evidence.journal.leaves)
+        return tuple(Leaf(i, entry.kind, entry.facts) for i, entry in enumerate(entries))
+
+    def recorded(self, kind: str, **facts: JSON) -> Leaf:
+        """The one entry of that kind with (at least) these facts; fails when there is not one."""
+        found = list(self.find(kind, **facts))
+        if len(found) != 1:
+            said = ", ".join(f"{key} {value}" for key, value in facts.items())
+            raise Unmet(f"The journal holds {len(found)} entries '{kind}' with {said}, not one.")
+        return found[0]
+
+    def find(self, kind: str, **facts: JSON) -> Iterator[Leaf]:
+        """All entries of that kind with (at least) these facts, in order."""
+        for leaf in self._by_kind.get(kind, ()):
+            if all(leaf.facts.get(key) == value for key, value in facts.items()):
+                yield leaf
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, list[Leaf]]:
+        grouped: dict[str, list[Leaf]] = {}
+        for leaf in self.leaves:
+            grouped.setdefault(leaf.kind, []).append(leaf)
+        return grouped

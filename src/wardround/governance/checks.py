@@ -1,0 +1,258 @@
+"""The checks of a run's rounds, from the study to the numbering of its steps.
+
+The attacker is whoever hands over the evidence, the coordinator included: it holds the
+coordinator's key but none of the hospitals'. Each check returns a sentence on what it saw, or
+raises.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from wardround.federation.messages import PacketHeader
+from wardround.governance.case import Case, OpenedRound, Unmet, require
+from wardround.ids import BatchId, SiteName
+from wardround.secagg import (
+    FixedPoint,
+    SurvivorVote,
+    adverts_digest,
+    open_adverts,
+    open_deals,
+    require_votes,
+    setup_digest,
+)
+from wardround.study.approval import check_approval
+from wardround.trust.canonical import parse_json
+from wardround.trust.dsse import Envelope
+from wardround.trust.keys import VerifyKey
+
+
+def check_approvals(case: Case) -> str:
+    """Every hospital that took part had approved this study when it ran, with its own key."""
+    begun, ended = run_times(case)
+    needed = {site for one in case.rounds for site in one.manifest.roster}
+    missing = sorted(needed - case.evidence.approvals.keys())
+    require(not missing, f"No approval by {', '.join(missing)}.")
+    for site, envelope in case.evidence.approvals.items():
+        require(site in case.keys, f"{site} is no hospital of this study.")
+        for moment in (begun, ended):
+            check_approval(envelope, case.study, site, case.keys[site], moment.date())
+    count, total = len(case.evidence.approvals), len(case.keys)
+    return (
+        f"{count} of {total} hospitals approved this study with their own keys; "
+        "every approval held on the days of the run."
+    )
+
+
+def run_times(case: Case) -> tuple[datetime, datetime]:
+    """When the run began and ended (UTC), as the journal has it."""
+    run = case.evidence.run
+    begun = case.recorded("run", run=run, study=case.study.digest)
+    ended = case.recorded("ended", run=run)
+    times = []
+    for leaf, key in ((begun, "started"), (ended, "finished")):
+        text = leaf.facts.get(key)
+        try:
+            moment = datetime.fromisoformat(str(text))
+        except ValueError:
+            raise Unmet(f"The journal does not say when the run {key}.") from None
+        require(moment.tzinfo is not None, "A time in the journal lacks its zone.")
+        times.append(moment.astimezone(UTC))
+    require(times[0] <= times[1], "The run ended before it began.")
+    return times[0], times[1]
+
+
+def check_setups(case: Case) -> str:
+    """Every advertised key and sealed share is signed by its hospital and named in a manifest."""
+    used: dict[BatchId, set[int]] = {}
+    for one in case.rounds:
+        manifest = one.manifest
+        batch = BatchId(manifest.batch)
+        require(batch in case.evidence.batches, f"The set-up of {one.name} is missing.")
+        indices = used.setdefault(batch, set())
+        require(manifest.index not in indices, f"{one.name} used keys a second time.")
+        indices.add(manifest.index)
+    for batch, record in case.evidence.batches.items():
+        require(batch in used, f"Set-up {batch} belongs to no round.")
+        adverts = open_adverts(record.adverts, case.keys)
+        seen = adverts_digest(record.adverts)
+        open_deals(record.deals, case.keys, adverts, seen)
+        one_advert = next(iter(adverts.values()), None)
+        require(
+            one_advert is not None
+            and (one_advert.study, one_advert.run, one_advert.batch)
+            == (case.study.digest, case.evidence.run, batch),
+            f"Set-up {batch} is of another study or run.",
+        )
+        named = setup_digest(record.adverts, record.deals)
+        for one in case.rounds:
+            if one.manifest.batch == batch:
+                require(
+                    one.manifest.setup == named and set(one.manifest.roster) == set(adverts),
+                    f"The manifest of {one.name} names another set-up or roster.",
+                )
+                require(
+                    one_advert is not None and one.manifest.index < one_advert.rounds,
+                    f"{one.name} lies beyond its set-up.",
+                )
+    return (
+        f"{_count(len(used), 'set-up')}: every advertised key and sealed share is signed by its "
+        "hospital and named in the manifests; no key served twice."
+    )
+
+
+def check_manifests(case: Case) -> str:
+    """The coordinator's manifests keep to the study, the adversary statement and the task."""
+    study = case.study
+    require(bool(case.rounds), "There are no rounds.")
+    for one in case.rounds:
+        manifest = one.manifest
+        about = f"The manifest of {one.name}"
+        identity = (manifest.study, manifest.study_id, manifest.run)
+        require(
+            identity == (study.digest, study.id, case.evidence.run),
+            f"{about} is of another study or run.",
+        )
+        roster = manifest.roster
+        require(
+            list(roster) == sorted(set(roster)) and set(roster) <= set(case.keys),
+            f"{about} lists others than the study's hospitals.",
+        )
+        adversary = study.adversary(len(roster))
+        require(
+            (manifest.corrupt, manifest.threshold, manifest.minimum_survivors)
+            == (adversary.corrupt, adversary.threshold, study.minimum_survivors(len(roster))),
+            f"{about} does not have the thresholds that follow from the adversary statement.",
+        )
+        task = case.tasks.get(manifest.task)
+        if task is None:
+            raise Unmet(f"The task of {one.name} is not the one its manifest names.")
+        encoding = FixedPoint.fit(task.bound, len(roster), task.ring_bits)
+        stated = (
+            manifest.kind,
+            manifest.model,
+            manifest.length,
+            manifest.ring_bits,
+            manifest.fractional_bits,
+        )
+        require(
+            stated
+            == (
+                task.kind,
+                task.model_digest,
+                task.length,
+                task.ring_bits,
+                encoding.fractional_bits,
+            ),
+            f"{about} describes its task wrongly.",
+        )
+    return (
+        f"{_count(len(case.rounds), 'manifest')} signed by the coordinator; rosters, thresholds "
+        "and encodings are those of the study."
+    )
+
+
+def check_packets(case: Case) -> str:
+    """Every packet header is signed by a member of the roster and answers its manifest."""
+    headers = 0
+    for one in case.rounds:
+        manifest = one.manifest
+        for site, envelope in one.record.packets.items():
+            header = PacketHeader.open(envelope, _key(case, site, one))
+            bound = (header.study, header.run, header.step, header.round, header.task)
+            require(
+                header.site == site
+                and header.manifest == one.digest
+                and bound
+                == (manifest.study, manifest.run, manifest.step, manifest.round, manifest.task),
+                f"The packet of {site} in {one.name} answers another manifest.",
+            )
+            require(
+                header.size_bytes == manifest.length * manifest.ring_bits // 8,
+                f"The packet of {site} in {one.name} is of another length.",
+            )
+            headers += 1
+        if one.completed:
+            missing = sorted(set(one.survivors) - one.record.packets.keys())
+            require(not missing, f"{one.name}: no packet of {', '.join(missing)}.")
+    return f"{_count(headers, 'packet header')} signed by roster members, each for its manifest."
+
+
+def check_votes(case: Case) -> str:
+    """Every total was opened over one set that enough of its members had signed."""
+    for one in case.rounds:
+        manifest = one.manifest
+        if not one.completed:
+            for site, envelope in one.record.votes.items():
+                vote = SurvivorVote.open(envelope, _key(case, site, one))
+                require(
+                    vote.site == site and vote.manifest == one.digest,
+                    f"The vote of {site} in {one.name} is about another round.",
+                )
+            continue
+        agreed = _first_vote(one)
+        require(
+            (agreed.study, agreed.run, agreed.batch, agreed.round, agreed.index, agreed.manifest)
+            == (
+                manifest.study,
+                manifest.run,
+                manifest.batch,
+                manifest.round,
+                manifest.index,
+                one.digest,
+            ),
+            f"The votes of {one.name} are about another round.",
+        )
+        require(
+            set(agreed.survivors) <= set(manifest.roster)
+            and len(agreed.survivors) >= manifest.minimum_survivors,
+            f"{one.name} was opened over too few hospitals, or over others than its roster.",
+        )
+        require_votes(one.record.votes, case.keys, agreed, manifest.threshold)
+    return (
+        f"{_count(len(case.completed), 'total')}, each opened over one set of survivors that "
+        "enough of them had signed."
+    )
+
+
+def check_numbering(case: Case) -> str:
+    """One total per step, no step or attempt missing, and no more numbers than agreed."""
+    attempts: dict[int, list[OpenedRound]] = {}
+    for one in case.rounds:
+        attempts.setdefault(one.manifest.step, []).append(one)
+    require(sorted(attempts) == list(range(len(attempts))), "A step is missing.")
+    for step, rounds in attempts.items():
+        numbers = [one.manifest.attempt for one in rounds]
+        require(numbers == list(range(len(rounds))), f"Step {step + 1}: an attempt is missing.")
+        require(
+            [one.completed for one in rounds] == [False] * (len(rounds) - 1) + [True],
+            f"Step {step + 1} does not end in exactly one total.",
+        )
+        require(
+            len({one.manifest.task for one in rounds}) == 1,
+            f"Step {step + 1} asked for different things.",
+        )
+    opened = sum(one.manifest.length for one in case.completed)
+    limit = case.study.disclosure.opened_numbers
+    require(opened <= limit, f"{opened:,} numbers were opened; the study allows {limit:,}.")
+    return (
+        f"Steps 1 to {len(attempts)} are complete, one total each; {opened:,} numbers opened, of "
+        f"at most {limit:,}."
+    )
+
+
+def _first_vote(one: OpenedRound) -> SurvivorVote:
+    envelope: Envelope | None = next(iter(one.record.votes.values()), None)
+    if envelope is None:
+        raise Unmet(f"Nobody voted in {one.name}, yet it has a total.")
+    return SurvivorVote.from_wire(parse_json(envelope.payload))
+
+
+def _key(case: Case, site: SiteName, one: OpenedRound) -> VerifyKey:
+    on_roster = site in one.manifest.roster and site in case.keys
+    require(on_roster, f"{site} is not on the roster of {one.name}.")
+    return case.keys[site]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

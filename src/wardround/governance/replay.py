@@ -1,0 +1,122 @@
+"""The study's algorithm, run again over recorded totals instead of hospitals.
+
+An algorithm sees nothing but totals, and everything else about it follows from the signed study.
+So whoever has the totals can compute the model anew, and a coordinator that signed another model
+is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from wardround.errors import WardroundError
+from wardround.federation.federation import Total
+from wardround.governance.artefact import encode_model
+from wardround.governance.case import Case, OpenedRound, require
+from wardround.ids import RoundId
+from wardround.secagg import FixedPoint, RingArray
+from wardround.study import Study, Task
+
+if TYPE_CHECKING:
+    from wardround.algorithms.candidate import Candidate
+
+T = TypeVar("T")
+
+
+class ReplayFederation:
+    """A `Federation` that answers each step with the total recorded for it.
+
+    Raises WR-GOV-021 when the algorithm asks for another task than was recorded at that step, or
+    for more steps than there are.
+    """
+
+    def __init__(self, study: Study, rounds: Sequence[OpenedRound]) -> None:
+        self._study = study
+        self._rounds = rounds
+        self._step = 0
+
+    @property
+    def study(self) -> Study:
+        """The signed agreement."""
+        return self._study
+
+    @property
+    def finished(self) -> bool:
+        """Whether every recorded total was asked for."""
+        return self._step == len(self._rounds)
+
+    async def sum(self, task: Task) -> Total:
+        """The recorded total of the next step."""
+        step = self._step
+        if step >= len(self._rounds):
+            raise _departed(step, "but the evidence holds no further total")
+        one = self._rounds[step]
+        if task.hash != one.manifest.task or one.record.total is None:
+            raise _departed(step, "and that is not the task on record")
+        self._step += 1
+        encoding = FixedPoint.fit(task.bound, len(one.manifest.roster), task.ring_bits)
+        if len(one.record.total) != task.length * task.ring_bits // 8:
+            raise _departed(step, "and its total is of another length")
+        values = encoding.decode(_ring(one.record.total, task.ring_bits))
+        return Total(values, one.survivors, RoundId(one.manifest.round))
+
+    def say(self, event: str, **facts: str | float) -> None:
+        """Nobody listens to a replay."""
+
+
+def check_replay(case: Case) -> str:
+    """The algorithm, over the recorded totals, gives the signed model byte for byte."""
+    candidate, finished = replay(case)
+    require(finished, "The algorithm stops before the last recorded total.")
+    model = encode_model(candidate, case.study, case.evidence.run)
+    require(
+        model.weights == case.evidence.model.weights,
+        "The algorithm gives other weights than the ones that were signed.",
+    )
+    require(
+        model.description == case.evidence.model.description,
+        "The weights are the same, but their description is not the one that was signed.",
+    )
+    return (
+        f"The algorithm, run again over the {len(case.completed)} recorded totals, gives the same "
+        "model, byte for byte."
+    )
+
+
+def replay(case: Case) -> tuple[Candidate, bool]:
+    """The candidate that the recorded totals lead to, and whether all of them were used."""
+    from wardround.algorithms.plan import run_study
+
+    rounds = sorted(case.completed, key=lambda one: one.manifest.step)
+    federation = ReplayFederation(case.study, rounds)
+    return _now(run_study(federation)), federation.finished
+
+
+def _ring(data: bytes, ring_bits: int) -> RingArray:
+    """Little-endian bytes as this machine's integers."""
+    if ring_bits == 32:
+        return np.frombuffer(data, "<u4").astype(np.uint32, copy=False)
+    return np.frombuffer(data, "<u8").astype(np.uint64, copy=False)
+
+
+def _now(coroutine: Coroutine[None, None, T]) -> T:
+    """Run a coroutine that never has to wait; works inside a running event loop as well."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise _departed(0, "but waits for something other than a total")
+
+
+def _departed(step: int, how: str) -> WardroundError:
+    return WardroundError(
+        "WR-GOV-021",
+        f"Run again, the algorithm asks for a task at step {step + 1}, {how}.",
+        "Use the Wardround version that ran the study; if it departs there too, the record was "
+        "altered or the run did not keep to the study.",
+    )

@@ -1,0 +1,107 @@
+"""A report's facts from a study, its candidate and its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from wardround.governance.findings import VerificationReport
+from wardround.governance.report.data import (
+    Coefficient,
+    Evaluation,
+    LocalReport,
+    ModelFacts,
+    Performance,
+    ReportData,
+    RoundFacts,
+    StudyFacts,
+)
+from wardround.ids import Digest, RunId
+from wardround.trust.canonical import JSON
+
+if TYPE_CHECKING:
+    from wardround.algorithms.candidate import Candidate
+    from wardround.study import Study
+
+
+def report_data(
+    study: Study,
+    candidate: Candidate,
+    *,
+    run: RunId,
+    started: datetime,
+    finished: datetime,
+    model: Digest,
+    rounds: Sequence[RoundFacts],
+    sites: Sequence[LocalReport] = (),
+    pooled: Performance | None = None,
+    verification: VerificationReport | None = None,
+    notes: Sequence[str] = (),
+) -> ReportData:
+    """Everything on the page.
+
+    ``model`` is the digest of the signed model statement; ``sites`` are the local reports that
+    hospitals handed over, if any; ``pooled`` is a reference fitted to all records in one place,
+    which only a demonstration on public data can have.
+    """
+    suppressed = candidate.statistics.get("suppressed_total", 0)
+    return ReportData(
+        study=study_facts(study),
+        run=run,
+        started=started,
+        finished=finished,
+        model=model_facts(candidate.description, model),
+        evaluation=Evaluation.model_validate(candidate.evaluation),
+        rounds=tuple(rounds),
+        suppressed_cells=suppressed if isinstance(suppressed, int) else 0,
+        sites=tuple(sites),
+        pooled=pooled,
+        verification=verification,
+        notes=tuple(notes),
+    )
+
+
+def study_facts(study: Study) -> StudyFacts:
+    """What was agreed, with the thresholds for a cohort of all hospitals."""
+    adversary = study.adversary()
+    return StudyFacts.model_validate(
+        {
+            "id": study.id,
+            "version": study.version,
+            "title": study.title,
+            "question": study.question,
+            "purpose": study.purpose,
+            "digest": study.digest,
+            "profile": study.profile.value,
+            "expires": study.expires,
+            "coordinator": study.coordinator.name,
+            "sites": study.site_names,
+            "outcome": study.data.outcome,
+            "corrupt_sites": adversary.corrupt,
+            "threshold": adversary.threshold,
+            "minimum_survivors": study.minimum_survivors(),
+            "minimum_cell": study.disclosure.minimum_cell,
+            "minimum_cohort": study.disclosure.minimum_cohort,
+            "opened_numbers_limit": study.disclosure.opened_numbers,
+        }
+    )
+
+
+def model_facts(description: Mapping[str, JSON], digest: Digest) -> ModelFacts:
+    """A candidate's description, as far as the page shows it."""
+    rows = description.get("coefficients")
+    return ModelFacts.model_validate(
+        {
+            "kind": description.get("kind"),
+            "algorithm": description.get("algorithm"),
+            "coefficients": tuple(Coefficient.model_validate(row) for row in rows)
+            if isinstance(rows, Sequence)
+            else (),
+            "intercept": description.get("intercept"),
+            "ridge": description.get("ridge"),
+            "steps": description.get("steps"),
+            "stopping": description.get("stopping", ""),
+            "digest": digest,
+        }
+    )

@@ -1,0 +1,146 @@
+"""Verifying a finished study offline, from its evidence file alone.
+
+The attacker is whoever hands the file over, the coordinator included. What the auditor brings is
+the root of all trust: the study's digest, or the coordinator's key, learnt from a hospital or on
+paper. From the study follow the keys of all hospitals; from their signatures everything else.
+Without it, the verification shows that the file is consistent in itself, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wardround.errors import WardroundError
+from wardround.governance import chain, checks
+from wardround.governance.artefact import load_model
+from wardround.governance.case import Case, Unmet, require
+from wardround.governance.evidence import EvidenceFile
+from wardround.governance.findings import Check, VerificationReport
+from wardround.governance.replay import check_replay
+from wardround.ids import Digest
+
+CHECKS: tuple[tuple[str, Callable[[Case], str]], ...] = (
+    ("Manifests", checks.check_manifests),
+    ("Approvals", checks.check_approvals),
+    ("Set-up", checks.check_setups),
+    ("Packets", checks.check_packets),
+    ("Survivor votes", checks.check_votes),
+    ("Numbering", checks.check_numbering),
+    ("Journal", chain.check_journal),
+    ("Witnesses", chain.check_witnesses),
+    ("Model", chain.check_model),
+    ("Replay", check_replay),
+)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the auditor knows from elsewhere; each part may be None.
+
+    ``coordinator`` is the coordinator's key (``ed25519:…``) or its fingerprint.
+    """
+
+    study: Digest | None = None
+    coordinator: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was brought along."""
+        return self.study is not None or self.coordinator is not None
+
+
+NOTHING_GIVEN = Trust()
+
+
+def verify(
+    evidence: Path | EvidenceFile, trust: Trust = NOTHING_GIVEN, *, model: Path | None = None
+) -> VerificationReport:
+    """Make every check and report them all; a failed check does not end the verification.
+
+    ``model`` is a model folder that should hold exactly the model of the evidence.
+
+    Raises only when there is nothing to check: WR-GOV-001, -002 or -003 for a file that can't be
+    read or isn't evidence.
+    """
+    file = evidence if isinstance(evidence, EvidenceFile) else EvidenceFile.load(evidence)
+    case = Case(file)
+    made = [_make("Study", lambda one: _check_study(one, trust), case)]
+    made += [_make(name, check, case) for name, check in CHECKS]
+    if model is not None:
+        made.append(_make("Model folder", lambda one: _check_folder(one, model), case))
+    return VerificationReport(
+        checks=tuple(made), not_checked=_not_checked(case, trust, made[0].ok), level=file.level
+    )
+
+
+def _make(name: str, check: Callable[[Case], str], case: Case) -> Check:
+    try:
+        return Check(name=name, ok=True, detail=check(case))
+    except Unmet as unmet:
+        return Check(name=name, ok=False, detail=str(unmet))
+    except WardroundError as error:
+        return Check(name=name, ok=False, detail=f"{error.code}: {error.problem}")
+    except Exception as error:  # noqa: BLE001 - hostile totals may upset any arithmetic
+        detail = f"The check could not be completed ({type(error).__name__})."
+        return Check(name=name, ok=False, detail=detail)
+
+
+def _check_study(case: Case, trust: Trust) -> str:
+    study = case.study
+    if trust.study is not None:
+        require(study.digest == trust.study, f"This is another study: {study.digest}.")
+    if trust.coordinator is not None:
+        key = study.coordinator_key
+        same = trust.coordinator == key.text or (
+            trust.coordinator.replace(" ", "").lower() == key.fingerprint.replace(" ", "")
+        )
+        require(same, f"The study names another coordinator: {key.fingerprint}.")
+    known = ", as you expected" if trust.given else ""
+    return f"{study.id}, version {study.version}, is {study.digest}{known}."
+
+
+def _check_folder(case: Case, folder: Path) -> str:
+    found = load_model(folder, case.study.coordinator_key)
+    require(
+        found.statement == chain.opened_model(case).statement,
+        "The folder holds another model than the evidence.",
+    )
+    return "The folder holds the model of the evidence, signed by the coordinator."
+
+
+def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]:
+    lines = []
+    if not trust.given:
+        what = case.study.digest if study_holds else "its digest"
+        lines.append(f"That this is the study you mean: compare {what} with one that you trust.")
+    lines += [
+        "That the hospitals' records were true and complete: signatures show who said what.",
+        "That each masked packet held an honestly computed contribution, or that the totals are "
+        "the sums of the packets: the packets are not in the file.",
+        "That the hospitals' keys belong to the hospitals: their fingerprints are compared by "
+        "voice or on paper.",
+        "That clocks were right: times are the coordinator's, in a journal that the hospitals "
+        "countersigned.",
+        "That no more hospitals than the adversary statement allows worked together.",
+    ]
+    if study_holds:
+        try:
+            lines += _unopened(case)
+        except (Unmet, WardroundError):
+            pass  # the check of the rounds has said so already
+    return tuple(line.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}") for line in lines)
+
+
+def _unopened(case: Case) -> list[str]:
+    """Rounds in which the coordinator had what it takes to open a total that it does not show."""
+    count = sum(
+        not one.completed and len(one.record.votes) >= one.manifest.threshold for one in case.rounds
+    )
+    if not count:
+        return []
+    return [
+        f"Whether {count} attempts that count as failed were opened after all: enough hospitals "
+        "had signed their survivors."
+    ]
