@@ -1,0 +1,125 @@
+"""``wardround study``: writing, checking and reading a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commands import Command
+from studies import KEYS, altered, document, toml
+from wardround.study import Study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A complete study in a file."""
+    path = tmp_path / "study.toml"
+    path.write_text(toml(document()))
+    return path
+
+
+def test_new_writes_a_draft_that_checks(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    made = command("study", "new", path)
+    assert made.code == 0
+    assert made.out.splitlines() == [str(path), str(tmp_path / "study.schema.json")]
+    assert f"wardround study check --draft {path}" in made.err
+    checked = command("study", "check", "--draft", path)
+    assert checked.code == 0
+    assert "secure-sum" in checked.out
+    assert "No differential privacy" in checked.out
+
+
+def test_new_never_overwrites(command: Command, tmp_path: Path) -> None:
+    assert command("study", "new", tmp_path).code == 0
+    before = (tmp_path / "study.toml").read_bytes()
+    again = command("study", "new", tmp_path)
+    assert (again.code, again.out) == (1, "")
+    assert "WR-STUDY-054" in again.err
+    assert (tmp_path / "study.toml").read_bytes() == before
+
+
+def test_new_says_as_json_what_it_wrote(command: Command, tmp_path: Path) -> None:
+    made = json.loads(command("study", "new", tmp_path, "--json").out)
+    assert made == {
+        "study": str(tmp_path / "study.toml"),
+        "schema": str(tmp_path / "study.schema.json"),
+    }
+
+
+def test_check_names_every_mistake(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(toml(document(version=0, model={"kind": "cox"})))
+    checked = command("study", "check", path)
+    assert (checked.code, checked.out) == (1, "")
+    assert "WR-STUDY-007 (version)" in checked.err
+    assert "WR-STUDY-031 (model.kind)" in checked.err
+
+
+def test_check_without_draft_names_missing_keys(command: Command, tmp_path: Path) -> None:
+    command("study", "new", tmp_path)
+    checked = command("study", "check", tmp_path / "study.toml")
+    assert checked.code == 1
+    assert "sites[3].signing_key" in checked.err
+
+
+def test_check_refuses_what_can_not_be_kept(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(toml(document(profile="private", expires="2020-01-01")))
+    checked = command("study", "check", path, "--json")
+    assert checked.code == 1
+    found = [error["code"] for error in json.loads(checked.out)["errors"]]
+    assert found == ["WR-STUDY-050", "WR-STUDY-052"]
+
+
+def test_check_tells_programs_what_follows(command: Command, study: Path) -> None:
+    facts = json.loads(command("study", "check", study, "--json").out)
+    assert facts["digest"] == Study.load(study).digest
+    assert facts["adversary"] == {
+        "sites": 4,
+        "corrupt_sites": 1,
+        "threshold": 3,
+        "minimum_survivors": 3,
+    }
+    assert facts["study"]["id"] == "breast-mass"
+    assert "$schema" not in facts["study"]
+
+
+def test_show_has_all_that_a_steward_signs(command: Command, study: Path) -> None:
+    shown = command("study", "show", study)
+    assert shown.code == 0
+    flat = " ".join(shown.out.split())
+    for key in KEYS.values():
+        assert key.public.fingerprint in flat
+    for words in ("Which masses are malignant?", "Research on public data.", "2027-12-31"):
+        assert words in flat
+    assert "No differential privacy" in flat
+
+
+def test_show_prints_exactly_what_is_signed(command: Command, study: Path) -> None:
+    shown = command("study", "show", study, "--canonical")
+    assert shown.out.encode() == Study.load(study).canonical()
+
+
+def test_a_draft_has_nothing_to_sign(command: Command, tmp_path: Path) -> None:
+    command("study", "new", tmp_path)
+    path = tmp_path / "study.toml"
+    assert command("study", "show", path).code == 0
+    refused = command("study", "show", path, "--canonical")
+    assert refused.code == 1
+    assert "WR-STUDY-051" in refused.err
+
+
+def test_markup_in_a_study_is_only_text(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(toml(altered(["title"], "[red]Trial[/red] [/]")))
+    assert "[red]Trial[/red] [/]" in command("study", "show", path).out
+
+
+def test_a_study_that_is_not_there_is_an_error(command: Command, tmp_path: Path) -> None:
+    for verb in ("check", "show"):
+        refused = command("study", verb, tmp_path / "study.toml")
+        assert refused.code == 1
+        assert "WR-STUDY-001" in refused.err

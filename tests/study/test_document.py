@@ -1,0 +1,341 @@
+import json
+from datetime import date
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+import requires
+from studies import KEYS, altered, codes, document, policy, toml
+from wardround import WardroundError
+from wardround.study import Study, study_schema
+from wardround.study.task import Algorithm, ModelKind
+from wardround.trust.canonical import digest
+
+BIG = 10**400
+BOUNDS = [
+    (["id"], ["", "Breast Mass", "-a", "a" * 64, 3, "a\n"], "WR-STUDY-010"),
+    (["title"], ["", "  ", "x" * 4001, "a\u202eb", "a\x1bb", None, 3], "WR-STUDY-011"),
+    (["coordinator", "name"], [""], "WR-STUDY-011"),
+    (["version"], [0, True, 1.5, "1", BIG], "WR-STUDY-007"),
+    (["profile"], ["none", 1, "SECURE-SUM"], "WR-STUDY-008"),
+    (["expires"], ["soon", "2027-13-01", 20271231, "2027-12-31T10:00:00"], "WR-STUDY-009"),
+    (["$schema"], [1], "WR-STUDY-006"),
+    (
+        ["coordinator", "url"],
+        [
+            "",
+            "http://a.example",
+            "https://",
+            "a.example",
+            "https://u:p@a.example",
+            "https://a.example/x",
+            "https://a.example?x=1",
+            "https://a.example:99999",
+            "https://a exam.ple",
+        ],
+        "WR-STUDY-015",
+    ),
+    (
+        ["sites", 1, "signing_key"],
+        ["", "ed25519:", "x", KEYS["lakeside"].public.text[:-1], "rsa:" + "A" * 43],
+        "WR-STUDY-016",
+    ),
+    (["coordinator", "ca"], ["", "sha256:12", "SHA256:" + "a" * 64], "WR-STUDY-017"),
+    (["sites", 0, "name"], ["", "North General", "a/b", "a.b", 7], "WR-STUDY-018"),
+    (["adversary", "corrupt_sites"], [-1, "1", True, 0.5], "WR-STUDY-022"),
+    (["cohort", "minimum_sites"], [2, 0, "3", BIG], "WR-STUDY-023"),
+    (["cohort", "deadline_s"], [0, -1, 10**7, float("inf"), float("nan")], "WR-STUDY-024"),
+    (["cohort", "attempts"], [0, 11, 2.5], "WR-STUDY-025"),
+    (["cohort", "rounds_per_setup"], [0, 65], "WR-STUDY-026"),
+    (["data", "outcome"], ["", 1, ["malignant"]], "WR-STUDY-027"),
+    (["data", "features"], [[], "radius_mean", [1], [""], ["x"] * 1001], "WR-STUDY-028"),
+    (["data", "test_fraction"], [0, 0.04, 0.51, float("nan"), "0.3"], "WR-STUDY-030"),
+    (["model", "kind"], ["cox", 1], "WR-STUDY-031"),
+    (["model", "algorithm"], ["magic"], "WR-STUDY-032"),
+    (["model", "ridge"], [-0.1, float("inf"), 1e10, True], "WR-STUDY-033"),
+    (["model", "tolerance"], [0, 1e-13, 0.2], "WR-STUDY-034"),
+    (["model", "maximum_steps"], [0, 201], "WR-STUDY-035"),
+    (["disclosure", "minimum_cell"], [2, 1001, "5"], "WR-STUDY-042"),
+    (["disclosure", "minimum_cohort"], [4, 10**7], "WR-STUDY-043"),
+    (["disclosure", "opened_numbers"], [0, 10**10, None], "WR-STUDY-044"),
+]
+FEDAVG = [
+    ("rounds", [0, 1001], "WR-STUDY-037"),
+    ("local_epochs", [0, 6], "WR-STUDY-038"),
+    ("batch_size", [0, 10**6], "WR-STUDY-039"),
+    ("learning_rate", [0, 11, float("nan")], "WR-STUDY-040"),
+    ("clipping_norm", [0, 1e7], "WR-STUDY-041"),
+]
+
+
+def refusal(plain, **options):
+    with pytest.raises(WardroundError) as refused:
+        Study.parse(plain, **options)
+    return refused.value
+
+
+def written(path):
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).lstrip(".")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [(path, value, code) for path, values, code in BOUNDS for value in values],
+)
+def test_every_violated_bound_has_its_code_path_and_remedy(path, value, code):
+    error = refusal(altered(path, value))
+    assert codes(error) == [code]
+    assert error.path == written(path)
+    assert error.remedy
+    assert "pydantic" not in str(error).lower()
+    assert "input" not in str(error).lower()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [(key, value, code) for key, values, code in FEDAVG for value in values],
+)
+def test_every_bound_of_fedavg_too(key, value, code):
+    error = refusal(
+        document(
+            model={
+                "kind": "logistic",
+                "algorithm": "fedavg",
+                "fedavg": {"rounds": 5} | {key: value},
+            }
+        )
+    )
+    assert codes(error) == [code]
+    assert error.path == f"model.fedavg.{key}"
+
+
+@pytest.mark.parametrize(
+    ("plain", "code", "path"),
+    [
+        (altered(["sites", 1, "name"], "harbour"), "WR-STUDY-019", "sites"),
+        (
+            altered(["sites", 1, "signing_key"], KEYS["harbour"].public.text),
+            "WR-STUDY-020",
+            "sites",
+        ),
+        (
+            altered(["coordinator", "signing_key"], KEYS["harbour"].public.text),
+            "WR-STUDY-020",
+            "sites",
+        ),
+        (document(sites=document()["sites"][:2]), "WR-STUDY-053", "sites"),
+        (document(cohort={"minimum_sites": 5}), "WR-STUDY-021", "cohort.minimum_sites"),
+        (document(adversary={"corrupt_sites": 3}), "WR-STUDY-029", "adversary.corrupt_sites"),
+        (altered(["data", "outcome"], "malignnt"), "WR-STUDY-012", "data.outcome"),
+        (altered(["data", "features"], ["nothing_like_it"]), "WR-STUDY-012", "data.features[0]"),
+        (
+            altered(["data", "features"], ["radius_mean", "radius_mean"]),
+            "WR-STUDY-013",
+            "data.features",
+        ),
+        (altered(["data", "features"], ["malignant"]), "WR-STUDY-013", "data.features"),
+        (altered(["data", "outcome"], "area_mean"), "WR-STUDY-014", "data.outcome"),
+        (altered(["model", "kind"], "linear"), "WR-STUDY-014", "data.outcome"),
+        (altered(["data", "features"], ["birth_date"]), "WR-STUDY-047", "data.features[0]"),
+        (altered(["model", "algorithm"], "fedavg"), "WR-STUDY-036", "model.fedavg"),
+        (altered(["model", "fedavg"], {"rounds": 3}), "WR-STUDY-036", "model.fedavg"),
+        (document(profile="clinical"), "WR-STUDY-045", "policy"),
+        (document(policy=policy()), "WR-STUDY-046", "policy"),
+        (
+            document(
+                profile="clinical",
+                policy=policy(),
+                model={
+                    "kind": "logistic",
+                    "algorithm": "fedavg",
+                    "fedavg": {"rounds": 1, "local_epochs": 4},
+                },
+            ),
+            "WR-STUDY-048",
+            "model.fedavg.local_epochs",
+        ),
+        (document(surprise=1), "WR-STUDY-003", "surprise"),
+        (altered(["model", "rigde"], 1.0), "WR-STUDY-003", "model.rigde"),
+        (
+            {key: value for key, value in document().items() if key != "data"},
+            "WR-STUDY-004",
+            "data",
+        ),
+        (document(disclosure={}), "WR-STUDY-004", "disclosure.opened_numbers"),
+        (document(cohort=3), "WR-STUDY-005", "cohort"),
+        (document(sites="four"), "WR-STUDY-005", "sites"),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(plain, code, path):
+    error = refusal(plain)
+    assert codes(error) == [code]
+    assert error.path == path
+
+
+def test_all_problems_are_reported_together():
+    error = refusal(document(version=0, sites=3, model={"kind": "cox"}, surprise=1))
+    assert sorted(codes(error)) == ["WR-STUDY-003", "WR-STUDY-005", "WR-STUDY-007", "WR-STUDY-031"]
+
+
+def test_a_typing_error_is_answered_with_the_nearest_name():
+    assert "'ridge'" in refusal(altered(["model", "rigde"], 1.0)).remedy
+    assert "malignant" in refusal(altered(["data", "outcome"], "malignnt")).remedy
+
+
+def test_a_violated_policy_inside_a_study_has_the_policys_code():
+    wrong = policy()
+    wrong["cryptographic_privacy_guardrails"]["differential_privacy_epsilon"] = 2
+    error = refusal(document(profile="clinical", policy=wrong))
+    assert codes(error) == ["WR-POLICY-021"]
+    assert error.path == "policy.cryptographic_privacy_guardrails.differential_privacy_epsilon"
+
+
+def test_defaults_follow_from_the_design():
+    study = Study.parse(document())
+    assert study.corrupt_sites == 1
+    assert study.adversary().threshold == 3
+    assert study.adversary(3).minimum_survivors == 3
+    assert study.minimum_survivors() == 3
+    assert (study.cohort.attempts, study.cohort.rounds_per_setup) == (3, 16)
+    assert (study.disclosure.minimum_cell, study.disclosure.minimum_cohort) == (5, 20)
+    assert study.model.algorithm is Algorithm.NEWTON
+    assert study.spec.kind is ModelKind.LOGISTIC
+    assert study.spec.features == ("radius_mean", "texture_mean")
+    assert study.site_names == ("harbour", "lakeside", "north-general", "st-anna")
+    assert study.site_keys["harbour"] == KEYS["harbour"].public
+    assert study.coordinator_key == KEYS["coordinator"].public
+
+
+def test_the_study_may_ask_for_more_survivors_than_the_adversary_does():
+    assert Study.parse(document(cohort={"minimum_sites": 4})).minimum_survivors() == 4
+
+
+def test_the_canonical_form_is_rfc_8785_and_says_every_default():
+    study = Study.parse(document())
+    plain = json.loads(study.canonical())
+    assert rfc8785.dumps(plain) == study.canonical()
+    assert plain["adversary"] == {"corrupt_sites": 1}
+    assert plain["model"]["ridge"] == 1
+    assert "$schema" not in plain
+    assert study.digest == digest(study.canonical())
+
+
+def test_the_canonical_form_reads_back_to_the_same_study():
+    study = Study.parse(document())
+    again = Study.from_json(study.canonical())
+    assert again.canonical() == study.canonical()
+    assert again.digest == study.digest
+
+
+def test_what_does_not_matter_does_not_change_the_digest():
+    plain = document()
+    shuffled = dict(reversed(plain.items())) | {"$schema": "https://elsewhere.example/s.json"}
+    stated = document(adversary={"corrupt_sites": 1}, cohort={"attempts": 3})
+    assert Study.parse(shuffled).digest == Study.parse(plain).digest
+    assert Study.parse(stated).digest == Study.parse(plain).digest
+
+
+@given(st.sampled_from(["title", "question", "purpose", "version", "expires", "id"]))
+def test_what_matters_changes_the_digest(key):
+    other = {"version": 2, "expires": "2027-12-30", "id": "other"}.get(key, "Something else")
+    assert Study.parse(document(**{key: other})).digest != Study.parse(document()).digest
+
+
+def test_strict_json_only():
+    for data in (b"", b"[]", b"{", b'{"id": 1, "id": 2}', b'{"id": NaN}', b"\xff"):
+        with pytest.raises(WardroundError, match=r"WR-STUDY-00[25]"):
+            Study.from_json(data)
+
+
+def test_a_draft_may_lack_addresses_and_keys_and_can_not_be_signed():
+    plain = document(
+        coordinator={"name": "Example University"},
+        sites=[{"name": name} for name in ("a", "b", "c")],
+    )
+    draft = Study.parse(plain, draft=True)
+    assert draft.is_draft
+    with pytest.raises(WardroundError, match="WR-STUDY-051"):
+        draft.canonical()
+    assert set(codes(refusal(plain))) == {"WR-STUDY-015", "WR-STUDY-016", "WR-STUDY-017"}
+
+
+def test_a_draft_may_not_hold_wrong_keys():
+    assert codes(refusal(altered(["sites", 0, "signing_key"], "x"), draft=True)) == ["WR-STUDY-016"]
+
+
+def test_the_last_day_still_counts():
+    study = Study.parse(document())
+    study.refuse_if_expired(date(2027, 12, 31))
+    with pytest.raises(WardroundError, match="WR-STUDY-052"):
+        study.refuse_if_expired(date(2028, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (None, "WR-STUDY-001"),
+        (b"", "WR-STUDY-001"),
+        (b"  \n", "WR-STUDY-001"),
+        (b"#" * ((1 << 20) + 1), "WR-STUDY-001"),
+        (b"id = \xff\xfe", "WR-STUDY-002"),
+        ("id = \u201cbreast\u201d".encode(), "WR-STUDY-002"),
+        (b"id = 1\nid = 2", "WR-STUDY-002"),
+        (b"id = ", "WR-STUDY-002"),
+        (b"x = " + b"[" * 5000, "WR-STUDY-002"),
+    ],
+)
+def test_an_unreadable_file_is_refused(tmp_path, content, code):
+    path = tmp_path / "study.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WardroundError) as refused:
+        Study.load(path)
+    assert refused.value.code == code
+    assert refused.value.path == str(path)
+
+
+def test_a_syntax_error_names_its_line(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text("id = 'a'\ntitle = \n")
+    with pytest.raises(WardroundError, match="line 2"):
+        Study.load(path)
+
+
+def test_byte_order_marks_windows_lines_and_toml_dates_are_read(tmp_path):
+    path = tmp_path / "study.toml"
+    plain = document()
+    text = toml(plain).replace('"2027-12-31"', "2027-12-31").replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert Study.load(path).digest == Study.parse(plain).digest
+
+
+def test_a_json_file_is_a_study_too(tmp_path):
+    path = tmp_path / "study.json"
+    path.write_bytes(Study.parse(document()).canonical())
+    assert Study.load(path).digest == Study.parse(document()).digest
+
+
+def tables(schema):
+    """Every table in a schema, however deep."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield schema
+        for value in schema.values():
+            yield from tables(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from tables(value)
+
+
+def test_the_published_schema_is_closed_and_2020_12():
+    jsonschema = requires.package("jsonschema")
+    schema = study_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert all(table["additionalProperties"] is False for table in tables(schema))
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(document())
+    assert validator.is_valid(json.loads(Study.parse(document()).canonical()))
+    assert not validator.is_valid(document(surprise=1))
+    assert not validator.is_valid(document(sites=document()["sites"][:2]))
