@@ -1,0 +1,170 @@
+"""One study's coordinator: its register of sites, its exchange, and who has been heard of."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from wardround.coordinator import records, tables
+from wardround.coordinator.changed import Changed
+from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
+from wardround.coordinator.exchange import Exchange, new_run
+from wardround.coordinator.spool import Spool
+from wardround.errors import WardroundError
+from wardround.ids import RunId, SiteName
+from wardround.store import Blobs, Database
+from wardround.store.journalled import JournalledDatabase
+from wardround.study import Study, refuse_if_incomplete
+from wardround.trust.authority import CertificateAuthority
+from wardround.trust.dsse import Envelope
+from wardround.trust.keys import SigningKey
+
+ABSENT_AFTER_S = 45.0
+"""A site that has not asked for work for this long (a long poll lasts 30 s) counts as absent."""
+
+TWIN_WITHIN_S = 2.0
+"""An agent that asked this recently, or is waiting for work, is running: another is its twin."""
+
+
+class Coordinator:
+    """What the routes act on. Everything durable is in ``state``, ``blobs`` and ``spool``."""
+
+    def __init__(
+        self,
+        study: Study,
+        key: SigningKey,
+        authority: CertificateAuthority,
+        folder: Path,
+        *,
+        database: Database | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        refuse_if_incomplete(study)
+        if key.public.text != study.coordinator.signing_key:
+            raise WardroundError(
+                "WR-COORD-002",
+                "The study names another coordinator's signing key.",
+                "Put this coordinator's key into the study before the hospitals sign it, or run "
+                "the coordinator that it names.",
+                path="coordinator.signing_key",
+            )
+        self.study = study
+        self.key = key
+        self.state = JournalledDatabase(
+            database or Database.file(folder / "state.db", tables.MIGRATIONS),
+            tables.journal,
+            f"wardround/{trust_domain(study)}/{study.id}",
+        )
+        self.blobs = Blobs(folder / "blobs")
+        self.spool = Spool(folder / "spool")
+        self.enrolment = Enrolment(study, authority, self.state, now)
+        self.exchange: Exchange | None = None
+        self._now = now
+        self._heard: dict[SiteName, tuple[str, float]] = {}
+        self._waiting: Counter[tuple[SiteName, str]] = Counter()
+        self._changed = Changed()
+
+    @property
+    def state_name(self) -> str:
+        """``waiting``, ``running`` or ``ended``, for health checks."""
+        if self.exchange is None:
+            return "waiting"
+        return "running" if self.exchange.ending is None else "ended"
+
+    def open_run(self) -> Exchange:
+        """The exchange of the run that was interrupted, or of a new one."""
+        with self.state.transaction() as transaction:
+            run: RunId | None = records.running(transaction.connection)
+            if run is None:
+                run = new_run()
+                records.start_run(transaction.connection, run, self._now())
+                transaction.record("run", run=run, study=self.study.digest)
+            else:
+                transaction.record("resumed", run=run)
+        self.exchange = Exchange(
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+        )
+        self._changed.notify()
+        return self.exchange
+
+    def approve(self, peer: Peer, envelope: Envelope) -> None:
+        """Keep a hospital's approval and tell whoever waits for it."""
+        self.enrolment.approve(peer, envelope)
+        self._changed.notify()
+
+    async def wait_for_sites(self, least: int, timeout_s: float) -> tuple[SiteName, ...]:
+        """Wait until ``least`` approved sites are connected, or for this long."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.present()) < least and (left := deadline - time.monotonic()) > 0:
+            await self._changed.wait_for(min(left, 0.2))
+        return self.present()
+
+    def exchange_for(self, peer: Peer) -> Exchange:
+        """The running exchange, for a site whose approval is at hand."""
+        if peer.site not in self.enrolment.approved:
+            raise WardroundError(
+                "WR-COORD-035",
+                f"The approval of {peer.site} is not at the coordinator.",
+                "The hospital's steward approves the study with `wardround site approve`.",
+            )
+        if self.exchange is None:
+            raise WardroundError(
+                "WR-COORD-036", "No run is under way.", "Ask again when the run has started."
+            )
+        return self.exchange
+
+    def heard_of(self, site: SiteName, instance: str) -> None:
+        """A request of a site's agent came in; a second agent beside it is refused."""
+        now = time.monotonic()
+        known, at = self._heard.get(site, (instance, now))
+        if known != instance and (self._waiting[site, known] or now - at < TWIN_WITHIN_S):
+            raise WardroundError(
+                "WR-COORD-037",
+                f"Two agents run with the identity of {site}.",
+                "Stop one of them; if you know of only one, its keys were copied: tell the "
+                "steward and the study's coordinator.",
+            )
+        self._heard[site] = (instance, now)
+
+    @contextmanager
+    def waiting(self, site: SiteName, instance: str) -> Iterator[None]:
+        """An agent waits for work during this block: it is certainly running."""
+        self._waiting[site, instance] += 1
+        try:
+            yield
+        finally:
+            self._waiting[site, instance] -= 1
+
+    def present(self) -> tuple[SiteName, ...]:
+        """The sites that have approved and been heard of lately."""
+        now = time.monotonic()
+        approved = self.enrolment.approved
+        return tuple(
+            site
+            for site, (_, at) in sorted(self._heard.items())
+            if site in approved and now - at < ABSENT_AFTER_S
+        )
+
+    async def instruction(self, site: SiteName, seen: int, wait_s: float) -> bytes | None:
+        """The site's next instruction, waited for up to ``wait_s`` seconds."""
+        deadline = time.monotonic() + wait_s
+        while self.exchange is None or site not in self.enrolment.approved:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            await self._changed.wait_for(left)
+        exchange = self.exchange
+        while (message := exchange.instruction(site, seen)) is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            await exchange.changed.wait_for(left)
+        return message
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.state.close()

@@ -1,0 +1,253 @@
+"""The driver: it runs a study's algorithm over the exchange, and carries on after a restart.
+
+The algorithm is an ordinary coroutine. Its steps are numbered and bound to their task's hash; a
+finished step's total is stored, so after a restart the coroutine is replayed to where it stood,
+and a task that differs from the recorded one stops the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from wardround.coordinator import records
+from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.opening import open_total
+from wardround.errors import WardroundError
+from wardround.federation.federation import Total
+from wardround.federation.round import Round, RoundPhase
+from wardround.federation.setup import SetupPhase
+from wardround.ids import Digest, RoundId, SiteName
+from wardround.secagg import Advert, FixedPoint, RecoveryShares
+from wardround.secagg.encoding import RingArray
+from wardround.study import Study, Task
+from wardround.trust.canonical import digest
+
+Say = Callable[[str, dict[str, str | int | float]], None]
+
+
+class Driver:
+    """The coordinator's `Federation`: every `sum` is a round, or as many as it takes.
+
+    ``present`` names the sites that may be asked: approved, and heard of lately.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        present: Callable[[], tuple[SiteName, ...]],
+        say: Say = lambda _event, _facts: None,
+    ) -> None:
+        self.exchange = exchange
+        self._present = present
+        self._say = say
+        self._step = 0
+
+    @property
+    def study(self) -> Study:
+        """The signed agreement that this run keeps."""
+        return self.exchange.study
+
+    def say(self, event: str, **facts: str | float) -> None:
+        """Tell whoever watches how the algorithm is getting on."""
+        self._say(event, facts)
+
+    async def sum(self, task: Task) -> Total:
+        """The total of ``task`` over the survivors of a round; see `Federation.sum`."""
+        step = self._step
+        self._step += 1
+        recorded = self._recorded(task, step)
+        if recorded is not None:
+            return recorded
+        for attempt in range(self._next_attempt(step), self.study.cohort.attempts):
+            if not self._in_flight(step):
+                await self._set_up()
+                self.exchange.start_round(task, step, attempt)
+            total = await self._conduct(task, step)
+            if total is not None:
+                return total
+        reason = self.exchange.round.state.reason if self.exchange.round else None
+        raise WardroundError(
+            "WR-ROUND-002",
+            f"Step {step} ({task.kind}) got no total in {self.study.cohort.attempts} attempts: "
+            f"{reason}.",
+            "See which hospitals were missing in the journal; start the run again when enough "
+            "of them are connected.",
+        )
+
+    def _recorded(self, task: Task, step: int) -> Total | None:
+        exchange = self.exchange
+        with exchange.state.database.begin() as connection:
+            opened = records.load_total(connection, exchange.run, step)
+        if opened is None:
+            if self._in_flight(step):
+                self._same_task(exchange.manifest.task if exchange.manifest else None, task, step)
+            return None
+        self._same_task(opened.task, task, step)
+        data = exchange.blobs.get(opened.total)
+        ring: RingArray = (
+            np.frombuffer(data, np.uint64)
+            if task.ring_bits == 64
+            else np.frombuffer(data, np.uint32)
+        )
+        with exchange.state.database.begin() as connection:
+            round_, manifest = records.load_round(connection, opened.round)
+        encoding = FixedPoint(
+            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
+        )
+        return Total(encoding.decode(ring), round_.survivors, round_.round)
+
+    @staticmethod
+    def _same_task(recorded: Digest | None, task: Task, step: int) -> None:
+        if recorded != task.hash:
+            raise WardroundError(
+                "WR-ROUND-003",
+                f"Step {step} asked for another task when this run was here before.",
+                "The program or the study was changed in mid-run: go back to the version that "
+                "started the run, or start a new run.",
+            )
+
+    def _in_flight(self, step: int) -> bool:
+        latest = self.exchange.round
+        return latest is not None and latest.state.step == step and not latest.state.over
+
+    def _next_attempt(self, step: int) -> int:
+        latest = self.exchange.round
+        if latest is None or latest.state.step != step:
+            return 0
+        return latest.state.attempt + (1 if latest.state.over else 0)
+
+    async def _set_up(self) -> None:
+        """Have a usable batch: the current one, or a fresh one among those who are present."""
+        exchange = self.exchange
+        latest, setup = exchange.round, exchange.setup
+        complete = latest is None or not latest.state.dropped
+        if setup is not None and setup.state.usable and complete:
+            return
+        if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
+            pool = self._present()
+        for _ in range(self.study.cohort.attempts):
+            if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
+                if len(pool) < self.study.minimum_survivors(len(self.study.sites)):
+                    raise WardroundError(
+                        "WR-ROUND-004",
+                        f"{len(pool)} hospitals are connected, too few for this study.",
+                        "Wait until more agents are connected and start the run again.",
+                    )
+                exchange.start_setup(pool)
+            await self._settle(lambda: self._setup_phase() is not SetupPhase.ADVERTISE)
+            await self._settle(lambda: self._setup_phase() is not SetupPhase.DEAL)
+            setup = exchange.setup
+            assert setup is not None
+            if setup.state.phase is SetupPhase.READY:
+                return
+            pool = setup.state.willing
+            self.say("setup-repeated", left=len(pool))
+        raise WardroundError(
+            "WR-ROUND-005",
+            f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
+            "Some hospitals answer but do not finish: look at their agents' logs.",
+        )
+
+    def _setup_phase(self) -> SetupPhase:
+        assert self.exchange.setup is not None
+        return self.exchange.setup.state.phase
+
+    def _past(self, phase: RoundPhase) -> bool:
+        return self._phase() is not phase
+
+    def _phase(self) -> RoundPhase:
+        assert self.exchange.round is not None
+        return self.exchange.round.state.phase
+
+    async def _conduct(self, task: Task, step: int) -> Total | None:
+        """See the round in flight through; None when it failed."""
+        started = time.monotonic()
+        for phase in (RoundPhase.COLLECT, RoundPhase.VOTE, RoundPhase.RECOVER):
+            await self._settle(partial(self._past, phase))
+        while self._phase() is RoundPhase.OPENING:
+            total = await self._open(task, step, started)
+            if total is not None:
+                return total
+            await self._settle(lambda: self._phase() is not RoundPhase.RECOVER)
+        latest = self.exchange.round
+        assert latest is not None
+        self.exchange.spool.drop(latest.state.round)
+        self.say("round-failed", step=step, reason=latest.state.reason or "")
+        return None
+
+    async def _open(self, task: Task, step: int, started: float) -> Total | None:
+        exchange = self.exchange
+        assert exchange.round is not None and exchange.manifest is not None
+        state, manifest = exchange.round.state, exchange.manifest
+        try:
+            ring = await asyncio.to_thread(self._open_ring, state)
+        except WardroundError as error:
+            if not error.code.startswith("WR-SECAGG"):
+                raise
+            with exchange.state.transaction() as transaction:
+                new = state.on_bad_shares(len(state.shares) - state.threshold + 1)
+                transaction.record("bad-shares", round=state.round, code=error.code)
+                exchange.round = records.replace_round(transaction.connection, exchange.round, new)
+            exchange.changed.notify()
+            return None
+        encoding = FixedPoint(
+            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
+        )
+        values = encoding.decode(ring)
+        name = exchange.blobs.put(ring.data)
+        seconds = time.monotonic() - started
+        with exchange.state.transaction() as transaction:
+            connection = transaction.connection
+            opened = records.Opened(task.hash, state.round, name)
+            records.save_total(connection, exchange.run, step, opened)
+            transaction.record("total", round=state.round, total=name, opened=task.length)
+            exchange.round = records.replace_round(
+                connection, exchange.round, state.on_opened(), seconds
+            )
+        exchange.spool.drop(state.round)
+        exchange.changed.notify()
+        self.say(
+            "round",
+            step=step,
+            kind=task.kind,
+            survivors=len(state.survivors),
+            roster=len(state.roster),
+            seconds=seconds,
+        )
+        return Total(values, state.survivors, RoundId(state.round))
+
+    def _open_ring(self, state: Round) -> RingArray:
+        exchange = self.exchange
+        assert exchange.manifest is not None and exchange.manifest_envelope is not None
+        keys = exchange.keys
+        adverts = {
+            site: Advert.open(sent.envelope, keys[site])
+            for site, sent in exchange.said(state.batch, "advert").items()
+        }
+        shares = {
+            site: RecoveryShares.open(sent.envelope, keys[site])
+            for site, sent in exchange.said(state.round, "shares").items()
+        }
+        return open_total(
+            exchange.manifest,
+            digest(exchange.manifest_envelope.payload),
+            state.survivors,
+            adverts,
+            shares,
+            exchange.spool,
+        )
+
+    async def _settle(self, done: Callable[[], bool]) -> None:
+        """Wait until ``done``; when the study's deadline passes first, say so to the state."""
+        deadline = time.monotonic() + self.study.cohort.deadline_s
+        while not done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.exchange.deadline_passed()
+                return
+            await self.exchange.changed.wait_for(left)

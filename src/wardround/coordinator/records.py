@@ -1,0 +1,220 @@
+"""Set-ups, rounds and totals as rows, changed by compare-and-set.
+
+Several coordinators may share the database: a state is only ever replaced by its successor, so
+whoever acts on an old one loses and reads again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, insert, select, update
+
+from wardround.coordinator.tables import checkpoints, rounds, runs, setups, statements, totals
+from wardround.errors import WardroundError
+from wardround.federation.messages import Manifest
+from wardround.federation.round import Round
+from wardround.federation.setup import Setup
+from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
+from wardround.trust.dsse import Envelope
+
+State = TypeVar("State", Setup, Round)
+
+
+@dataclass(frozen=True)
+class Versioned(Generic[State]):
+    """A state and the number of changes that led to it."""
+
+    version: int
+    state: State
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A signed statement of a site and what came beside it."""
+
+    envelope: Envelope
+    attachment: bytes
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stored total: the digest of its blob, the task it answers, the round that opened it."""
+
+    task: Digest
+    round: RoundId
+    total: Digest
+
+
+_SETUP, _ROUND = TypeAdapter(Setup), TypeAdapter(Round)
+
+
+def insert_setup(connection: Connection, setup: Setup) -> Versioned[Setup]:
+    """A new batch."""
+    connection.execute(
+        insert(setups).values(
+            batch=setup.batch, run=setup.run, version=0, state=_SETUP.dump_json(setup)
+        )
+    )
+    return Versioned(0, setup)
+
+
+def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> Versioned[Setup]:
+    """Put ``new`` in the place of ``old``, if ``old`` is still there."""
+    done = connection.execute(
+        update(setups)
+        .where(setups.c.batch == new.batch, setups.c.version == old.version)
+        .values(version=old.version + 1, state=_SETUP.dump_json(new))
+    )
+    return _replaced(done.rowcount, old.version, new)
+
+
+def insert_round(
+    connection: Connection, state: Round, manifest: Envelope, task: bytes, now: datetime
+) -> Versioned[Round]:
+    """A new round with the manifest that fixes it."""
+    connection.execute(
+        insert(rounds).values(
+            round=state.round,
+            run=state.run,
+            step=state.step,
+            attempt=state.attempt,
+            version=0,
+            state=_ROUND.dump_json(state),
+            manifest=manifest.to_json(),
+            task=task,
+            started_at=now,
+        )
+    )
+    return Versioned(0, state)
+
+
+def replace_round(
+    connection: Connection, old: Versioned[Round], new: Round, seconds: float | None = None
+) -> Versioned[Round]:
+    """Put ``new`` in the place of ``old``, if ``old`` is still there."""
+    done = connection.execute(
+        update(rounds)
+        .where(rounds.c.round == new.round, rounds.c.version == old.version)
+        .values(version=old.version + 1, state=_ROUND.dump_json(new), seconds=seconds)
+    )
+    return _replaced(done.rowcount, old.version, new)
+
+
+def _replaced(rows: int, version: int, new: State) -> Versioned[State]:
+    if rows != 1:
+        raise WardroundError(
+            "WR-COORD-001",
+            "Another coordinator has moved this round on.",
+            "Nothing to do: the state is read again and the request repeated.",
+        )
+    return Versioned(version + 1, new)
+
+
+def latest_setup(connection: Connection, run: RunId) -> Versioned[Setup] | None:
+    """The newest batch of a run."""
+    row = connection.execute(
+        select(setups.c.version, setups.c.state)
+        .where(setups.c.run == run)
+        .order_by(setups.c.batch.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else Versioned(row.version, _SETUP.validate_json(row.state))
+
+
+def latest_round(
+    connection: Connection, run: RunId
+) -> tuple[Versioned[Round], Envelope, bytes] | None:
+    """The newest round of a run, its manifest and its task."""
+    row = connection.execute(
+        select(rounds)
+        .where(rounds.c.run == run)
+        .order_by(rounds.c.step.desc(), rounds.c.attempt.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    state = Versioned(row.version, _ROUND.validate_json(row.state))
+    return state, Envelope.from_json(row.manifest), row.task
+
+
+def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest]:
+    """A round by its name, and its manifest."""
+    row = connection.execute(select(rounds).where(rounds.c.round == round_)).one()
+    manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
+    return _ROUND.validate_json(row.state), manifest
+
+
+def save_statement(
+    connection: Connection, scope: BatchId | RoundId | RunId, kind: str, site: SiteName, sent: Sent
+) -> None:
+    """Keep what a site signed; the primary key admits one per scope, kind and site."""
+    connection.execute(
+        insert(statements).values(
+            scope=scope,
+            kind=kind,
+            site=site,
+            envelope=sent.envelope.to_json(),
+            attachment=sent.attachment,
+        )
+    )
+
+
+def load_statements(connection: Connection, scope: str) -> dict[tuple[str, SiteName], Sent]:
+    """Everything said under a batch, a round or a run."""
+    rows = connection.execute(select(statements).where(statements.c.scope == scope))
+    return {
+        (row.kind, row.site): Sent(Envelope.from_json(row.envelope), row.attachment) for row in rows
+    }
+
+
+def save_total(connection: Connection, run: RunId, step: int, opened: Opened) -> None:
+    """Keep the total of a step; there is only ever one."""
+    connection.execute(
+        insert(totals).values(
+            run=run, step=step, task=opened.task, round=opened.round, total=opened.total
+        )
+    )
+
+
+def load_total(connection: Connection, run: RunId, step: int) -> Opened | None:
+    """The total of a step, if it has been opened."""
+    row = connection.execute(
+        select(totals).where(totals.c.run == run, totals.c.step == step)
+    ).first()
+    return None if row is None else Opened(row.task, row.round, row.total)
+
+
+def save_checkpoint(connection: Connection, size: int, envelope: Envelope) -> None:
+    """Keep a signed head of the journal."""
+    known = connection.scalar(select(checkpoints.c.size).where(checkpoints.c.size == size))
+    if known is None:
+        connection.execute(insert(checkpoints).values(size=size, envelope=envelope.to_json()))
+
+
+def running(connection: Connection) -> RunId | None:
+    """The run that has not ended, if there is one."""
+    run: RunId | None = connection.scalar(select(runs.c.run).where(runs.c.state == "running"))
+    return run
+
+
+def start_run(connection: Connection, run: RunId, now: datetime) -> None:
+    """A run begins."""
+    connection.execute(insert(runs).values(run=run, started_at=now, state="running"))
+
+
+def end_run(
+    connection: Connection,
+    run: RunId,
+    state: str,
+    *,
+    model: Digest | None = None,
+    reason: str | None = None,
+) -> None:
+    """A run has ended, with a model or with a reason."""
+    connection.execute(
+        update(runs).where(runs.c.run == run).values(state=state, model=model, reason=reason)
+    )

@@ -1,0 +1,87 @@
+"""Payloads as they arrive, in numbered parts, one file per site and round.
+
+Parts are written without waiting for the disk: a payload that a power cut takes is found missing
+by its digest and asked for again, byte for byte the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from wardround.errors import WardroundError
+from wardround.federation.messages import PART_BYTES
+from wardround.ids import Digest, RoundId, SiteName
+from wardround.trust.canonical import digest
+
+
+class Spool:
+    """The folder of payloads not yet summed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: dict[tuple[RoundId, SiteName], dict[int, bytes]] = {}
+
+    def put(self, round_: RoundId, site: SiteName, number: int, data: bytes, size: int) -> None:
+        """Write part ``number`` of a payload of ``size`` bytes. The same part twice is fine."""
+        expected = min(PART_BYTES, size - number * PART_BYTES)
+        if number < 0 or len(data) != expected:
+            raise WardroundError(
+                "WR-COORD-011",
+                "A part of a payload has the wrong number or size.",
+                "Parts are numbered from 0 and all but the last are of the agreed size.",
+            )
+        path = self.path(round_, site)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, data, number * PART_BYTES)
+        finally:
+            os.close(descriptor)
+        self._parts.setdefault((round_, site), {})[number] = hashlib.sha256(data).digest()
+
+    def missing(self, round_: RoundId, site: SiteName, size: int) -> list[int]:
+        """The numbers of the parts that have not arrived."""
+        known = self._known(round_, site, size)
+        return [number for number in range(part_count(size)) if number not in known]
+
+    def payload_digest(self, round_: RoundId, site: SiteName, size: int) -> Digest | None:
+        """The digest over the parts' digests, or None while parts are missing."""
+        known = self._known(round_, site, size)
+        if len(known) != part_count(size):
+            return None
+        return digest(b"".join(known[number] for number in range(part_count(size))))
+
+    def path(self, round_: RoundId, site: SiteName) -> Path:
+        """Where a payload lies."""
+        return self._folder / round_ / site
+
+    def drop(self, round_: RoundId) -> None:
+        """Delete a round's payloads."""
+        shutil.rmtree(self._folder / round_, ignore_errors=True)
+        for key in [key for key in self._parts if key[0] == round_]:
+            del self._parts[key]
+
+    def _known(self, round_: RoundId, site: SiteName, size: int) -> dict[int, bytes]:
+        key = (round_, site)
+        if key not in self._parts:
+            self._parts[key] = self._recover(self.path(round_, site), size)
+        return self._parts[key]
+
+    @staticmethod
+    def _recover(path: Path, size: int) -> dict[int, bytes]:
+        """After a restart: only a whole file is trusted; a partial one is sent again."""
+        if not path.exists() or path.stat().st_size != size:
+            return {}
+        with path.open("rb") as file:
+            return {
+                number: hashlib.sha256(file.read(PART_BYTES)).digest()
+                for number in range(part_count(size))
+            }
+
+
+def part_count(size: int) -> int:
+    """How many parts a payload of ``size`` bytes has."""
+    return -(-size // PART_BYTES)

@@ -1,0 +1,110 @@
+"""What a coordinator keeps."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from wardround.store.leaves import leaf_table
+
+metadata = MetaData()
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("site", String, primary_key=True),
+    Column("token_digest", String, nullable=True),
+    Column("certificate", LargeBinary, nullable=True),
+    Column("enrolled_at", DateTime(timezone=True), nullable=True),
+)
+"""One row per site of the study; the token's digest is removed when the token is used."""
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("site", String, primary_key=True),
+    Column("envelope", LargeBinary, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=True),
+    Column("model", String, nullable=True),
+)
+
+setups = Table(
+    "setups",
+    metadata,
+    Column("batch", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("round", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("task", LargeBinary, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("seconds", Float, nullable=True),
+    UniqueConstraint("run", "step", "attempt"),
+)
+
+statements = Table(
+    "statements",
+    metadata,
+    Column("scope", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("site", String, primary_key=True),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("attachment", LargeBinary, nullable=False),
+)
+"""Everything signed that a site has sent, by batch, round or run (``scope``), exactly once."""
+
+totals = Table(
+    "totals",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("task", String, nullable=False),
+    Column("round", String, nullable=False),
+    Column("total", String, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("size", Integer, primary_key=True),
+    Column("envelope", LargeBinary, nullable=False),
+)
+
+journal = leaf_table(metadata)
+
+
+def create(connection: Connection) -> None:
+    """Version 1 of the schema."""
+    metadata.create_all(connection)
+
+
+MIGRATIONS = (create,)

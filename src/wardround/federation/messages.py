@@ -1,0 +1,250 @@
+"""The statements and instructions of a round, as they travel.
+
+A *statement* is signed (DSSE): the manifest and the checkpoint by the coordinator, everything
+else by a hospital's long-lived key. An *instruction* is what the coordinator asks of one site
+next; it carries no authority of its own, since sites act only on what the signed parts prove.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Self
+
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
+
+from wardround.errors import WardroundError
+from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
+from wardround.trust import dsse
+from wardround.trust.canonical import JSON, canonical, digest
+from wardround.trust.dsse import Envelope
+from wardround.trust.keys import SigningKey, VerifyKey
+
+DigestText = Annotated[Digest, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Name = Annotated[SiteName, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
+Run = Annotated[RunId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
+RoundName = Annotated[RoundId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
+Batch = Annotated[BatchId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Signed = Annotated[
+    Envelope,
+    PlainValidator(Envelope.from_json),
+    PlainSerializer(lambda envelope: envelope.to_dict()),
+]
+Sealed = Annotated[
+    bytes,
+    PlainValidator(lambda text: b64decode(text, validate=True)),
+    PlainSerializer(lambda blob: b64encode(blob).decode()),
+]
+Document = dict[str, JsonValue]
+
+MAXIMUM_HEAD_BYTES = 32 << 20
+"""The largest JSON head of a message; bodies travel in numbered parts beyond `INLINE_BYTES`."""
+
+INLINE_BYTES = 256 << 10
+"""A payload up to this size travels in the message itself."""
+
+PART_BYTES = 4 << 20
+"""The size of every part of a larger payload but the last."""
+
+
+class Statement(BaseModel):
+    """Something said under a signature; parsed strictly, canonical when signed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def to_payload(self) -> bytes:
+        """The canonical bytes (RFC 8785) that a signature covers."""
+        return canonical(self.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the canonical bytes."""
+        return digest(self.to_payload())
+
+    @classmethod
+    def payload_type(cls) -> str:
+        """The DSSE payload type, one per kind of statement."""
+        return f"application/vnd.wardround.{cls.__name__.lower()}+json"
+
+    @classmethod
+    def from_payload(cls, payload: bytes) -> Self:
+        """Parse; anything unexpected is ``WR-ROUND-001``."""
+        try:
+            return cls.model_validate_json(payload)
+        except ValidationError as error:
+            raise malformed(cls.__name__.lower()) from error
+
+    def sign(self, key: SigningKey) -> Envelope:
+        """This statement under a signature."""
+        return dsse.sign(self.payload_type(), self.to_payload(), key)
+
+    @classmethod
+    def open(cls, envelope: Envelope, key: VerifyKey) -> Self:
+        """The statement in an envelope signed by ``key``; raises when it is not."""
+        return cls.from_payload(dsse.verify(envelope, cls.payload_type(), key))
+
+
+class JournalHead(BaseModel):
+    """A size and a root of the coordinator's journal."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: Count
+    root: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(Statement):
+    """The signed statement of one round: what is computed, by whom, under which bounds.
+
+    ``setup`` is the digest over every advertised key and sealed share of the batch; ``roster`` is
+    exactly the set to which shares were dealt; ``journal`` is the coordinator's latest
+    checkpoint, which a site countersigns by signing anything over this manifest's digest.
+    """
+
+    study: DigestText
+    study_id: Identifier
+    run: Run
+    step: Count
+    attempt: Count
+    round: RoundName
+    batch: Batch
+    index: Count
+    task: DigestText
+    kind: Identifier
+    model: DigestText | None
+    length: Annotated[int, Field(ge=1, le=2**31)]
+    ring_bits: Annotated[int, Field(ge=32, le=64)]
+    fractional_bits: Annotated[int, Field(ge=0, le=256)]
+    roster: Annotated[tuple[Name, ...], Field(min_length=3, max_length=1024)]
+    setup: DigestText
+    corrupt: Count
+    threshold: Count
+    minimum_survivors: Count
+    journal: JournalHead
+
+
+class PacketHeader(Statement):
+    """What a site signs over its protected contribution.
+
+    ``payload`` is the digest of the concatenated SHA-256 values of the payload's parts, each
+    ``part_bytes`` long but the last.
+    """
+
+    study: DigestText
+    run: Run
+    step: Count
+    round: RoundName
+    task: DigestText
+    manifest: DigestText
+    site: Name
+    payload: DigestText
+    size_bytes: Annotated[int, Field(ge=1, le=2**36)]
+    part_bytes: Annotated[int, Field(ge=1, le=2**26)]
+
+
+class Refused(Statement):
+    """A site answers no. The reason stays in the hospital: it could answer a question."""
+
+    study: DigestText
+    run: Run
+    scope: Identifier
+    """The round or batch that is refused."""
+    site: Name
+    answer: Annotated[str, Field(pattern=r"^refused$")] = "refused"
+
+
+class Witness(Statement):
+    """A site countersigns the coordinator's checkpoint at the end of a run."""
+
+    study: DigestText
+    run: Run
+    site: Name
+    journal: JournalHead
+    model: DigestText | None
+
+
+class Ask(StrEnum):
+    """What the coordinator asks of a site next."""
+
+    ADVERTISE = "advertise"
+    DEAL = "deal"
+    CONTRIBUTE = "contribute"
+    VOTE = "vote"
+    RECOVER = "recover"
+    FINISH = "finish"
+    STOP = "stop"
+
+
+class Instruction(BaseModel):
+    """One request to one site, with the material it needs to check for itself.
+
+    ``envelopes`` and ``blobs`` (sealed shares) are keyed by site name. A model of up to
+    `INLINE_BYTES` follows the head as the message's body; a larger one is fetched in parts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ask: Ask
+    run: Run
+    batch: Batch | None = None
+    round: RoundName | None = None
+    pool: tuple[Name, ...] = ()
+    rounds: Count = 0
+    survivors: tuple[Name, ...] = ()
+    manifest: Signed | None = None
+    task: Document = Field(default_factory=dict)
+    model: DigestText | None = None
+    model_bytes: Count = 0
+    envelopes: dict[Name, Signed] = Field(default_factory=dict)
+    blobs: dict[Name, Sealed] = Field(default_factory=dict)
+    consistency: tuple[str, ...] = ()
+    """Merkle proof (hexadecimal) from the journal head that this site saw last."""
+    documents: Document = Field(default_factory=dict)
+    reason: str | None = None
+
+    @classmethod
+    def parse(cls, head: Mapping[str, JSON]) -> Instruction:
+        """An instruction from a message's head; a malformed one is ``WR-ROUND-001``."""
+        try:
+            return cls.model_validate(head)
+        except (ValidationError, ValueError) as error:
+            raise malformed("instruction") from error
+
+
+def frame(head: Mapping[str, JSON], body: bytes | memoryview = b"") -> bytes:
+    """A message: four bytes of length, the JSON head, the raw body."""
+    text = orjson.dumps(head)
+    return b"".join((len(text).to_bytes(4, "big"), text, body))
+
+
+def unframe(message: bytes) -> tuple[dict[str, JSON], memoryview]:
+    """The head and the body of a message; malformed ones are ``WR-ROUND-001``."""
+    length = int.from_bytes(message[:4], "big")
+    if len(message) < 4 or length > MAXIMUM_HEAD_BYTES or len(message) < 4 + length:
+        raise malformed("message")
+    try:
+        head = orjson.loads(message[4 : 4 + length])
+    except orjson.JSONDecodeError as error:
+        raise malformed("message") from error
+    if not isinstance(head, dict):
+        raise malformed("message")
+    return head, memoryview(message)[4 + length :]
+
+
+def malformed(what: str) -> WardroundError:
+    """The error of a message that does not parse."""
+    return WardroundError(
+        "WR-ROUND-001",
+        f"A {what} is malformed.",
+        "Both ends must run compatible versions of Wardround; a proxy must not alter bodies.",
+    )

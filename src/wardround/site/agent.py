@@ -1,0 +1,169 @@
+"""The agent's loop: ask the coordinator what to do, do it if the papers allow, answer, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from wardround.errors import WardroundError
+from wardround.federation.messages import (
+    Ask,
+    Instruction,
+    JournalHead,
+    Manifest,
+    Witness,
+    malformed,
+)
+from wardround.federation.packet import Packet, Refusal, Status, StatusKind
+from wardround.ids import Digest, RoundId
+from wardround.site.door import Custody, Door, Order
+from wardround.site.link import Asked, Link
+from wardround.site.seat import Seat
+from wardround.store.journalled import JournalledDatabase
+from wardround.study import Study, Task
+from wardround.trust.canonical import JSON, digest
+
+
+class Say(Protocol):
+    """Told what the agent does: an event and plain facts, none about patients."""
+
+    def __call__(self, event: str, /, **facts: str | float) -> None:
+        """Take note."""
+        ...
+
+
+class Ending(Protocol):
+    """What a hospital does with a finished model: check it, look at it, keep it."""
+
+    def __call__(self, documents: Mapping[str, JSON], model: bytes, /) -> Digest | None:
+        """Take the model; return its digest, or raise if it is not the study's."""
+        ...
+
+
+class Agent:
+    """One hospital in one study."""
+
+    def __init__(
+        self,
+        custody: Custody,
+        link: Link,
+        door: Door,
+        seat: Seat,
+        state: JournalledDatabase,
+        ending: Ending,
+        say: Say,
+        before_each: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._custody = custody
+        self._study: Study = custody.study
+        self._link = link
+        self._door = door
+        self._seat = seat
+        self._state = state
+        self._ending = ending
+        self._say = say
+        self._before_each = before_each
+
+    async def run(self) -> None:
+        """Take part until the run ends; raises `WardroundError` when it was stopped."""
+        await self._link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
+        self._say("connected")
+        asked: Asked | None = None
+        while True:
+            self._before_each()
+            if asked is None:
+                asked = await self._link.next(self._seen)
+                continue
+            ask, body = asked
+            if ask.ask is Ask.STOP:
+                raise WardroundError(
+                    "WR-SITE-050",
+                    f"The run was stopped by the coordinator: {(ask.reason or '')[:300]}",
+                    "Nothing is lost at this hospital; ask the study's coordinator.",
+                )
+            answer = await self._answer(ask, body)
+            try:
+                asked = await self._link.send(answer, self._seen)
+            except WardroundError as error:
+                # A statement that came too late, say: the next instruction puts it right.
+                self._say("not-accepted", code=error.code)
+                if not error.code.startswith(("WR-COORD-02", "WR-ROUND", "WR-SECAGG")):
+                    raise
+                asked = None
+            if ask.ask is Ask.FINISH and asked is None:
+                self._seat.leave()
+                return
+
+    @property
+    def _seen(self) -> int:
+        return self._door.seen.size if self._door.seen else 0
+
+    async def _answer(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+        scope = ask.round or ask.batch or ask.run
+        try:
+            match ask.ask:
+                case Ask.ADVERTISE:
+                    return self._seat.advertise(ask)
+                case Ask.DEAL:
+                    return self._seat.deal(ask)
+                case Ask.CONTRIBUTE:
+                    return await self._contribute(ask, body)
+                case Ask.VOTE:
+                    return self._seat.vote(ask, self._custody.hospital.minimum_sites)
+                case Ask.RECOVER:
+                    return self._seat.recover(ask)
+                case _:
+                    return self._finish(ask, body)
+        except WardroundError as reason:
+            self._say("refused", what=ask.ask.value, code=reason.code)
+            return self._door.refuse(ask.run, scope, reason)
+
+    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
+        sent = self._door.already_sent(RoundId(ask.round or ""))
+        if sent is not None:
+            return sent
+        order = await self._order(ask, body)
+        self._seat.take_shares(ask, order.manifest)
+        answer = await self._door.answer(order)
+        manifest = order.manifest
+        if isinstance(answer, Refusal):
+            self._say("refused", what=manifest.kind, step=manifest.step)
+        else:
+            size = answer.header.size_bytes
+            self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
+        return answer
+
+    async def _order(self, ask: Instruction, body: memoryview) -> Order:
+        """The order that the coordinator signed; the model is fetched if it did not come along."""
+        if ask.manifest is None:
+            raise malformed("instruction")
+        manifest = Manifest.open(ask.manifest, self._study.coordinator_key)
+        if (manifest.round, manifest.batch, manifest.run) != (ask.round, ask.batch, ask.run):
+            raise WardroundError(
+                "WR-SITE-014",
+                "An instruction names another round than the manifest that came with it.",
+                "The agent refuses; tell the study's coordinator.",
+            )
+        model: bytes | None = None
+        if ask.model is not None:
+            model = bytes(body) or await self._link.fetch(ask.model, ask.model_bytes)
+        task = Task.from_wire(ask.task, model)
+        proof = tuple(bytes.fromhex(one) for one in ask.consistency)
+        return Order(manifest, digest(ask.manifest.payload), task, proof)
+
+    def _finish(self, ask: Instruction, body: memoryview) -> Status:
+        """Check and keep the model, and countersign the coordinator's last checkpoint."""
+        head = JournalHead.model_validate(ask.documents.get("journal"))
+        self._door.follow(head, tuple(bytes.fromhex(one) for one in ask.consistency))
+        model = self._ending(ask.documents, bytes(body))
+        witness = Witness(
+            study=self._study.digest,
+            run=ask.run,
+            site=self._custody.site,
+            journal=head,
+            model=model,
+        )
+        with self._state.transaction() as transaction:
+            transaction.record("witness", run=ask.run, statement=witness.digest)
+        self._say("finished")
+        return Status(StatusKind.WITNESS, witness.sign(self._custody.key))

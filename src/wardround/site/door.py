@@ -1,0 +1,301 @@
+"""The one door. Everything computed from records leaves through it, or does not leave.
+
+`Door.answer` reads as the checklist that a steward signs for; each line refuses by raising, any
+doubt closes the door, and the outside hears only *refused*. The attacker is the coordinator (and
+whoever colludes with it): it chooses which task is asked, over which manifest, how often and in
+which order, and it may restart, repeat and contradict itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from wardround.clinical.split import test_mask
+from wardround.clinical.table import FeatureTable
+from wardround.errors import WardroundError
+from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
+from wardround.federation.packet import Packet, Refusal
+from wardround.ids import Digest, RoundId, RunId, SiteName
+from wardround.learning.records import TEST_COLUMN
+from wardround.privacy.disclosure import check_cohort
+from wardround.sandbox.interface import Vector, Worker
+from wardround.secagg.encoding import FixedPoint, RingArray
+from wardround.site import ledger, records
+from wardround.site.seat import Seat
+from wardround.site.tables import packets
+from wardround.store.journalled import JournalledDatabase
+from wardround.study import Study, Task, check_approval, load_exclusions
+from wardround.study.hospital import HospitalPolicy, Terms, combine
+from wardround.study.profiles import Profile, refuse_if_incomplete
+from wardround.trust.canonical import digest
+from wardround.trust.dsse import Envelope
+from wardround.trust.keys import SigningKey
+from wardround.trust.merkle import verify_consistency
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the coordinator asks: a manifest that it signed, and the task that it names."""
+
+    manifest: Manifest
+    manifest_digest: Digest
+    task: Task
+    consistency: tuple[bytes, ...]
+    """Merkle proof from the coordinator's journal as seen last to the one in the manifest."""
+
+
+@dataclass(frozen=True)
+class Custody:
+    """What the hospital has put into the agent's hands: papers, keys, records and limits.
+
+    ``patient_key`` hashes patient ids for `records.patient_set`; it never leaves the hospital.
+    """
+
+    study: Study
+    site: SiteName
+    key: SigningKey
+    approval: Envelope
+    exclusions: Path
+    hospital: HospitalPolicy
+    table: FeatureTable
+    patient_key: bytes
+    spool: Path
+
+
+class Door:
+    """The fixed sequence. ``check_task`` says whether the study gives rise to a task."""
+
+    def __init__(
+        self,
+        custody: Custody,
+        worker: Worker,
+        seat: Seat,
+        state: JournalledDatabase,
+        check_task: Callable[[Study, Task], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._custody = custody
+        self._study = custody.study
+        self._worker = worker
+        self._seat = seat
+        self._state = state
+        self._check_task = check_task
+        self._now = now
+        self._loaded: frozenset[str] | None = None
+        self._patients: frozenset[bytes] = frozenset()
+        with state.database.begin() as connection:
+            self.seen = records.last_head(connection, self._study.coordinator.signing_key)
+
+    async def answer(self, order: Order) -> Packet | Refusal:
+        """The packet that answers ``order``, or a refusal; the packet is spooled and recorded."""
+        try:
+            self._approved()
+            terms = self._policy(order)
+            patients = await self._consent(order, terms)
+            self._budget(order, terms)
+            values = await self._compute(order, terms)
+            self._bound(order, values)
+            ring = self._encode(order, values)
+            self._noise(terms)
+            self._protect(order, ring)
+            packet = self._sign(order, ring)
+            self._journal(order, packet, patients)
+        except WardroundError as reason:
+            return self.refuse(order.manifest.run, order.manifest.round, reason)
+        return packet
+
+    def already_sent(self, round_: RoundId) -> Packet | None:
+        """The packet that this round was answered with, to be sent again byte for byte."""
+        with self._state.database.begin() as connection:
+            row = connection.execute(select(packets).where(packets.c.round == round_)).first()
+        if row is None:
+            return None
+        envelope = Envelope.from_json(row.envelope)
+        header = PacketHeader.open(envelope, self._custody.key.public)
+        return Packet(header, envelope, Path(row.spooled))
+
+    def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
+        """A signed no. The reason is journalled here and goes nowhere else."""
+        with self._state.transaction() as transaction:
+            transaction.record("refused", run=run, scope=scope, code=reason.code)
+        refused = Refused(study=self._study.digest, run=run, scope=scope, site=self._custody.site)
+        return Refusal(refused, refused.sign(self._custody.key))
+
+    def follow(self, head: JournalHead, proof: tuple[bytes, ...]) -> None:
+        """The coordinator's journal only ever grows: what it shows now extends what it showed."""
+        if self.seen is not None:
+            old = self.seen
+            verify_consistency(
+                old.size, bytes.fromhex(old.root), head.size, bytes.fromhex(head.root), list(proof)
+            )
+        self.seen = head
+
+    def _approved(self) -> None:
+        """The steward's signed approval holds today."""
+        custody = self._custody
+        today = self._now().date()
+        key = custody.key.public
+        check_approval(custody.approval, self._study, custody.site, key, today)
+
+    def _policy(self, order: Order) -> Terms:
+        """Profile, manifest and task are what the signed study and the hospital's policy allow."""
+        refuse_if_incomplete(self._study)
+        terms = combine(self._study, self._custody.hospital)
+        manifest, task = order.manifest, order.task
+        if not terms.allows(task.kind):
+            raise _refused("WR-SITE-010", "The hospital's policy does not allow this task.")
+        self._check_task(self._study, task)
+        adversary = self._study.adversary(len(manifest.roster))
+        encoding = FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits)
+        as_derived = (
+            manifest.study == self._study.digest
+            and manifest.study_id == self._study.id
+            and manifest.task == task.hash
+            and manifest.kind == task.kind
+            and manifest.model == task.model_digest
+            and (manifest.length, manifest.ring_bits) == (task.length, task.ring_bits)
+            and manifest.fractional_bits == encoding.fractional_bits
+            and manifest.corrupt == adversary.corrupt
+            and manifest.threshold == adversary.threshold
+            and manifest.minimum_survivors
+            >= max(self._study.minimum_survivors(len(manifest.roster)), terms.minimum_sites)
+        )
+        if not as_derived:
+            raise _refused("WR-SITE-011", "The manifest is not what the study's own rules make it.")
+        self.follow(manifest.journal, order.consistency)
+        with self._state.database.begin() as connection:
+            records.check_index(connection, manifest, order.manifest_digest)
+        return terms
+
+    async def _consent(self, order: Order, terms: Terms) -> frozenset[bytes]:
+        """Patients on the steward's signed exclusion list are left out; without one, nobody is in.
+
+        The list is read at every answer, so that a withdrawal counts at once.
+        """
+        custody = self._custody
+        exclusions = load_exclusions(
+            custody.exclusions, self._study.id, custody.site, custody.key.public
+        )
+        if self._loaded != exclusions.patients:
+            table = custody.table.excluding(exclusions.patients)
+            columns = computable(self._study, table)
+            await self._worker.load(columns)
+            self._loaded = exclusions.patients
+            self._patients = records.patient_set(table.patient_ids, custody.patient_key)
+        check_cohort(len(self._patients), terms.minimum_cohort)
+        with self._state.database.begin() as connection:
+            records.check_task(connection, order.manifest, self._patients)
+            records.check_patients(connection, order.task.hash, self._patients, terms.minimum_cell)
+        return self._patients
+
+    def _budget(self, order: Order, terms: Terms) -> None:
+        """The opened numbers still fit under the lower of the study's and the hospital's limit."""
+        with self._state.database.begin() as connection:
+            ledger.check(connection, self._study.digest, order.task.length, terms.opened_numbers)
+
+    async def _compute(self, order: Order, terms: Terms) -> Vector:
+        """The task runs in the sandbox, beside the records."""
+        task = order.task
+        request = {
+            "kind": task.kind,
+            "parameters": dict(task.parameters),
+            "length": task.length,
+            "limits": {
+                "minimum_cell": terms.minimum_cell,
+                "minimum_cohort": terms.minimum_cohort,
+            },
+        }
+        return await self._worker.call(request, task.model)
+
+    def _bound(self, order: Order, values: Vector) -> None:
+        """The contribution has the task's shape; its range is checked where it is encoded."""
+        if values.shape != (order.task.length,):
+            raise _refused("WR-SITE-012", "The computation returned another shape than agreed.")
+
+    def _encode(self, order: Order, values: Vector) -> RingArray:
+        """Fixed point in the ring, with head-room for the whole roster; out of range is refused."""
+        task, roster = order.task, order.manifest.roster
+        return FixedPoint.fit(task.bound, len(roster), task.ring_bits).encode(values)
+
+    def _noise(self, terms: Terms) -> None:
+        """`secure-sum` adds none, and says so on every page; any other profile stops here."""
+        if terms.profile is not Profile.SECURE_SUM:
+            raise _refused("WR-SITE-013", "The profile asks for noise, which does not exist yet.")
+
+    def _protect(self, order: Order, ring: RingArray) -> None:
+        """The vector is masked in place; from here on it says nothing on its own."""
+        self._seat.mask(order.manifest, order.manifest_digest, ring)
+
+    def _sign(self, order: Order, ring: RingArray) -> Packet:
+        """The masked vector is spooled, and its digest signed with what it answers."""
+        manifest = order.manifest
+        path = self._custody.spool / f"{manifest.round}.packet"
+        data = ring.view(np.uint8).data
+        parts = []
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            for start in range(0, len(data), PART_BYTES):
+                part = data[start : start + PART_BYTES]
+                parts.append(sha256(part).digest())
+                file.write(part)
+        header = PacketHeader(
+            study=self._study.digest,
+            run=manifest.run,
+            step=manifest.step,
+            round=manifest.round,
+            task=manifest.task,
+            manifest=order.manifest_digest,
+            site=self._custody.site,
+            payload=digest(b"".join(parts)),
+            size_bytes=len(data),
+            part_bytes=PART_BYTES,
+        )
+        return Packet(header, header.sign(self._custody.key), path, tuple(parts))
+
+    def _journal(self, order: Order, packet: Packet, patients: frozenset[bytes]) -> None:
+        """Binding, charge and journal leaf, durable together before anything is sent."""
+        manifest = order.manifest
+        with self._state.transaction() as transaction:
+            connection = transaction.connection
+            records.bind(connection, manifest, packet, order.task.hash, patients)
+            records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
+            ledger.charge(
+                connection,
+                self._study.digest,
+                packet.round,
+                order.task.length,
+                self._now(),
+            )
+            transaction.record(
+                "packet",
+                round=manifest.round,
+                task=manifest.task,
+                asks=manifest.kind,
+                manifest=order.manifest_digest,
+                packet=packet.header.digest,
+                payload=packet.header.payload,
+                opened=order.task.length,
+            )
+
+
+def computable(study: Study, table: FeatureTable) -> dict[str, NDArray[np.float64]]:
+    """The study's columns of a table, and which records are held out; nothing else."""
+    names = (*study.data.features, study.data.outcome)
+    columns = {name: np.ascontiguousarray(table.columns[name]) for name in names}
+    held_out = test_mask(table.patient_ids, study.id, study.data.test_fraction)
+    return {**columns, TEST_COLUMN: held_out.astype(np.float64)}
+
+
+def _refused(code: str, problem: str) -> WardroundError:
+    return WardroundError(
+        code, problem, "The agent refuses; nothing is lost. Tell the study's coordinator."
+    )

@@ -1,0 +1,41 @@
+"""The hospital's account of what it gave out, durable before anything leaves.
+
+In the profile ``secure-sum`` the unit is the opened number: every element of every answered
+vector counts, and the limit is the lower of the study's and the hospital's. A charge is never
+refunded; sending identical bytes again is free.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select
+
+from wardround.errors import WardroundError
+from wardround.ids import Digest, RoundId
+from wardround.site.tables import charges
+
+
+def spent(connection: Connection, study: Digest) -> int:
+    """How many numbers have been given out for a study."""
+    total = connection.scalar(select(func.sum(charges.c.numbers)).where(charges.c.study == study))
+    return int(total or 0)
+
+
+def check(connection: Connection, study: Digest, numbers: int, limit: int) -> None:
+    """Refuse what does not fit under the limit any more."""
+    already = spent(connection, study)
+    if already + numbers > limit:
+        raise WardroundError(
+            "WR-SITE-020",
+            f"The study has used {already} of {limit} opened numbers; {numbers} more don't fit.",
+            "The hospital answers no more of this study; agree on a new version with a higher "
+            "limit if that is right.",
+        )
+
+
+def charge(
+    connection: Connection, study: Digest, round_: RoundId, numbers: int, now: datetime
+) -> None:
+    """Charge an answer; part of the transaction that precedes its sending."""
+    connection.execute(insert(charges).values(study=study, round=round_, numbers=numbers, at=now))

@@ -1,0 +1,225 @@
+"""The agent's only connection: outbound HTTPS to the coordinator of the study.
+
+It sends a `Packet`, a `Refusal` or a `Status`, and nothing else that comes from inside the
+hospital. A line that fails is tried again with the identical bytes, for as long as it takes;
+a coordinator that proves to be somebody else ends the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import ssl
+import time
+from collections.abc import Callable
+
+import httpx
+import orjson
+
+from wardround.errors import WardroundError
+from wardround.federation.messages import (
+    INLINE_BYTES,
+    PART_BYTES,
+    Instruction,
+    frame,
+    malformed,
+    unframe,
+)
+from wardround.federation.packet import Packet, Refusal, Status, StatusKind
+from wardround.ids import Digest
+from wardround.trust.identity import SpiffeId
+from wardround.trust.keys import SigningKey
+from wardround.trust.requests import sign_request
+
+LONG_POLL_S = 25.0
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 15.0
+
+Asked = tuple[Instruction, memoryview]
+"""An instruction and the raw bytes that came with it."""
+
+
+class Link:
+    """A connection under one agent key. ``trouble`` is told about every failed attempt."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        key: SigningKey,
+        identity: SpiffeId,
+        trouble: Callable[[WardroundError], None] = lambda _error: None,
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._identity = identity
+        self._trouble = trouble
+        self._instance = secrets.token_hex(8)
+        self.bytes_out = 0
+
+    async def next(self, seen: int) -> Asked | None:
+        """Ask what to do next; None when nothing came up for a while."""
+        return _asked(await self._request("POST", self._polling("/v1/next", seen), b""))
+
+    async def send(self, item: Packet | Refusal | Status, seen: int) -> Asked | None:
+        """Send, and receive what to do next, if that is known soon."""
+        match item:
+            case Packet():
+                attachment = await self._payload(item)
+                message = _framed("packet", item, attachment)
+            case Refusal():
+                message = _framed("refusal", item, b"")
+            case Status(kind=StatusKind.APPROVAL):
+                await self._request("PUT", "/v1/approval", item.envelope.to_json())
+                return None
+            case Status():
+                message = _framed(item.kind.value, item, item.attachment)
+        return _asked(await self._request("POST", self._polling("/v1/answers", seen), message))
+
+    async def fetch(self, name: Digest, size: int) -> bytes:
+        """A blob of the current round, in parts; the caller checks its digest."""
+        buffer = bytearray(size)
+        for start in range(0, size, PART_BYTES):
+            path = f"/v1/blobs/{name}/parts/{start // PART_BYTES}"
+            part = (await self._request("GET", path, b"")).content
+            if len(part) != min(PART_BYTES, size - start):
+                raise malformed("part of a model")
+            buffer[start : start + len(part)] = part
+        return bytes(buffer)
+
+    async def renew(self, csr: bytes) -> bytes:
+        """A new certificate (PEM) for a new request under the current one."""
+        answer = await self._request("POST", "/v1/renew", csr)
+        return _certificate(answer)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    async def _payload(self, packet: Packet) -> bytes:
+        """A small payload to go with the header; a large one is sent ahead in parts."""
+        size = packet.header.size_bytes
+        if size <= INLINE_BYTES:
+            return packet.payload.read_bytes()
+        descriptor = os.open(packet.payload, os.O_RDONLY)
+        try:
+            numbers = list(range(-(-size // PART_BYTES)))
+            if not packet.part_digests:  # sent before: ask what is still missing
+                path = f"/v1/rounds/{packet.round}/parts"
+                numbers = orjson.loads((await self._request("GET", path, b"")).content)
+            for number in numbers:
+                body = os.pread(descriptor, PART_BYTES, number * PART_BYTES)
+                path = f"/v1/rounds/{packet.round}/parts/{number}"
+                known = packet.part_digests[number] if packet.part_digests else None
+                await self._request("PUT", path, body, known)
+        finally:
+            os.close(descriptor)
+        return b""
+
+    def _polling(self, path: str, seen: int) -> str:
+        return f"{path}?wait={LONG_POLL_S:g}&seen={seen}"
+
+    async def _request(
+        self, method: str, path: str, body: bytes, body_sha256: bytes | None = None
+    ) -> httpx.Response:
+        """One signed request, repeated until it gets through; a refusal is raised."""
+        target = f"{path}{'&' if '?' in path else '?'}instance={self._instance}"
+        pause = _FIRST_PAUSE_S
+        while True:
+            headers = sign_request(
+                self._key,
+                self._identity.text,
+                method,
+                target,
+                body,
+                int(time.time()),
+                body_sha256=body_sha256,
+            )
+            try:
+                answer = await self._client.request(method, target, content=body, headers=headers)
+            except httpx.TransportError as error:
+                self._trouble(unreachable(error))
+            else:
+                self.bytes_out += len(body) + sum(
+                    len(name) + len(value) for name, value in answer.request.headers.raw
+                )
+                if answer.is_success:
+                    return answer
+                problem = refusal_of(answer)
+                if answer.status_code not in _TRANSIENT and problem.code != "WR-COORD-037":
+                    raise problem
+                self._trouble(problem)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def https_client(url: str, context: ssl.SSLContext) -> httpx.AsyncClient:
+    """A client for the coordinator alone; system proxies are honoured, other CAs are not."""
+    return httpx.AsyncClient(
+        base_url=url,
+        verify=context,
+        timeout=httpx.Timeout(30.0, read=LONG_POLL_S + 30.0),
+        limits=httpx.Limits(max_connections=4, keepalive_expiry=120.0),
+    )
+
+
+async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:
+    """Trade a one-time token for a certificate (PEM)."""
+    document = {"site": site, "token": token, "csr": csr.decode()}
+    try:
+        answer = await client.post("/v1/enrol", json=document)
+    except httpx.TransportError as error:
+        raise unreachable(error) from error
+    if not answer.is_success:
+        raise refusal_of(answer)
+    return _certificate(answer)
+
+
+def unreachable(error: httpx.TransportError) -> WardroundError:
+    """What to say of a connection that failed; raises when somebody else answered."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise WardroundError(
+                "WR-SITE-041",
+                "Whoever answers at the coordinator's address is not the study's coordinator.",
+                "Check the address; a proxy that inspects TLS must let this host pass. Don't "
+                "go on before you know who it is.",
+            ) from error
+        cause = cause.__cause__ or cause.__context__
+    return WardroundError(
+        "WR-SITE-040",
+        "The coordinator can't be reached, or the connection broke.",
+        "The agent tries again by itself; check the address and the way out if it lasts.",
+    )
+
+
+def refusal_of(answer: httpx.Response) -> WardroundError:
+    """The error in a problem document (RFC 9457)."""
+    try:
+        document = orjson.loads(answer.content)
+        code, problem, remedy = (str(document[key]) for key in ("code", "title", "detail"))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        code, problem = "WR-SITE-042", f"The coordinator answered with HTTP {answer.status_code}."
+        remedy = "A proxy may stand in between; the coordinator's log says more."
+    return WardroundError(code[:20], problem[:500], remedy[:500])
+
+
+def _framed(kind: str, item: Packet | Refusal | Status, attachment: bytes) -> bytes:
+    return frame({"kind": kind, "envelope": item.envelope.to_dict()}, attachment)
+
+
+def _asked(answer: httpx.Response) -> Asked | None:
+    if answer.status_code == 204:
+        return None
+    head, body = unframe(answer.content)
+    return Instruction.parse(head), body
+
+
+def _certificate(answer: httpx.Response) -> bytes:
+    document = orjson.loads(answer.content)
+    certificate = document.get("certificate") if isinstance(document, dict) else None
+    if not isinstance(certificate, str):
+        raise malformed("certificate")
+    return certificate.encode()

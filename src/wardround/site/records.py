@@ -1,0 +1,172 @@
+"""What a site has answered, as rows: the memory that a lying coordinator must not outlast."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+import orjson
+from sqlalchemy import Connection, insert, select, update
+
+from wardround.errors import WardroundError
+from wardround.federation.messages import JournalHead, Manifest
+from wardround.federation.packet import Packet
+from wardround.ids import Digest, RoundId, SiteName
+from wardround.privacy.disclosure import differs_enough
+from wardround.site.tables import heads, packets, patient_sets, questions, tasks
+from wardround.trust.canonical import digest
+
+_HASH_BYTES = 16
+
+
+def patient_set(ids: Iterable[str], key: bytes) -> frozenset[bytes]:
+    """Keyed hashes of patient ids: sets can be compared later without keeping any id."""
+    return frozenset(hmac.digest(key, one.encode(), hashlib.sha256)[:_HASH_BYTES] for one in ids)
+
+
+def set_digest(patients: frozenset[bytes]) -> Digest:
+    """A name for a set of patients."""
+    return digest(b"".join(sorted(patients)))
+
+
+def check_task(connection: Connection, manifest: Manifest, patients: frozenset[bytes]) -> None:
+    """One total per task: the same task over the same patients, and never after recovery."""
+    row = connection.execute(
+        select(tasks).where(tasks.c.run == manifest.run, tasks.c.step == manifest.step)
+    ).first()
+    if row is None:
+        return
+    if row.task != manifest.task:
+        raise _never("WR-SITE-021", "This step was bound to another task before.")
+    if row.recovered:
+        raise _never("WR-SITE-022", "Recovery shares were given for this task; it is closed.")
+    if row.patients != set_digest(patients):
+        raise _never("WR-SITE-023", "This task was answered over another set of patients.")
+
+
+def check_patients(
+    connection: Connection, question: Digest, patients: frozenset[bytes], least: int
+) -> None:
+    """A question is answered again only over the same patients, or over clearly other ones.
+
+    Two totals over sets that differ by a few patients differ by what those few contributed.
+    """
+    rows = connection.scalars(
+        select(patient_sets.c.members)
+        .join(questions, questions.c.patients == patient_sets.c.digest)
+        .where(questions.c.question == question)
+    )
+    earlier = [_members(row) for row in rows]
+    if not differs_enough(earlier, patients, least):
+        raise _never(
+            "WR-SITE-024",
+            f"The same question was answered over a set of patients that differs by fewer than "
+            f"{least}.",
+        )
+
+
+def bind(
+    connection: Connection,
+    manifest: Manifest,
+    packet: Packet,
+    question: Digest,
+    patients: frozenset[bytes],
+) -> None:
+    """Remember what is about to be answered; part of the transaction that precedes sending."""
+    name = set_digest(patients)
+    if (
+        connection.scalar(select(patient_sets.c.digest).where(patient_sets.c.digest == name))
+        is None
+    ):
+        connection.execute(
+            insert(patient_sets).values(digest=name, members=b"".join(sorted(patients)))
+        )
+    asked = select(questions.c.question).where(
+        questions.c.question == question, questions.c.patients == name
+    )
+    if connection.scalar(asked) is None:
+        connection.execute(insert(questions).values(question=question, patients=name))
+    step = select(tasks.c.step).where(tasks.c.run == manifest.run, tasks.c.step == manifest.step)
+    if connection.scalar(step) is None:
+        connection.execute(
+            insert(tasks).values(
+                run=manifest.run,
+                step=manifest.step,
+                task=manifest.task,
+                patients=name,
+                recovered=False,
+            )
+        )
+    connection.execute(
+        insert(packets).values(
+            round=manifest.round,
+            run=manifest.run,
+            step=manifest.step,
+            batch=manifest.batch,
+            index=manifest.index,
+            manifest=packet.header.manifest,
+            envelope=packet.envelope.to_json(),
+            spooled=str(packet.payload),
+        )
+    )
+
+
+def check_index(connection: Connection, manifest: Manifest, manifest_digest: Digest) -> None:
+    """A round's keys are bound to the first manifest that their owner signs."""
+    row = connection.execute(
+        select(packets.c.manifest).where(
+            packets.c.batch == manifest.batch, packets.c.index == manifest.index
+        )
+    ).first()
+    if row is not None and row.manifest != manifest_digest:
+        raise _never("WR-SITE-025", "These masking keys are bound to another manifest.")
+
+
+def record_vote(connection: Connection, round_: RoundId, survivors: tuple[SiteName, ...]) -> None:
+    """One survivor set per round, written before the signature leaves."""
+    row = connection.execute(select(packets.c.survivors).where(packets.c.round == round_)).first()
+    text = orjson.dumps(list(survivors)).decode()
+    if row is None:
+        raise _never("WR-SITE-026", "This round was not answered here.")
+    if row.survivors is not None and row.survivors != text:
+        raise _never("WR-SITE-027", "Another survivor set was signed for this round.")
+    connection.execute(update(packets).where(packets.c.round == round_).values(survivors=text))
+
+
+def record_recovery(connection: Connection, round_: RoundId) -> None:
+    """From here on the task is closed: its total may have been opened."""
+    row = connection.execute(
+        select(packets.c.run, packets.c.step).where(packets.c.round == round_)
+    ).first()
+    if row is None:
+        raise _never("WR-SITE-026", "This round was not answered here.")
+    connection.execute(
+        update(tasks).where(tasks.c.run == row.run, tasks.c.step == row.step).values(recovered=True)
+    )
+
+
+def last_head(connection: Connection, coordinator: str) -> JournalHead | None:
+    """The coordinator's journal as this site saw it last."""
+    row = connection.execute(select(heads).where(heads.c.coordinator == coordinator)).first()
+    return None if row is None else JournalHead(size=row.size, root=row.root)
+
+
+def save_head(connection: Connection, coordinator: str, head: JournalHead) -> None:
+    """Remember the coordinator's journal."""
+    connection.execute(heads.delete().where(heads.c.coordinator == coordinator))
+    connection.execute(
+        insert(heads).values(coordinator=coordinator, size=head.size, root=head.root)
+    )
+
+
+def _members(data: bytes) -> frozenset[bytes]:
+    return frozenset(
+        data[start : start + _HASH_BYTES] for start in range(0, len(data), _HASH_BYTES)
+    )
+
+
+def _never(code: str, problem: str) -> WardroundError:
+    return WardroundError(
+        code, problem, "The agent refuses; the hospital's journal has the particulars."
+    )

@@ -1,0 +1,170 @@
+"""The site's seat in the secure sum: its masking keys in memory, its answers on disk.
+
+Keys never touch the disk: an agent that restarts has lost them and counts as dropped, while what
+it has already signed is remembered and never contradicted.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import orjson
+
+from wardround.errors import WardroundError
+from wardround.federation.messages import Instruction, Manifest
+from wardround.federation.packet import Status, StatusKind
+from wardround.ids import BatchId, Digest, RoundId, SiteName
+from wardround.secagg.encoding import RingArray
+from wardround.secagg.masking import Member
+from wardround.site import records
+from wardround.store.journalled import JournalledDatabase
+from wardround.study import Study
+from wardround.trust.canonical import digest
+from wardround.trust.keys import SigningKey
+
+
+class Seat:
+    """Takes part in one batch after another; refuses what the study's own list does not name."""
+
+    def __init__(
+        self, study: Study, me: SiteName, key: SigningKey, state: JournalledDatabase
+    ) -> None:
+        self._study = study
+        self._me = me
+        self._key = key
+        self._state = state
+        self._member: Member | None = None
+        self._batch: BatchId | None = None
+        self._accepted = False
+        self._dealt: Status | None = None
+        self._masked: tuple[RoundId, int, Digest] | None = None
+
+    def advertise(self, ask: Instruction) -> Status:
+        """Fresh keys for a batch among a pool of the study's sites."""
+        pool = ask.pool
+        batch = _batch(ask)
+        if batch != self._batch:
+            known = set(self._study.site_keys)
+            if not set(pool) <= known or ask.rounds > self._study.cohort.rounds_per_setup:
+                raise WardroundError(
+                    "WR-SITE-030",
+                    "The coordinator asks for a set-up with sites or rounds outside the study.",
+                    "The agent refuses; tell the study's coordinator.",
+                )
+            self.leave()
+            self._member = Member(
+                self._study.digest,
+                ask.run,
+                batch,
+                pool,
+                self._me,
+                self._key,
+                self._study.site_keys,
+                self._study.adversary,
+                ask.rounds,
+            )
+            self._batch = batch
+        envelope = self._at(batch).advert()
+        self._journal("advert", batch=batch, statement=digest(envelope.payload))
+        return Status(StatusKind.ADVERT, envelope)
+
+    def deal(self, ask: Instruction) -> Status:
+        """Sealed shares of this site's round secrets for everyone who advertised."""
+        if self._dealt is not None and ask.batch == self._batch:
+            return self._dealt
+        envelope, sealed = self._at(_batch(ask)).deal(ask.envelopes)
+        blobs = {site: base64.b64encode(blob).decode() for site, blob in sealed.items()}
+        self._journal("deal", batch=_batch(ask), statement=digest(envelope.payload))
+        self._dealt = Status(StatusKind.DEAL, envelope, orjson.dumps(blobs))
+        return self._dealt
+
+    def take_shares(self, ask: Instruction, manifest: Manifest) -> None:
+        """Take the shares dealt to this site and hold the manifest to this very set-up."""
+        member = self._at(manifest.batch)
+        if not self._accepted:
+            member.accept(ask.envelopes, ask.blobs)
+            self._accepted = True
+        self._require_setup(member, manifest)
+        if self._masked is not None:
+            for index in range(self._masked[1], manifest.index):
+                member.forget(index)
+
+    def mask(self, manifest: Manifest, manifest_digest: Digest, values: RingArray) -> None:
+        """Hide ``values`` in place; the round's keys are destroyed by it."""
+        member = self._at(manifest.batch)
+        self._require_setup(member, manifest)
+        round_ = manifest.round
+        member.mask(manifest.index, manifest_digest, values, round_id=round_)
+        self._masked = (round_, manifest.index, manifest_digest)
+
+    def vote(self, ask: Instruction, minimum: int) -> Status:
+        """Sign the survivor set, once per round, recorded durably before it leaves."""
+        round_, index, manifest = self._in(ask)
+        survivors = ask.survivors
+        if len(survivors) < minimum:
+            raise WardroundError(
+                "WR-SITE-032",
+                f"Only {len(survivors)} sites answered; this hospital's minimum is {minimum}.",
+                "Nothing is opened; the round is tried again.",
+            )
+        vote = self._at(_batch(ask)).vote(index, manifest, survivors)
+        envelope = vote.sign(self._key)
+        with self._state.transaction() as transaction:
+            records.record_vote(transaction.connection, round_, vote.survivors)
+            transaction.record("vote", round=round_, survivors=list(vote.survivors))
+        return Status(StatusKind.VOTE, envelope)
+
+    def recover(self, ask: Instruction) -> Status:
+        """The shares that open the total, against enough signed votes; this closes the task."""
+        round_, index, manifest = self._in(ask)
+        survivors = ask.survivors
+        votes = ask.envelopes
+        shares = self._at(_batch(ask)).recover(index, manifest, survivors, votes)
+        envelope = shares.sign(self._key)
+        with self._state.transaction() as transaction:
+            records.record_recovery(transaction.connection, round_)
+            transaction.record("shares", round=round_, statement=digest(envelope.payload))
+        return Status(StatusKind.SHARES, envelope)
+
+    def leave(self) -> None:
+        """Destroy the keys of the current batch."""
+        if self._member is not None:
+            self._member.abandon()
+        self._member = self._batch = self._dealt = self._masked = None
+        self._accepted = False
+
+    @staticmethod
+    def _require_setup(member: Member, manifest: Manifest) -> None:
+        if manifest.setup != member.setup or tuple(manifest.roster) != member.roster:
+            raise WardroundError(
+                "WR-SITE-031",
+                "The manifest is over another set-up or roster than the one this site took part "
+                "in.",
+                "The agent refuses; the coordinator shows different sites different things.",
+            )
+
+    def _at(self, batch: BatchId) -> Member:
+        if self._member is None or batch != self._batch:
+            raise WardroundError(
+                "WR-SITE-033",
+                "This agent holds no masking keys for the batch that it is asked about.",
+                "It was restarted, or came late; it takes part again from the next set-up on.",
+            )
+        return self._member
+
+    def _in(self, ask: Instruction) -> tuple[RoundId, int, Digest]:
+        if self._masked is None or self._masked[0] != ask.round:
+            raise WardroundError(
+                "WR-SITE-034",
+                "This agent gave no contribution in the round that it is asked about.",
+                "It was restarted, or the coordinator is confused; the round goes on without it.",
+            )
+        return self._masked
+
+    def _journal(self, kind: str, **facts: str) -> None:
+        with self._state.transaction() as transaction:
+            transaction.record(kind, **facts)
+
+
+def _batch(ask: Instruction) -> BatchId:
+    return BatchId(ask.batch or "")

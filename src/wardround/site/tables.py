@@ -1,0 +1,92 @@
+"""What a site keeps, and must never lose or take back."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+from wardround.store.leaves import leaf_table
+
+metadata = MetaData()
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("task", String, nullable=False),
+    Column("patients", String, nullable=False),
+    Column("recovered", Boolean, nullable=False, default=False),
+)
+"""Each step is bound to its first task and its first set of patients; once recovery shares have
+been given for it, it is never answered again."""
+
+packets = Table(
+    "packets",
+    metadata,
+    Column("round", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("batch", String, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("manifest", String, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("spooled", String, nullable=False),
+    Column("survivors", String, nullable=True),
+)
+"""One row per round answered: the manifest it is bound to and the one survivor set signed."""
+
+charges = Table(
+    "charges",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study", String, nullable=False),
+    Column("round", String, nullable=False),
+    Column("numbers", Integer, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+"""The ledger: numbers given out, charged before they leave and never refunded."""
+
+patient_sets = Table(
+    "patient_sets",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("members", LargeBinary, nullable=False),
+)
+"""Sets of patients over which something was computed, as keyed hashes of 16 bytes."""
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("question", String, primary_key=True),
+    Column("patients", String, primary_key=True),
+)
+"""Which question was answered over which set of patients, in whatever run."""
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("coordinator", String, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("root", String, nullable=False),
+)
+"""The coordinator's journal as this site saw it last."""
+
+journal = leaf_table(metadata)
+
+
+def create(connection: Connection) -> None:
+    """Version 1 of the schema."""
+    metadata.create_all(connection)
+
+
+MIGRATIONS = (create,)

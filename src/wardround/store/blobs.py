@@ -1,0 +1,52 @@
+"""Large byte strings, each under its own SHA-256."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from wardround.errors import WardroundError
+from wardround.ids import Digest
+from wardround.trust.canonical import digest
+
+
+class Blobs:
+    """A folder of immutable files, named by digest and written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes | memoryview) -> Digest:
+        """Keep ``data`` and return its digest."""
+        name = digest(data)
+        path = self.path(name)
+        if not path.exists():
+            partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            partial.write_bytes(data)
+            partial.replace(path)
+        return name
+
+    def get(self, name: Digest) -> bytes:
+        """The bytes of a digest, checked against it."""
+        try:
+            data = self.path(name).read_bytes()
+        except FileNotFoundError:
+            data = b""
+        if digest(data) != name:
+            raise WardroundError(
+                "WR-STORE-003",
+                f"The stored bytes of {name} are missing or altered.",
+                "Restore the blobs folder from a backup; the run can't go on without them.",
+            )
+        return data
+
+    def read_part(self, name: Digest, offset: int, size: int) -> bytes:
+        """Some of a blob's bytes; who receives them all checks the digest."""
+        with self.path(name).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def path(self, name: Digest) -> Path:
+        """Where the blob lies."""
+        return self._folder / name.removeprefix("sha256:")

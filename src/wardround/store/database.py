@@ -1,0 +1,119 @@
+"""The SQL database of a coordinator or of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+
+from wardround.errors import WardroundError
+
+Migration: TypeAlias = Callable[[Connection], None]
+"""One forward step of the schema; step N brings version N-1 to version N."""
+
+_version_table = Table("schema_version", MetaData(), Column("version", Integer, nullable=False))
+
+
+class Database:
+    """An engine whose schema is at the version that this code expects.
+
+    ``url`` is an SQLAlchemy URL. An SQLite file runs in WAL mode with synchronous FULL, so that a
+    commit which returned survives a power cut, and with ``secure_delete``, so that deleted rows
+    are overwritten. A database written by a newer version is refused, never guessed at.
+    """
+
+    def __init__(self, url: str, migrations: Sequence[Migration]) -> None:
+        self.engine = _engine(url)
+        try:
+            self._migrate(migrations)
+        except DatabaseError as error:
+            self.engine.dispose()
+            raise WardroundError(
+                "WR-STORE-001",
+                "The state database can't be read.",
+                "It is damaged or no database: restore it from a backup; don't delete it, "
+                "since it holds what was already answered.",
+                path=make_url(url).database,
+            ) from error
+
+    @classmethod
+    def file(cls, path: Path, migrations: Sequence[Migration]) -> Database:
+        """Open or create the SQLite database at ``path``, readable by its owner alone."""
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        return cls(f"sqlite:///{path}", migrations)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed durably at the end of the block, or undone whole."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+    def _migrate(self, migrations: Sequence[Migration]) -> None:
+        with self.begin() as connection:
+            _version_table.metadata.create_all(connection)
+            version = connection.scalar(select(_version_table.c.version))
+            if version is None:
+                connection.execute(insert(_version_table).values(version=0))
+                version = 0
+            if version > len(migrations):
+                raise WardroundError(
+                    "WR-STORE-002",
+                    f"The state database has schema version {version}, "
+                    f"newer than the {len(migrations)} that this program knows.",
+                    "Run the version of Wardround that wrote it, or a later one.",
+                    path=self.engine.url.database,
+                )
+            for migrate in migrations[version:]:
+                migrate(connection)
+            connection.execute(update(_version_table).values(version=len(migrations)))
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database in (None, "", ":memory:"):
+        engine = create_engine(
+            parsed, poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+    else:
+        engine = create_engine(parsed, connect_args={"timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "secure_delete=ON",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine

@@ -1,0 +1,76 @@
+"""The journal's leaves as rows, appended inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    func,
+    insert,
+    select,
+)
+
+from wardround.store.database import Database
+
+
+def leaf_table(metadata: MetaData) -> Table:
+    """The table that holds a journal; the primary key makes a fork impossible."""
+    return Table(
+        "journal",
+        metadata,
+        Column("index", Integer, primary_key=True, autoincrement=False),
+        Column("leaf", LargeBinary, nullable=False),
+    )
+
+
+class SqlLeafStore:
+    """Leaves of one journal (see ``wardround.trust.journal.LeafStore``).
+
+    ``append`` writes through the connection given to ``inside``: the leaf and the decision that
+    it records are one transaction.
+    """
+
+    def __init__(self, database: Database, table: Table) -> None:
+        self._database = database
+        self._table = table
+        self._connection: Connection | None = None
+        with database.begin() as connection:
+            self._size = connection.scalar(select(func.count()).select_from(table)) or 0
+
+    def inside(self, connection: Connection | None) -> None:
+        """Append through this connection from now on; ``None`` ends it."""
+        self._connection = connection
+
+    def append(self, leaf: bytes) -> int:
+        """Add a leaf and return its index."""
+        if self._connection is None:
+            raise RuntimeError("a leaf is appended inside a transaction")
+        index = self._size
+        self._connection.execute(insert(self._table).values(index=index, leaf=leaf))
+        self._size += 1
+        return index
+
+    def leaves(self, start: int, stop: int) -> Iterator[bytes]:
+        """The leaves with ``start <= index < stop``."""
+        column = self._table.c
+        query = (
+            select(column.leaf)
+            .where(column.index >= start, column.index < stop)
+            .order_by(column.index)
+        )
+        with self._database.begin() as connection:
+            yield from connection.scalars(query)
+
+    def size(self) -> int:
+        """How many leaves there are."""
+        return self._size
+
+    def forget_after(self, size: int) -> None:
+        """Match a transaction that was undone: the rows are gone already."""
+        self._size = size
