@@ -98,7 +98,8 @@ class FedAvg:
             return Answer.nothing(len(self.units))
         design = self.standardisation.design(x)
         fitted = log_likelihood(self.variables.family, y, design @ self.coefficients).sum()
-        update = clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
+            update = clip(self._train(design, y) - self.coefficients, self.clipping_norm)
         return Answer(np.concatenate([len(y) * update, [fitted, float(len(y))]]))
 
     def read(self, lanes: NDArray[np.float64]) -> FedAvgTotals:

@@ -103,15 +103,15 @@ class Records:
                     f"The site's table has no column {name}.",
                     "Map a source to this concept and have the steward approve the mapping.",
                 )
-        x = np.column_stack([columns[name] for name in variables.features]).astype(np.float64)
-        y = np.asarray(columns[variables.outcome], dtype=np.float64)
-        test = np.asarray(columns[TEST_COLUMN]) != 0
-        if len(x) >= MAXIMUM_RECORDS:
+        if len(columns[TEST_COLUMN]) >= MAXIMUM_RECORDS:
             raise WardroundError(
                 "WR-LEARN-007",
                 f"The site has {MAXIMUM_RECORDS} records or more: sums have no bound there.",
                 "Narrow the selection, or split the site in two.",
             )
+        x = np.column_stack([columns[name] for name in variables.features]).astype(np.float64)
+        y = np.asarray(columns[variables.outcome], dtype=np.float64)
+        test = np.asarray(columns[TEST_COLUMN]) != 0
         for name, column, low, high in (
             *zip(variables.features, x.T, variables.low, variables.high, strict=True),
             (variables.outcome, y, variables.outcome_low, variables.outcome_high),
