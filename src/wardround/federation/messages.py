@@ -37,14 +37,24 @@ Run = Annotated[RunId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
 RoundName = Annotated[RoundId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
 Batch = Annotated[BatchId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+def _envelope(value: Envelope | Mapping[str, JSON]) -> Envelope:
+    return value if isinstance(value, Envelope) else Envelope.from_json(value)
+
+
+def _blob(value: bytes | str) -> bytes:
+    return value if isinstance(value, bytes) else b64decode(value, validate=True)
+
+
 Signed = Annotated[
     Envelope,
-    PlainValidator(Envelope.from_json),
+    PlainValidator(_envelope),
     PlainSerializer(lambda envelope: envelope.to_dict()),
 ]
 Sealed = Annotated[
     bytes,
-    PlainValidator(lambda text: b64decode(text, validate=True)),
+    PlainValidator(_blob),
     PlainSerializer(lambda blob: b64encode(blob).decode()),
 ]
 Document = dict[str, JsonValue]
