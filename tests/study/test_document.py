@@ -243,6 +243,13 @@ def test_what_matters_changes_the_digest(key):
     assert Study.parse(document(**{key: other})).digest != Study.parse(document()).digest
 
 
+def test_an_altered_copy_can_not_keep_the_digest():
+    study = Study.parse(document())
+    assert study.model_copy().digest == study.digest
+    with pytest.raises(TypeError):
+        study.model_copy(update={"version": 2})
+
+
 def test_strict_json_only():
     for data in (b"", b"[]", b"{", b'{"id": 1, "id": 2}', b'{"id": NaN}', b"\xff"):
         with pytest.raises(WardroundError, match=r"WR-STUDY-00[25]"):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails
@@ -77,6 +77,12 @@ class Closed(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
     )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy; an altered copy would escape every check (and keep its digest), so there is none."""
+        if update:
+            raise TypeError("build an altered document by parsing it")
+        return super().model_copy(deep=deep)
 
 
 Document = TypeVar("Document", bound=Closed)
