@@ -79,7 +79,7 @@ class Closed(BaseModel):
     )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy; an altered copy would escape every check (and keep its digest), so there is none."""
+        """Copy; an altered copy would escape every check and keep its digest: there is none."""
         if update:
             raise TypeError("build an altered document by parsing it")
         return super().model_copy(deep=deep)
