@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from cohorts import KEYS, MANIFEST, Cohort, plain_sum, random_values, usual
@@ -18,40 +20,51 @@ LENGTH = 37
 
 def play(data: st.DataObject, sites: int) -> None:
     """One batch with dropouts at every stage, within or beyond what the thresholds bear."""
-    corrupt = data.draw(st.integers(0, default_corrupt(sites)))
+
+    def without(names: Sequence[SiteName], bearable: int, label: str) -> list[SiteName]:
+        most = data.draw(st.sampled_from([max(bearable, 0), len(names)]), label=f"at most, {label}")
+        gone = data.draw(st.sets(st.sampled_from(names), max_size=most), label=label)
+        return [name for name in names if name not in gone]
+
+    corrupt = data.draw(st.integers(0, default_corrupt(sites)), label="corrupt")
     cohort = Cohort(sites, corrupt)
-    some = st.sets(st.sampled_from(cohort.names))
-    absent = data.draw(st.sets(st.sampled_from(cohort.names), max_size=sites - 3 - corrupt))
-    cohort.set_up(absent)
+    absent = st.sets(st.sampled_from(cohort.names), max_size=min(sites - 3, sites - 2 - corrupt))
+    cohort.set_up(data.draw(absent, label="absent from set-up"))
     adversary, roster = cohort.adversary, cohort.roster
-    ring_bits: RingBits = data.draw(st.sampled_from([32, 64]))
+    ring_bits: RingBits = data.draw(st.sampled_from([32, 64]), label="ring")
     values = random_values(roster, LENGTH, ring_bits, seed=sites)
     masked = cohort.mask(0, MANIFEST, values)
-    survivors = [name for name in roster if name not in data.draw(some, label="lost vectors")]
+    survivors = without(roster, adversary.tolerated_dropouts, "lost vectors")
     if len(survivors) < adversary.minimum_survivors:
+        event("too few survivors")
         for name in survivors:
             with pytest.raises(WardroundError, match="WR-SECAGG-013"):
                 cohort.members[name].vote(0, MANIFEST, survivors)
         return
-    voters = [name for name in survivors if name not in data.draw(some, label="lost votes")]
+    voters = without(survivors, len(survivors) - adversary.threshold, "lost votes")
     votes = cohort.votes(0, MANIFEST, survivors, voters)
     if len(voters) < adversary.threshold:
+        event("too few votes")
         for name in voters:
             with pytest.raises(WardroundError, match="WR-SECAGG-015"):
                 cohort.members[name].recover(0, MANIFEST, survivors, votes)
         return
-    helpers = [name for name in voters if name not in data.draw(some, label="lost shares")]
+    helpers = without(voters, len(voters) - adversary.threshold, "lost shares")
     shares = cohort.recovered(0, MANIFEST, survivors, votes, helpers)
     if len(helpers) < adversary.threshold:
+        event("too few shares")
         with pytest.raises(WardroundError, match="WR-SECAGG-016"):
             cohort.unmasking(ring_bits, 0, MANIFEST, survivors, shares)
         return
+    event(
+        f"opened, dropouts: {len(survivors) < len(roster)}, helpers missing: {helpers != survivors}"
+    )
     total = plain_sum(masked[name] for name in survivors)
     cohort.unmasking(ring_bits, 0, MANIFEST, survivors, shares).unmask(total)
     assert np.array_equal(total, plain_sum(values[name] for name in survivors))
 
 
-@settings(max_examples=80)
+@settings(max_examples=100)
 @given(st.data(), st.integers(3, 12))
 def test_totals_are_exact_within_the_threshold_and_refused_beyond(
     data: st.DataObject, sites: int
@@ -60,7 +73,7 @@ def test_totals_are_exact_within_the_threshold_and_refused_beyond(
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(st.data(), st.integers(3, 40))
 def test_totals_are_exact_in_large_cohorts_too(data: st.DataObject, sites: int) -> None:
     play(data, sites)

@@ -18,6 +18,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from wardround.ids import BatchId, Digest, RunId, SiteName
 
 _VERSION = "wardround secagg v1"
+# The u coordinates of the points of small order on the curve and its twist.
+_SMALL_ORDER_U = frozenset(
+    {
+        0,
+        1,
+        2**255 - 20,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -34,27 +44,25 @@ def hkdf(secret: bytes, info: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
 
 
-def public_key(private: bytes) -> bytes:
-    """The X25519 public key of a private one."""
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+def private_key(secret: bytes | bytearray) -> X25519PrivateKey:
+    """An X25519 private key from its 32 bytes."""
+    return X25519PrivateKey.from_private_bytes(secret)
 
 
-def exchange(private: bytes, public: bytes) -> bytes:
-    """The X25519 shared secret; raises ValueError for a public key of small order."""
-    own = X25519PrivateKey.from_private_bytes(private)
-    return own.exchange(X25519PublicKey.from_public_bytes(public))
+def public_key(secret: bytes | bytearray) -> bytes:
+    """The X25519 public key that belongs to a private one."""
+    return private_key(secret).public_key().public_bytes_raw()
+
+
+def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
+    """The X25519 shared secret; raises ValueError unless :func:`is_sound` (``public``)."""
+    return private.exchange(X25519PublicKey.from_public_bytes(public))
 
 
 def is_sound(public: bytes) -> bool:
-    """Whether ``public`` yields a secret at all: not so the handful of points of small order.
-
-    Every X25519 private key is a multiple of the cofactor, so any one of them tells.
-    """
-    try:
-        exchange(bytes(32), public)
-    except ValueError:
-        return False
-    return True
+    """Whether ``public`` can yield a secret: not so the points of small order (RFC 7748, 6.1)."""
+    u = int.from_bytes(public, "little") & (2**255 - 1)
+    return u % (2**255 - 19) not in _SMALL_ORDER_U
 
 
 def self_mask_key(

@@ -119,10 +119,8 @@ class Member:
             pool=tuple(sorted(pool)),
             rounds=rounds,
             site=me,
-            sealing_key=derive.public_key(bytes(self._sealing_key)),
-            masking_keys=tuple(
-                derive.public_key(bytes(_there(one.masking_key))) for one in self._rounds
-            ),
+            sealing_key=derive.public_key(self._sealing_key),
+            masking_keys=tuple(derive.public_key(_there(one.masking_key)) for one in self._rounds),
             self_mask_commitments=tuple(
                 derive.self_mask_commitment(bytes(_there(one.self_mask)), self._batch, index, me)
                 for index, one in enumerate(self._rounds)
@@ -181,7 +179,7 @@ class Member:
                 for site, share in zip(opened, shares, strict=True):
                     per_site[site].append(share)
         self._keep(self._me, tuple(per_site.pop(self._me)))
-        sealing_key = bytes(_there(self._sealing_key))
+        sealing_key = derive.private_key(_there(self._sealing_key))
         sealed = {
             site: Route(self._batch, seen, self._me, site).seal(
                 sealing_key, opened[site].sealing_key, tuple(shares)
@@ -216,7 +214,7 @@ class Member:
                 "Start a fresh set-up.",
                 path=self._me,
             )
-        sealing_key = bytes(_there(self._sealing_key))
+        sealing_key = derive.private_key(_there(self._sealing_key))
         received: dict[SiteName, tuple[bytes, ...]] = {}
         for site, deal in opened.items():
             if site == self._me:
@@ -256,7 +254,7 @@ class Member:
         if one.manifest is not None or one.masking_key is None or one.self_mask is None:
             raise _index_gone(index)
         one.manifest, one.round_id = manifest, round_id
-        masking_key, self_mask = bytes(one.masking_key), bytes(one.self_mask)
+        masking_key, self_mask = derive.private_key(one.masking_key), bytes(one.self_mask)
         one.drop_keys()
         added = [Keystream(derive.self_mask_key(self_mask, self._batch, index, manifest, self._me))]
         subtracted: list[Keystream] = []

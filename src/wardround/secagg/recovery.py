@@ -95,9 +95,10 @@ class Unmasking:
                 derive.public_key,
                 adverts[gone].masking_keys[index],
             )
+            private = derive.private_key(secret)
             for site in agreed:
                 pair = {one: adverts[one].masking_keys[index] for one in (gone, site)}
-                shared = derive.exchange(secret, pair[site])
+                shared = derive.exchange(private, pair[site])
                 key = derive.pair_mask_key(shared, batch, index, manifest, pair)
                 # The survivor added it if its name sorts first; here it is taken back.
                 (subtracted if site < gone else added).append(Keystream(key))

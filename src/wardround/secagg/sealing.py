@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wardround.errors import WardroundError
@@ -30,16 +31,18 @@ class Route:
     sender: SiteName
     receiver: SiteName
 
-    def _cipher(self, private: bytes, public: bytes) -> tuple[AESGCM, bytes]:
+    def _cipher(self, private: X25519PrivateKey, public: bytes) -> tuple[AESGCM, bytes]:
         info = label(self.batch, "sealed shares", self.adverts, self.sender, self.receiver)
         return AESGCM(hkdf(exchange(private, public), info)), info
 
-    def seal(self, private: bytes, public: bytes, shares: tuple[bytes, ...]) -> bytes:
+    def seal(self, private: X25519PrivateKey, public: bytes, shares: tuple[bytes, ...]) -> bytes:
         """``shares`` for the owner of ``public``; only once per route."""
         cipher, info = self._cipher(private, public)
         return cipher.encrypt(_NONCE, b"".join(shares), info)
 
-    def unseal(self, private: bytes, public: bytes, blob: bytes, count: int) -> tuple[bytes, ...]:
+    def unseal(
+        self, private: X25519PrivateKey, public: bytes, blob: bytes, count: int
+    ) -> tuple[bytes, ...]:
         """The ``count`` shares in ``blob``; raises WR-SECAGG-009 if it holds anything else."""
         cipher, info = self._cipher(private, public)
         try:
