@@ -3,7 +3,8 @@
 Everything is computed from a table of scores: distinct scores (or bins of them) in increasing
 order, with how many records without and with the outcome fall on each. One hospital's exact
 scores and a federation's secure histogram go through the same functions; records in one bin count
-as tied.
+as tied. Counts are whole numbers, whose sums are exact in any order, so the figures of a histogram
+are the same to the last bit on every machine.
 """
 
 from __future__ import annotations
@@ -195,8 +196,9 @@ def roc(table: ScoreTable) -> tuple[tuple[float, float], ...]:
 def recalibration(table: ScoreTable) -> tuple[float | None, float | None]:
     """Intercept and slope of the outcome refitted on the linear predictor.
 
-    A bin's linear predictor is the logit of its mean prediction. None where the refit has no
-    solution (scores that separate the outcome, or too few records).
+    A bin's linear predictor is the logit of its mean prediction. Rounded to six digits: logarithms
+    and exponentials differ in their last bits between machines, and a replay must not. None where
+    the refit has no solution (scores that separate the outcome, or too few records).
     """
     records = table.cases + table.without
     used = (records > 0) & (table.predicted > 0) & (table.predicted < 1)
@@ -212,7 +214,8 @@ def recalibration(table: ScoreTable) -> tuple[float | None, float | None]:
             progress = advance(progress, evaluate(Family.LOGISTIC, design, y, progress.ask))
     except WardroundError:
         return None, None
-    return float(progress.fit.coefficients[0]), float(progress.fit.coefficients[1])
+    intercept, slope = (float(f"{value:.6g}") for value in progress.fit.coefficients)
+    return intercept, slope
 
 
 def calibration_groups(table: ScoreTable, groups: int = 10) -> tuple[CalibrationGroup, ...]:
@@ -232,7 +235,7 @@ def calibration_groups(table: ScoreTable, groups: int = 10) -> tuple[Calibration
             if total > 0:
                 made.append(
                     CalibrationGroup(
-                        predicted=float((table.predicted * records)[chosen].sum()) / total,
+                        predicted=math.fsum((table.predicted * records)[chosen]) / total,
                         observed=float(table.cases[chosen].sum()) / total,
                         records=round(total),
                     )
