@@ -4,7 +4,7 @@ Everything is computed from a table of scores: distinct scores (or bins of them)
 order, with how many records without and with the outcome fall on each. One hospital's exact
 scores and a federation's secure histogram go through the same functions; records in one bin count
 as tied. Counts are whole numbers, whose sums are exact in any order, so the figures of a histogram
-are the same to the last bit on every machine.
+are the same to the last bit on every machine (`recalibration`, with its logarithms, is rounded).
 """
 
 from __future__ import annotations

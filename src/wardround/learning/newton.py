@@ -25,6 +25,7 @@ from wardround.learning.glm import (
 )
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Records, Split, Variables
+from wardround.privacy import large_enough
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -35,7 +36,7 @@ _COARSE = 2.0**20
 The coefficients are exactly as good as the gradient they make zero. Twenty fractional bits fit
 into the ring for any cohort up to 2^20 sites, so the multiples are summed without rounding, and
 the remainders carry the rest to below a double's own precision, however wide the plausible ranges
-are. The information needs no such care: it only steers the steps.
+are. The information needs no such care: it steers the steps and gives the standard errors.
 """
 
 
@@ -79,7 +80,7 @@ class _Newton:
         """Sums over the training records."""
         x, y = records.of(Split.TRAIN)
         m = len(self.coefficients)
-        if len(y) < limits.minimum_cohort:
+        if not large_enough(len(y), limits.minimum_cohort):
             return Answer.nothing(2 * m + m * (m + 1) // 2 + 2)
         sums = evaluate(self.variables.family, self.standardisation.design(x), y, self.coefficients)
         step = self.units[m : 2 * m]
