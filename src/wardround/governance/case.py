@@ -132,13 +132,18 @@ class Case:
 
     def find(self, kind: str, **facts: JSON) -> Iterator[Leaf]:
         """All entries of that kind with (at least) these facts, in order."""
-        for leaf in self._by_kind.get(kind, ()):
+        about = facts.get("scope", facts.get("round"))
+        for leaf in self._filed.get((kind, about if isinstance(about, str) else None), ()):
             if all(leaf.facts.get(key) == value for key, value in facts.items()):
                 yield leaf
 
     @cached_property
-    def _by_kind(self) -> Mapping[str, list[Leaf]]:
-        grouped: dict[str, list[Leaf]] = {}
+    def _filed(self) -> Mapping[tuple[str, str | None], list[Leaf]]:
+        """Entries by kind, and again by kind and what they are about: a long run has many."""
+        filed: dict[tuple[str, str | None], list[Leaf]] = {}
         for leaf in self.leaves:
-            grouped.setdefault(leaf.kind, []).append(leaf)
-        return grouped
+            about = leaf.facts.get("scope", leaf.facts.get("round"))
+            filed.setdefault((leaf.kind, None), []).append(leaf)
+            if isinstance(about, str):
+                filed.setdefault((leaf.kind, about), []).append(leaf)
+        return filed

@@ -26,6 +26,8 @@ def check_journal(case: Case) -> str:
         origins.add(checkpoint.origin)
     require(sizes == sorted(set(sizes)), "The checkpoints are not in order.")
     require(len(origins) == 1, "The checkpoints are of different journals.")
+    heads = {one.manifest.journal.size for one in case.rounds} - {0}
+    require(heads <= set(sizes), "A checkpoint that a manifest names is missing.")
     require(sizes[-1:] == [size], "No signed checkpoint covers the whole journal.")
     for site, envelope in case.evidence.approvals.items():
         case.recorded("approved", site=site, approval=digest(envelope.payload))
@@ -59,6 +61,8 @@ def check_witnesses(case: Case) -> str:
         case.recorded(
             "witness", scope=case.evidence.run, site=site, statement=digest(envelope.payload)
         )
+    known = sum(1 for _ in case.find("witness", scope=case.evidence.run))
+    require(known == len(case.evidence.witnesses), "The evidence leaves out a witness.")
     needed, found = case.study.adversary().threshold, len(case.evidence.witnesses)
     require(found >= needed, f"{found} hospitals countersigned the end of the run; {needed} must.")
     return f"{found} hospitals countersigned the finished journal and the model; {needed} must."

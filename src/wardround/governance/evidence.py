@@ -103,20 +103,27 @@ class EvidenceFile(Part):
         )
         value = parse_json(data, code="WR-GOV-002", what="evidence file", path=str(path))
         found = value.get("format") if isinstance(value, dict) else None
-        if isinstance(found, str) and found.startswith("wardround-evidence/") and found != FORMAT:
+        known_family = isinstance(found, str) and found.startswith("wardround-evidence/")
+        if known_family and found != FORMAT:
             raise WardroundError(
                 "WR-GOV-003",
                 "This evidence file is of another version of the format.",
                 f"Verify it with the Wardround version that wrote it; this one reads {FORMAT}.",
                 path=str(path),
             )
+        if found != FORMAT:
+            raise _not_evidence("format", path)
         try:
             return EvidenceFile.model_validate(value)
         except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the whole file"
-            raise WardroundError(
-                "WR-GOV-002",
-                f"The file is not a Wardround evidence file: {place[:120]} is missing or wrong.",
-                _REMEDY,
-                path=str(path),
-            ) from None
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise _not_evidence(place or "the whole file", path) from None
+
+
+def _not_evidence(place: str, path: Path) -> WardroundError:
+    return WardroundError(
+        "WR-GOV-002",
+        f"The file is not a Wardround evidence file: {place[:120]} is missing or wrong.",
+        _REMEDY,
+        path=str(path),
+    )
