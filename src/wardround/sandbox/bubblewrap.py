@@ -27,6 +27,7 @@ def wrap(program: str, readable: Iterable[str], command: list[str]) -> list[str]
         *("--cap-drop", "ALL"),
         *binds,
         *("--proc", "/proc"),
+        *("--remount-ro", "/"),
         *("--chdir", "/"),
         "--",
         *command,

@@ -36,8 +36,13 @@ def separate(outside: Mapping[str, int]) -> Mapping[Limit, str]:
 
 
 def _watch(child: int) -> NoReturn:
-    os.closerange(3, 256)  # the socket too: the agent must see it close when the child ends
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+    os.closerange(3, 1 << 20)  # the socket too: the agent must see it close when the child ends
+
+    def take_along(_signal: int, _frame: object) -> None:
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, take_along)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)

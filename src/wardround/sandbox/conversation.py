@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from wardround.errors import WardroundError, WardroundErrors
-from wardround.sandbox import bubblewrap, namespaces
+from wardround.sandbox import bubblewrap, cgroups, namespaces
 from wardround.sandbox.channel import PACKET_BYTES, SharedMemory, pack, unpack
 from wardround.sandbox.launch import Child, launch, readable_paths
 from wardround.sandbox.limits import HostLimits, Limit, Limits
@@ -130,9 +130,10 @@ async def _begin(
         "outside": namespaces.identities(),
     }
     try:
-        conversation = Conversation(launch(entry, readable, bubblewrap_path=bubblewrap_path))
+        child, ungrouped = _launch(entry, readable, limits, bubblewrap_path)
     except OSError as error:
         raise _did_not_start(error.strerror or "unknown reason") from error
+    conversation = Conversation(child)
     try:
         async with asyncio.timeout(START_S):
             answer = await conversation.ask(orders)
@@ -144,7 +145,19 @@ async def _begin(
         if isinstance(error, WardroundError | TimeoutError | ValueError):
             raise _did_not_start(_why(error)) from error
         raise
-    return conversation, report
+    return conversation, report.adding(Limit.CGROUPS, ungrouped)
+
+
+def _launch(
+    entry: str | None, readable: Sequence[str], limits: Limits, bubblewrap_path: str | None
+) -> tuple[Child, str | None]:
+    """Launch in a control group where one can be had, else without and say why."""
+    try:
+        group = cgroups.Group.create(limits)
+        return launch(entry, readable, bubblewrap_path=bubblewrap_path, group=group), None
+    except OSError as error:
+        why = error.strerror or str(error)
+    return launch(entry, readable, bubblewrap_path=bubblewrap_path, group=None), why
 
 
 def _why(error: WardroundError | TimeoutError | ValueError) -> str:

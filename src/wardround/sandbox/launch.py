@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wardround
-from wardround.sandbox import bubblewrap
+from wardround.sandbox import bubblewrap, cgroups
 
 _TERMINATION_S = 1.0
 _SYSTEM_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
@@ -29,6 +29,7 @@ class Child:
 
     process: subprocess.Popen[bytes]
     control: socket.socket
+    group: cgroups.Group | None
 
     def end(self) -> int:
         """End the process if it still runs; return its status: a signal's number is negative."""
@@ -41,6 +42,8 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             status = self.process.wait()
+        if self.group is not None:
+            self.group.remove()
         return 128 - status if status > 128 else status
 
 
@@ -94,7 +97,17 @@ def _environment(entry: str | None) -> dict[str, str]:
     return environment
 
 
-def launch(entry: str | None, readable: Sequence[str], *, bubblewrap_path: str | None) -> Child:
+# Waits to be put into its control group before it becomes anything that could fork.
+_WAIT_THEN = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh")
+
+
+def launch(
+    entry: str | None,
+    readable: Sequence[str],
+    *,
+    bubblewrap_path: str | None,
+    group: cgroups.Group | None,
+) -> Child:
     """Start a fresh interpreter that waits for its orders; raises ``OSError``.
 
     It inherits one socket and nothing else.
@@ -103,10 +116,12 @@ def launch(entry: str | None, readable: Sequence[str], *, bubblewrap_path: str |
     command = [sys.executable, "-m", "wardround.sandbox.worker", str(theirs.fileno())]
     if bubblewrap_path is not None:
         command = bubblewrap.wrap(bubblewrap_path, readable, command)
+    if group is not None:
+        command = [*_WAIT_THEN, *command]
     try:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if group is None else subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
@@ -116,8 +131,19 @@ def launch(entry: str | None, readable: Sequence[str], *, bubblewrap_path: str |
         )
     except OSError:
         ours.close()
+        if group is not None:
+            group.remove()
         raise
     finally:
         theirs.close()
     ours.setblocking(False)
-    return Child(process, ours)
+    child = Child(process, ours, group)
+    if group is not None and process.stdin is not None:
+        try:
+            group.add(process.pid)
+            with process.stdin as go:
+                go.write(b"\n")
+        except OSError:
+            child.end()
+            raise
+    return child
