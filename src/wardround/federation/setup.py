@@ -50,9 +50,8 @@ class Setup:
 
     @property
     def willing(self) -> tuple[SiteName, ...]:
-        """Who answered so far and was not lost: the pool of the next attempt."""
-        answered = self.advertised if self.phase is SetupPhase.ADVERTISE else self.dealt
-        return tuple(sorted(answered - self.lost))
+        """Who advertised and was not lost: the pool of the next attempt."""
+        return tuple(sorted(self.advertised - self.lost))
 
     def waits_for(self, site: SiteName) -> bool:
         """Whether this set-up needs something from ``site`` now."""
@@ -91,7 +90,8 @@ class Setup:
             enough = len(self.advertised) >= self.minimum
             return replace(self, phase=SetupPhase.DEAL if enough else SetupPhase.FAILED)
         if self.phase is SetupPhase.DEAL:
-            return replace(self, phase=SetupPhase.FAILED)
+            late = self.lost | (self.advertised - self.dealt)
+            return replace(self, phase=SetupPhase.FAILED, lost=late)
         return self
 
     def on_used(self, index: int) -> Setup:
