@@ -25,7 +25,7 @@ from wardround.governance import (
     RoundRecord,
 )
 from wardround.governance.artefact import encode_model, sign_model
-from wardround.governance.replay import _now
+from wardround.governance.replay import without_waiting
 from wardround.ids import BatchId, RoundId, RunId, SiteName
 from wardround.learning.registry import compute
 from wardround.secagg import FixedPoint, Member, SurvivorVote, setup_digest
@@ -250,7 +250,7 @@ class RecordedRun(PlainFederation):
         )
 
     def run(self) -> EvidenceFile:
-        self.candidate = _now(run_study(self))
+        self.candidate = without_waiting(run_study(self))
         return self.finish(self.candidate)
 
 

@@ -62,6 +62,32 @@ def test_a_run_of_a_linear_model_passes_as_well():
     assert report.ok, report.failures
 
 
+def test_a_set_up_that_was_given_up_is_no_fault():
+    class Unlucky(RecordedRun):
+        """harbour advertises keys and is never heard of again, the first time."""
+
+        def set_up(self):
+            super().set_up()
+            if len(self.batches) == 1:
+                record = self.batches[self.batch]
+                deals = {site: one for site, one in record.deals.items() if site != "harbour"}
+                self.batches[self.batch] = record.model_copy(update={"deals": deals})
+                self.set_up()
+
+    report = verify(Unlucky().run())
+    assert report.ok, report.failures
+
+
+def test_an_approval_handed_in_twice_is_no_fault():
+    class Eager(RecordedRun):
+        def record(self, kind, **facts):
+            super().record(kind, **facts)
+            if kind == "approved" and facts["site"] == "harbour":
+                super().record(kind, **facts)
+
+    assert verify(Eager().run()).ok
+
+
 def test_the_file_survives_a_round_trip(evidence, tmp_path):
     path = tmp_path / "evidence.json"
     evidence.save(path)
@@ -245,10 +271,10 @@ def test_other_figures_in_the_description_are_found():
 def _again() -> RecordedRun:
     """A run whose algorithm is through and whose end is still open."""
     from wardround.algorithms.plan import run_study
-    from wardround.governance.replay import _now
+    from wardround.governance.replay import without_waiting
 
     run = RecordedRun()
-    run.candidate = _now(run_study(run))
+    run.candidate = without_waiting(run_study(run))
     return run
 
 

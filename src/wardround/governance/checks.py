@@ -7,12 +7,16 @@ raises.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from wardround.federation.messages import PacketHeader
 from wardround.governance.case import Case, OpenedRound, Unmet, require
+from wardround.governance.evidence import BatchRecord
 from wardround.ids import BatchId, SiteName
 from wardround.secagg import (
+    Advert,
+    Deal,
     FixedPoint,
     SurvivorVote,
     adverts_digest,
@@ -64,41 +68,50 @@ def run_times(case: Case) -> tuple[datetime, datetime]:
 
 def check_setups(case: Case) -> str:
     """Every advertised key and sealed share is signed by its hospital and named in a manifest."""
-    used: dict[BatchId, set[int]] = {}
+    used: dict[BatchId, list[OpenedRound]] = {}
     for one in case.rounds:
-        manifest = one.manifest
-        batch = BatchId(manifest.batch)
-        require(batch in case.evidence.batches, f"The set-up of {one.name} is missing.")
-        indices = used.setdefault(batch, set())
-        require(manifest.index not in indices, f"{one.name} used keys a second time.")
-        indices.add(manifest.index)
+        used.setdefault(BatchId(one.manifest.batch), []).append(one)
+    for batch, rounds in used.items():
+        require(batch in case.evidence.batches, f"The set-up of {rounds[0].name} is missing.")
+        indices = [one.manifest.index for one in rounds]
+        require(len(set(indices)) == len(indices), f"Keys of {batch} served twice.")
     for batch, record in case.evidence.batches.items():
-        require(batch in used, f"Set-up {batch} belongs to no round.")
         adverts = open_adverts(record.adverts, case.keys)
-        seen = adverts_digest(record.adverts)
-        open_deals(record.deals, case.keys, adverts, seen)
-        one_advert = next(iter(adverts.values()), None)
-        require(
-            one_advert is not None
-            and (one_advert.study, one_advert.run, one_advert.batch)
-            == (case.study.digest, case.evidence.run, batch),
-            f"Set-up {batch} is of another study or run.",
-        )
-        named = setup_digest(record.adverts, record.deals)
-        for one in case.rounds:
-            if one.manifest.batch == batch:
-                require(
-                    one.manifest.setup == named and set(one.manifest.roster) == set(adverts),
-                    f"The manifest of {one.name} names another set-up or roster.",
-                )
-                require(
-                    one_advert is not None and one.manifest.index < one_advert.rounds,
-                    f"{one.name} lies beyond its set-up.",
-                )
+        for advert in adverts.values():
+            require(
+                (advert.study, advert.run, advert.batch)
+                == (case.study.digest, case.evidence.run, batch),
+                f"Set-up {batch} is of another study or run.",
+            )
+        if batch in used:
+            _check_used(case, record, adverts, used[batch])
+        else:  # given up before a round: somebody dropped out of it
+            for site, envelope in record.deals.items():
+                require(site in case.keys, f"{site} is no hospital of this study.")
+                Deal.open(envelope, case.keys[site])
     return (
         f"{_count(len(used), 'set-up')}: every advertised key and sealed share is signed by its "
         "hospital and named in the manifests; no key served twice."
     )
+
+
+def _check_used(
+    case: Case,
+    record: BatchRecord,
+    adverts: Mapping[SiteName, Advert],
+    rounds: Sequence[OpenedRound],
+) -> None:
+    open_deals(record.deals, case.keys, adverts, adverts_digest(record.adverts))
+    named = setup_digest(record.adverts, record.deals)
+    for one in rounds:
+        require(
+            one.manifest.setup == named and set(one.manifest.roster) == set(adverts),
+            f"The manifest of {one.name} names another set-up or roster.",
+        )
+        require(
+            all(one.manifest.index < advert.rounds for advert in adverts.values()),
+            f"{one.name} lies beyond its set-up.",
+        )
 
 
 def check_manifests(case: Case) -> str:

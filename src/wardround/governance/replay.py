@@ -92,7 +92,7 @@ def replay(case: Case) -> tuple[Candidate, bool]:
 
     rounds = sorted(case.completed, key=lambda one: one.manifest.step)
     federation = ReplayFederation(case.study, rounds)
-    return _now(run_study(federation)), federation.finished
+    return without_waiting(run_study(federation)), federation.finished
 
 
 def _ring(data: bytes, ring_bits: int) -> RingArray:
@@ -102,7 +102,7 @@ def _ring(data: bytes, ring_bits: int) -> RingArray:
     return np.frombuffer(data, "<u8").astype(np.uint64, copy=False)
 
 
-def _now(coroutine: Coroutine[None, None, T]) -> T:
+def without_waiting(coroutine: Coroutine[None, None, T]) -> T:
     """Run a coroutine that never has to wait; works inside a running event loop as well."""
     try:
         coroutine.send(None)

@@ -151,13 +151,16 @@ def roc_plot(curves: Sequence[Curve], description: str, *, zoom: bool) -> Markup
     region above 75 % sensitivity and below 25 % false positives goes there.
     """
     parts = [_square_axes("False-positive rate", "Sensitivity"), _diagonal()]
+    if zoom:
+        corner = _SIDE * 0.25
+        parts.append(
+            f'<rect class="lens" x="{_LEFT}" y="{_TOP}" width="{corner}" height="{corner}"/>'
+        )
     parts += [_polyline(curve, _LEFT, _TOP, _SIDE, 0.0, 1.0) for curve in curves]
     if zoom:
         side = 176
         left, top = _LEFT + _SIDE - side - 12, _TOP + _SIDE - side - 30
-        corner = _SIDE * 0.25
         parts.append(
-            f'<rect class="lens" x="{_LEFT}" y="{_TOP}" width="{corner}" height="{corner}"/>'
             f'<rect class="inset" x="{left}" y="{top}" width="{side}" height="{side}"/>'
             f'<text x="{left}" y="{top + side + 14}">0</text>'
             f'<text x="{left + side}" y="{top + side + 14}" text-anchor="end">0.25</text>'
