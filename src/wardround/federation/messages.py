@@ -37,14 +37,24 @@ Run = Annotated[RunId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
 RoundName = Annotated[RoundId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
 Batch = Annotated[BatchId, Field(pattern=r"^[A-Za-z0-9._-]{1,96}$")]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hexadecimal, as Merkle proofs hold them."""
 
 
-def _envelope(value: Envelope | Mapping[str, JSON]) -> Envelope:
-    return value if isinstance(value, Envelope) else Envelope.from_json(value)
+def _envelope(value: object) -> Envelope:
+    if isinstance(value, Envelope):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("no envelope")
+    return Envelope.from_json(value)
 
 
-def _blob(value: bytes | str) -> bytes:
-    return value if isinstance(value, bytes) else b64decode(value, validate=True)
+def _blob(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("no base64")
+    return b64decode(value, validate=True)
 
 
 Signed = Annotated[
@@ -64,6 +74,9 @@ MAXIMUM_HEAD_BYTES = 32 << 20
 
 INLINE_BYTES = 256 << 10
 """A payload up to this size travels in the message itself."""
+
+MAXIMUM_MODEL_BYTES = 2 << 30
+"""The largest model that a task may bring along: its longest vector, in doubles."""
 
 PART_BYTES = 4 << 20
 """The size of every part of a larger payload but the last."""
@@ -111,7 +124,7 @@ class JournalHead(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     size: Count
-    root: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    root: Hash
 
 
 class Manifest(Statement):
@@ -214,10 +227,10 @@ class Instruction(BaseModel):
     manifest: Signed | None = None
     task: Document = Field(default_factory=dict)
     model: DigestText | None = None
-    model_bytes: Count = 0
+    model_bytes: Annotated[int, Field(ge=0, le=MAXIMUM_MODEL_BYTES)] = 0
     envelopes: dict[Name, Signed] = Field(default_factory=dict)
     blobs: dict[Name, Sealed] = Field(default_factory=dict)
-    consistency: tuple[str, ...] = ()
+    consistency: tuple[Hash, ...] = ()
     """Merkle proof (hexadecimal) from the journal head that this site saw last."""
     documents: Document = Field(default_factory=dict)
     reason: str | None = None
