@@ -1,4 +1,4 @@
-"""``python -m wardround`` is the command ``wardround``."""
+"""``python -m wardround`` is ``wardround``."""
 
 import sys
 

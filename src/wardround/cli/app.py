@@ -30,7 +30,11 @@ class Entry:
 
 
 ENTRIES = {
+    "demo": Entry("wardround.cli.demo", "demo", "See it work: four hospitals train one model."),
     "study": Entry("wardround.cli.study", "app", "Write, check and read a study document."),
+    "coordinator": Entry("wardround.cli.coordinator", "app", "Set up and run a coordinator."),
+    "site": Entry("wardround.cli.site", "app", "Set up and run a hospital's agent."),
+    "verify": Entry("wardround.cli.verify", "verify", "Check a finished study, offline."),
     "schema": Entry("wardround.cli.schema", "app", "Print the JSON Schemas of documents."),
     "explain": Entry("wardround.cli.explain", "explain", "Explain an error code."),
 }

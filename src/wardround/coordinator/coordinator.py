@@ -82,7 +82,9 @@ class Coordinator:
             if run is None:
                 run = new_run()
                 records.start_run(transaction.connection, run, self._now())
-                transaction.record("run", run=run, study=self.study.digest)
+                transaction.record(
+                    "run", run=run, study=self.study.digest, started=self._now().isoformat()
+                )
             else:
                 transaction.record("resumed", run=run)
         self.exchange = Exchange(

@@ -69,8 +69,7 @@ class Exchange:
         self.manifest: Manifest | None = None
         self.manifest_envelope: Envelope | None = None
         self.task: bytes = b""
-        self.ending: tuple[Ask, Document, bytes] | None = None
-        self.witnesses: set[SiteName] = set()
+        self.ending: tuple[Instruction, bytes] | None = None
         self._key = key
         self._now = now
         self._said: dict[str, dict[tuple[str, SiteName], Sent]] = {}
@@ -86,6 +85,7 @@ class Exchange:
                 self.manifest = Manifest.from_payload(self.manifest_envelope.payload)
             for scope in self._scopes():
                 self._said[scope] = records.load_statements(connection, scope)
+        self.witnesses = set(self.said(self.run, "witness"))
 
     def _scopes(self) -> list[str]:
         scopes: list[str] = [self.run]
@@ -182,13 +182,30 @@ class Exchange:
         checkpoint = self.state.journal.checkpoint()
         return JournalHead(size=checkpoint.size, root=checkpoint.root.hex())
 
-    def finish(self, ask: Ask, documents: Document, body: bytes = b"") -> None:
-        """From now on, tell every site that the run has ended."""
+    def finish(self, documents: Document, body: bytes) -> None:
+        """From now on, offer every site the finished model and ask for its countersignature."""
+        self._end(Ask.FINISH)
+        head = self.journal_head().model_dump()
+        ending = {**documents, "journal": head}
+        self.ending = Instruction(ask=Ask.FINISH, run=self.run, documents=ending), body
+        self.changed.notify()
+
+    def stop(self, reason: str) -> None:
+        """From now on, tell every site that the run has been stopped, and why."""
+        self._end(Ask.STOP)
+        self.ending = Instruction(ask=Ask.STOP, run=self.run, reason=reason), b""
+        self.changed.notify()
+
+    def _end(self, how: Ask) -> None:
+        with self.state.transaction() as transaction:
+            finished = self._now().isoformat()
+            transaction.record("ended", run=self.run, how=how.value, finished=finished)
+        self.save_checkpoint()
+
+    def save_checkpoint(self) -> None:
+        """Sign the journal as it stands and keep the signature."""
         with self.state.transaction() as transaction:
             self._save_checkpoint(transaction)
-            transaction.record("ended", run=self.run, how=ask.value)
-        self.ending = (ask, {**documents, "journal": self.journal_head().model_dump()}, body)
-        self.changed.notify()
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
         checkpoint: Checkpoint = self.state.journal.checkpoint()
@@ -284,19 +301,14 @@ class Exchange:
 
     def _ending(self, site: SiteName, seen: int) -> bytes | None:
         assert self.ending is not None
-        ask, documents, body = self.ending
-        if ask is Ask.FINISH and site in self.witnesses:
+        ask, body = self.ending
+        if ask.ask is Ask.STOP:
+            return _framed(ask)
+        if site in self.witnesses:
             return None
-        size = JournalHead.model_validate(documents["journal"]).size
-        return _framed(
-            Instruction(
-                ask=ask,
-                run=self.run,
-                documents=documents,
-                consistency=self._consistency(seen, size),
-            ),
-            body,
-        )
+        size = JournalHead.model_validate(ask.documents["journal"]).size
+        proof = self._consistency(seen, size)
+        return _framed(ask.model_copy(update={"consistency": proof}), body)
 
     def _consistency(self, seen: int, size: int) -> tuple[str, ...]:
         if not 0 < seen < size:
@@ -481,7 +493,7 @@ class Exchange:
         sent = Sent(envelope, b"")
         if not self._repeated(self.run, "witness", site, sent):
             with self.state.transaction() as transaction:
-                records.save_statement(transaction.connection, self.run, "witness", site, sent)
+                self._keep(transaction, self.run, "witness", site, sent)
             self._said[self.run]["witness", site] = sent
         self.witnesses.add(site)
         self.changed.notify()

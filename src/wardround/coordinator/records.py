@@ -49,14 +49,14 @@ class Opened:
     total: Digest
 
 
-_SETUP, _ROUND = TypeAdapter(Setup), TypeAdapter(Round)
+SETUP, ROUND = TypeAdapter(Setup), TypeAdapter(Round)
 
 
 def insert_setup(connection: Connection, setup: Setup) -> Versioned[Setup]:
     """A new batch."""
     connection.execute(
         insert(setups).values(
-            batch=setup.batch, run=setup.run, version=0, state=_SETUP.dump_json(setup)
+            batch=setup.batch, run=setup.run, version=0, state=SETUP.dump_json(setup)
         )
     )
     return Versioned(0, setup)
@@ -67,7 +67,7 @@ def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> 
     done = connection.execute(
         update(setups)
         .where(setups.c.batch == new.batch, setups.c.version == old.version)
-        .values(version=old.version + 1, state=_SETUP.dump_json(new))
+        .values(version=old.version + 1, state=SETUP.dump_json(new))
     )
     return _replaced(done.rowcount, old.version, new)
 
@@ -83,7 +83,7 @@ def insert_round(
             step=state.step,
             attempt=state.attempt,
             version=0,
-            state=_ROUND.dump_json(state),
+            state=ROUND.dump_json(state),
             manifest=manifest.to_json(),
             task=task,
             started_at=now,
@@ -99,7 +99,7 @@ def replace_round(
     done = connection.execute(
         update(rounds)
         .where(rounds.c.round == new.round, rounds.c.version == old.version)
-        .values(version=old.version + 1, state=_ROUND.dump_json(new), seconds=seconds)
+        .values(version=old.version + 1, state=ROUND.dump_json(new), seconds=seconds)
     )
     return _replaced(done.rowcount, old.version, new)
 
@@ -122,7 +122,7 @@ def latest_setup(connection: Connection, run: RunId) -> Versioned[Setup] | None:
         .order_by(setups.c.batch.desc())
         .limit(1)
     ).first()
-    return None if row is None else Versioned(row.version, _SETUP.validate_json(row.state))
+    return None if row is None else Versioned(row.version, SETUP.validate_json(row.state))
 
 
 def latest_round(
@@ -137,7 +137,7 @@ def latest_round(
     ).first()
     if row is None:
         return None
-    state = Versioned(row.version, _ROUND.validate_json(row.state))
+    state = Versioned(row.version, ROUND.validate_json(row.state))
     return state, Envelope.from_json(row.manifest), row.task
 
 
@@ -145,7 +145,7 @@ def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest
     """A round by its name, and its manifest."""
     row = connection.execute(select(rounds).where(rounds.c.round == round_)).one()
     manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
-    return _ROUND.validate_json(row.state), manifest
+    return ROUND.validate_json(row.state), manifest
 
 
 def save_statement(

@@ -30,7 +30,7 @@ from wardround.learning.specify import check_task
 from wardround.sandbox import InlineWorker
 from wardround.site.agent import Agent
 from wardround.site.assemble import TaskCheck, assemble
-from wardround.site.door import Custody
+from wardround.site.custody import Custody
 from wardround.site.tables import MIGRATIONS as SITE_SCHEMA
 from wardround.store import Database
 from wardround.study import HospitalPolicy, Profile, Study, Task, approve, sign_exclusions

@@ -16,7 +16,8 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest, RoundId
-from wardround.site.door import Custody, Door, Order
+from wardround.site.custody import Custody
+from wardround.site.door import Door, Order
 from wardround.site.link import Asked, Link
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
@@ -56,7 +57,7 @@ class Agent:
     ) -> None:
         self._custody = custody
         self._study: Study = custody.study
-        self._link = link
+        self.link = link
         self._door = door
         self._seat = seat
         self._state = state
@@ -66,13 +67,13 @@ class Agent:
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
-        await self._link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
+        await self.link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
         self._say("connected")
         asked: Asked | None = None
         while True:
             self._before_each()
             if asked is None:
-                asked = await self._link.next(self._seen)
+                asked = await self.link.next(self._seen)
                 continue
             ask, body = asked
             if ask.ask is Ask.STOP:
@@ -83,7 +84,7 @@ class Agent:
                 )
             answer = await self._answer(ask, body)
             try:
-                asked = await self._link.send(answer, self._seen)
+                asked = await self.link.send(answer, self._seen)
             except WardroundError as error:
                 # A statement that came too late, say: the next instruction puts it right.
                 self._say("not-accepted", code=error.code)
@@ -93,6 +94,15 @@ class Agent:
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes of requests have been sent to the coordinator."""
+        return self.link.bytes_out
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self.link.close()
 
     @property
     def _seen(self) -> int:
@@ -146,7 +156,7 @@ class Agent:
             )
         model: bytes | None = None
         if ask.model is not None:
-            model = bytes(body) or await self._link.fetch(ask.model, ask.model_bytes)
+            model = bytes(body) or await self.link.fetch(ask.model, ask.model_bytes)
         task = Task.from_wire(ask.task, model)
         proof = tuple(bytes.fromhex(one) for one in ask.consistency)
         return Order(manifest, digest(ask.manifest.payload), task, proof)

@@ -10,7 +10,8 @@ from wardround.learning.specify import check_task
 from wardround.sandbox.interface import Worker
 from wardround.site import tables
 from wardround.site.agent import Agent, Ending, Say
-from wardround.site.door import Custody, Door
+from wardround.site.custody import Custody
+from wardround.site.door import Door
 from wardround.site.link import Link
 from wardround.site.seat import Seat
 from wardround.store import Database

@@ -16,29 +16,25 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 
-from wardround.clinical.split import test_mask
-from wardround.clinical.table import FeatureTable
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
 from wardround.federation.packet import Packet, Refusal
-from wardround.ids import Digest, RoundId, RunId, SiteName
-from wardround.learning.records import TEST_COLUMN
+from wardround.ids import Digest, RoundId, RunId
 from wardround.privacy.disclosure import check_cohort
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg.encoding import FixedPoint, RingArray
 from wardround.site import ledger, records
+from wardround.site.custody import Custody, computable
 from wardround.site.seat import Seat
 from wardround.site.tables import packets
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, check_approval, load_exclusions
-from wardround.study.hospital import HospitalPolicy, Terms, combine
+from wardround.study.hospital import Terms, combine
 from wardround.study.profiles import Profile, refuse_if_incomplete
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
-from wardround.trust.keys import SigningKey
 from wardround.trust.merkle import verify_consistency
 
 
@@ -51,24 +47,6 @@ class Order:
     task: Task
     consistency: tuple[bytes, ...]
     """Merkle proof from the coordinator's journal as seen last to the one in the manifest."""
-
-
-@dataclass(frozen=True)
-class Custody:
-    """What the hospital has put into the agent's hands: papers, keys, records and limits.
-
-    ``patient_key`` hashes patient ids for `records.patient_set`; it never leaves the hospital.
-    """
-
-    study: Study
-    site: SiteName
-    key: SigningKey
-    approval: Envelope
-    exclusions: Path
-    hospital: HospitalPolicy
-    table: FeatureTable
-    patient_key: bytes
-    spool: Path
 
 
 class Door:
@@ -285,14 +263,6 @@ class Door:
                 payload=packet.header.payload,
                 opened=order.task.length,
             )
-
-
-def computable(study: Study, table: FeatureTable) -> dict[str, NDArray[np.float64]]:
-    """The study's columns of a table, and which records are held out; nothing else."""
-    names = (*study.data.features, study.data.outcome)
-    columns = {name: np.ascontiguousarray(table.columns[name]) for name in names}
-    held_out = test_mask(table.patient_ids, study.id, study.data.test_fraction)
-    return {**columns, TEST_COLUMN: held_out.astype(np.float64)}
 
 
 def _refused(code: str, problem: str) -> WardroundError:

@@ -93,6 +93,12 @@ class Link:
         answer = await self._request("POST", "/v1/renew", csr)
         return _certificate(answer)
 
+    async def use(self, client: httpx.AsyncClient) -> None:
+        """Go on over another connection, under a renewed certificate."""
+        old, self._client = self._client, client
+        await asyncio.sleep(LONG_POLL_S)  # what is still under way on the old one ends by itself
+        await old.aclose()
+
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()

@@ -64,9 +64,13 @@ class Database:
         return cls(f"sqlite:///{path}", migrations)
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """One transaction: committed durably at the end of the block, or undone whole."""
-        with self.engine.begin() as connection:
+    def begin(self, *, write: bool = False) -> Iterator[Connection]:
+        """One transaction: committed durably at the end of the block, or undone whole.
+
+        ``write`` takes SQLite's one write lock at once, so that what is read first is still true
+        when it is acted upon, whatever other process has the file open.
+        """
+        with self.engine.execution_options(write=write).begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -104,8 +108,14 @@ def _engine(url: str) -> Engine:
     else:
         engine = create_engine(parsed, connect_args={"timeout": 30.0})
 
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
     @event.listens_for(engine, "connect")
     def configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # sqlite3: begin by hand
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",

@@ -42,8 +42,11 @@ class JournalledDatabase:
         """Commit everything at the end of the block, or nothing."""
         size = self._leaves.size()
         try:
-            with self.database.begin() as connection:
+            with self.database.begin(write=True) as connection:
                 self._leaves.inside(connection)
+                if self._leaves.refresh() != size:  # another process has written
+                    size = self._leaves.size()
+                    self.journal.catch_up()
                 yield Transaction(connection, self.journal)
         except BaseException:
             self._leaves.forget_after(size)

@@ -47,6 +47,14 @@ class SqlLeafStore:
         """Append through this connection from now on; ``None`` ends it."""
         self._connection = connection
 
+    def refresh(self) -> int:
+        """Count again, inside the transaction that is under way."""
+        if self._connection is None:
+            raise RuntimeError("leaves are counted inside a transaction")
+        last = self._connection.scalar(select(func.max(self._table.c.index)))
+        self._size = 0 if last is None else last + 1
+        return self._size
+
     def append(self, leaf: bytes) -> int:
         """Add a leaf and return its index."""
         if self._connection is None:
@@ -64,6 +72,9 @@ class SqlLeafStore:
             .where(column.index >= start, column.index < stop)
             .order_by(column.index)
         )
+        if self._connection is not None:
+            yield from self._connection.scalars(query)
+            return
         with self._database.begin() as connection:
             yield from connection.scalars(query)
 

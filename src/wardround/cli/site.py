@@ -1,0 +1,181 @@
+"""``wardround site``: a hospital's agent, in the hands of its steward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wardround.cli.console import Json, emit, err, say, suggest, table
+from wardround.errors import WardroundError
+
+app = typer.Typer(rich_markup_mode=None)
+
+Folder = Annotated[Path, typer.Argument(help="The agent's folder.")]
+
+
+@app.command()
+def init(
+    folder: Folder,
+    name: Annotated[str, typer.Option(help="The hospital's short name in studies.")],
+    json: Json = False,
+) -> None:
+    """Make an agent's folder with the hospital's own signing key, which never leaves it."""
+    from wardround.ids import SiteName
+    from wardround.site.home import SiteHome
+
+    home = SiteHome.create(folder, SiteName(name))
+    key = home.signing_key.public
+    lines = {"name": home.name, "signing_key": key.text, "fingerprint": key.fingerprint}
+    text = f'[[sites]]\nname = "{home.name}"\nsigning_key = "{key.text}"'
+    emit(lines, json, human=None if json else text)
+    say(f"Fingerprint, to be compared by voice: {key.fingerprint}")
+    say(f"The hospital's limits are in {folder / 'hospital.toml'}; the steward edits them.")
+    suggest(f"wardround site enrol {folder} invitation.json", "When the invitation has come")
+
+
+@app.command()
+def enrol(
+    folder: Folder,
+    invitation: Annotated[Path, typer.Argument(help="The file from the study's coordinator.")],
+    json: Json = False,
+) -> None:
+    """Trade a one-time invitation for the agent's first certificate."""
+    import asyncio
+
+    from wardround.site.home import Invitation, SiteHome
+    from wardround.site.serve import enrol as trade
+
+    home = SiteHome(folder)
+    asyncio.run(trade(home, Invitation.load(invitation)))
+    emit({"site": home.name, "enrolled": True}, json, human="" if json else f"{home.name} enrolled")
+    suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
+
+
+@app.command()
+def approve(
+    folder: Folder,
+    study: Annotated[Path, typer.Argument(help="The study to approve.")],
+    mapping: Annotated[Path, typer.Option(help="The mapping of the hospital's records.")],
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Patients to leave out, one identifier a line; none if not given."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the study to the steward and, on a yes, sign it with the hospital's key.
+
+    Also signs the mapping and the list of patients who are left out.
+    """
+    import sys
+    from datetime import UTC, datetime
+
+    from wardround.site.home import SiteHome
+    from wardround.study import Study
+
+    home = SiteHome(folder)
+    sealed = Study.load(study)
+    excluded = _identifiers(exclude)
+    facts = {
+        "study": f"{sealed.id}, version {sealed.version}",
+        "title": sealed.title,
+        "question": sealed.question,
+        "purpose": sealed.purpose,
+        "profile": sealed.profile.value,
+        "last day": sealed.expires.isoformat(),
+        "features": ", ".join(sealed.data.features),
+        "outcome": sealed.data.outcome,
+        "opened numbers": sealed.disclosure.opened_numbers,
+        "assumed corrupt": f"{sealed.corrupt_sites} of {len(sealed.sites)} hospitals",
+        "digest": sealed.digest,
+        "coordinator": sealed.coordinator_key.fingerprint,
+        **{f"key of {name}": key.fingerprint for name, key in sorted(sealed.site_keys.items())},
+        "patients left out": len(excluded),
+    }
+    if not json:
+        err.print(table(("", ""), list(facts.items())))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise WardroundError(
+                "WR-CLI-010",
+                "Approving asks for a yes, and there is no terminal to ask at.",
+                "Run it in a terminal, or add --yes after reading the study.",
+            )
+        typer.confirm("Sign this study for the hospital?", abort=True)
+    home.approve(sealed, mapping, excluded, datetime.now(UTC).date())
+    emit({"approved": sealed.digest}, json, human=None if json else f"approved {sealed.digest}")
+    suggest(f"wardround site run {folder}")
+
+
+@app.command()
+def exclude(
+    folder: Folder,
+    patients: Annotated[Path, typer.Argument(help="Identifiers, one a line; may be empty.")],
+    json: Json = False,
+) -> None:
+    """Sign a new list of patients to leave out; it counts from the next answer on."""
+    from datetime import UTC, datetime
+
+    from wardround.site.home import SiteHome
+
+    excluded = _identifiers(patients)
+    SiteHome(folder).exclude(excluded, datetime.now(UTC).date())
+    emit({"excluded": len(excluded)}, json)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines on standard output.")
+    ] = False,
+) -> None:
+    """Run the agent until the study's run has ended. It only makes outbound connections."""
+    import asyncio
+
+    from wardround.cli.events import printer
+    from wardround.site.home import SiteHome
+    from wardround.site.serve import run as take_part
+
+    asyncio.run(take_part(SiteHome(folder), printer(json)))
+
+
+@app.command()
+def limits(json: Json = False) -> None:
+    """Print what this host can enforce on computations, found out by trying."""
+    from wardround.sandbox import describe, probe
+
+    rows = describe(probe())
+    emit(
+        [
+            {"limit": row.limit.value, "enforced": row.enforced, "reason": row.reason}
+            for row in rows
+        ],
+        json,
+        human=None
+        if json
+        else table(
+            ("limit", "enforced", "what it means, or why not"),
+            [
+                (row.limit.value, "yes" if row.enforced else "no", row.reason or row.meaning)
+                for row in rows
+            ],
+        ),
+    )
+
+
+def _identifiers(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WardroundError(
+            "WR-CLI-011",
+            "The list of patients can't be read as UTF-8 text.",
+            "Give a file with one identifier a line.",
+            path=str(path),
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())

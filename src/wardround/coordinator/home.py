@@ -1,0 +1,169 @@
+"""The folder of a coordinator: keys, the study, invitations, state and results.
+
+::
+
+    coordinator.toml     address
+    keys/                signing.key, ca.key, ca.pem, server.key, server.pem
+    study.json           the sealed study, in canonical form
+    invitations/         one file per hospital; each holds a one-time token
+    state.db, blobs/, spool/
+    results/             model/, evidence.json, report.html, summary.json
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wardround.coordinator.coordinator import Coordinator
+from wardround.errors import WardroundError
+from wardround.governance.files import write_whole
+from wardround.ids import SiteName
+from wardround.study import Study
+from wardround.trust.authority import CertificateAuthority, certificate_expiry
+from wardround.trust.keys import SigningKey, write_new
+
+
+class CoordinatorHome:
+    """The coordinator's folder, opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keys = folder / "keys"
+        self.results = folder / "results"
+        try:
+            settings = tomllib.loads((folder / "coordinator.toml").read_text(encoding="utf-8"))
+            self.url = str(settings["url"])
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+            raise WardroundError(
+                "WR-COORD-003",
+                "This folder holds no coordinator, or its coordinator.toml can't be read.",
+                "Give the folder that `wardround coordinator init` made.",
+                path=str(folder / "coordinator.toml"),
+            ) from error
+
+    @classmethod
+    def create(cls, folder: Path, url: str) -> CoordinatorHome:
+        """A new folder with fresh keys and an authority of its own; never overwrites one."""
+        host = _host(url)
+        if (folder / "coordinator.toml").exists():
+            raise WardroundError(
+                "WR-COORD-004",
+                "There is a coordinator in this folder already.",
+                "Choose another folder; keys are never overwritten.",
+                path=str(folder),
+            )
+        for part in ("keys", "results", "invitations"):
+            (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        SigningKey.generate().save(folder / "keys" / "signing.key")
+        CertificateAuthority.create(f"Wardround {host}"[:64], _now()).save(folder / "keys")
+        SigningKey.generate().save(folder / "keys" / "server.key")
+        text = f"url = {json.dumps(url)}\n"
+        write_whole(folder / "coordinator.toml", text.encode())
+        home = cls(folder)
+        home.renew_server_certificate()
+        return home
+
+    @cached_property
+    def signing_key(self) -> SigningKey:
+        """The key that signs manifests, checkpoints and models."""
+        return SigningKey.load(self.keys / "signing.key")
+
+    @cached_property
+    def authority(self) -> CertificateAuthority:
+        """The certificate authority."""
+        return CertificateAuthority.load(self.keys)
+
+    @cached_property
+    def study(self) -> Study:
+        """The sealed study."""
+        try:
+            return Study.from_json((self.folder / "study.json").read_bytes())
+        except OSError as error:
+            raise WardroundError(
+                "WR-COORD-005",
+                "This coordinator has no study yet.",
+                "Run `wardround coordinator invite` with the study that carries everyone's keys.",
+                path=str(self.folder / "study.json"),
+            ) from error
+
+    @property
+    def host(self) -> str:
+        """The host name in the coordinator's address."""
+        return _host(self.url)
+
+    @property
+    def port(self) -> int:
+        """The port in the coordinator's address."""
+        return urlsplit(self.url).port or 443
+
+    def renew_server_certificate(self) -> None:
+        """A server certificate for the address, unless the present one is good for weeks."""
+        path = self.keys / "server.pem"
+        if path.exists() and certificate_expiry(path.read_bytes()) > _now() + timedelta(days=14):
+            return
+        key = SigningKey.load(self.keys / "server.key")
+        write_whole(path, self.authority.issue_server(key.public, [self.host], _now()))
+
+    def open(self) -> Coordinator:
+        """The coordinator of the study in this folder."""
+        return Coordinator(self.study, self.signing_key, self.authority, self.folder)
+
+    def take_study(self, study: Study) -> None:
+        """Keep a sealed study that names this coordinator; another one is never replaced."""
+        path = self.folder / "study.json"
+        same = (study.coordinator.url, study.coordinator.signing_key, study.coordinator.ca)
+        if same != (self.url, self.signing_key.public.text, self.authority.sha256):
+            raise WardroundError(
+                "WR-COORD-002",
+                "The study names another coordinator: its address, signing key or authority.",
+                "Copy the three lines that `wardround coordinator show` prints into the study.",
+                path="coordinator",
+            )
+        if path.exists() and path.read_bytes() != study.canonical():
+            raise WardroundError(
+                "WR-COORD-006",
+                "This coordinator runs another study, or another version of it.",
+                "Make a new coordinator folder for it: approvals and journals never mix.",
+                path=str(path),
+            )
+        write_whole(path, study.canonical())
+
+    def invite(self, site: SiteName) -> Path:
+        """Write an invitation with a fresh one-time token for one hospital."""
+        coordinator = self.open()
+        try:
+            token = coordinator.enrolment.invite(site)
+        finally:
+            coordinator.close()
+        path = self.folder / "invitations" / f"{site}.json"
+        document = {
+            "study": self.study.id,
+            "site": site,
+            "url": self.url,
+            "token": token,
+            "ca": self.authority.certificate_pem.decode(),
+        }
+        path.unlink(missing_ok=True)
+        write_new(path, (json.dumps(document, indent=2) + "\n").encode(), mode=0o600)
+        return path
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise WardroundError(
+            "WR-COORD-007",
+            "The coordinator's address is not of the form https://host:port.",
+            "Give the address under which the hospitals will reach it.",
+            path="--url",
+        )
+    return parts.hostname
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,182 @@
+"""What a finished run leaves behind: model, evidence, report and summary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+from sqlalchemy import Connection, Row, select
+
+from wardround.algorithms.candidate import Candidate
+from wardround.coordinator import records
+from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.home import CoordinatorHome
+from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
+from wardround.federation.messages import Manifest
+from wardround.federation.round import RoundPhase
+from wardround.governance.artefact import encode_model, save_model
+from wardround.governance.evidence import (
+    BatchRecord,
+    EvidenceFile,
+    JournalRecord,
+    ModelRecord,
+    RoundRecord,
+)
+from wardround.governance.files import write_whole
+from wardround.governance.report import ReportData, RoundFacts, report_data, save_report
+from wardround.governance.summary import save_summary
+from wardround.governance.verify import Trust, verify
+from wardround.ids import BatchId, Digest, SiteName
+from wardround.store import Blobs
+from wardround.trust.canonical import digest
+from wardround.trust.dsse import Envelope
+
+Said = dict[str, dict[str, dict[SiteName, Envelope]]]
+"""Statements by scope, kind and site."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where the results lie, and whether the evidence verified."""
+
+    folder: Path
+    report: Path
+    evidence: Path
+    verified: bool
+
+
+def publish(
+    home: CoordinatorHome, coordinator: Coordinator, candidate: Candidate, started: datetime
+) -> Published:
+    """Write the results of the finished run and verify the evidence as a stranger would."""
+    exchange = coordinator.exchange
+    assert exchange is not None
+    folder = home.results / exchange.run
+    signature = save_model(
+        folder / "model", candidate, coordinator.study, exchange.run, coordinator.key
+    )
+    exchange.save_checkpoint()
+    evidence = gather_evidence(coordinator, exchange, candidate, signature)
+    evidence.save(folder / "evidence.json")
+    study = coordinator.study
+    trust = Trust(study.digest, coordinator.key.public.text)
+    verification = verify(folder / "evidence.json", trust, model=folder / "model")
+    with coordinator.state.database.begin() as connection:
+        timeline = _timeline(connection, exchange)
+    data = report_data(
+        study,
+        candidate,
+        run=exchange.run,
+        started=started,
+        finished=datetime.now(UTC),
+        model=digest(signature.payload),
+        rounds=timeline,
+        verification=verification,
+    )
+    save_results(data, folder)
+    return Published(folder, folder / "report.html", folder / "evidence.json", verification.ok)
+
+
+def save_results(data: ReportData, folder: Path) -> None:
+    """Write the report for people (HTML) and for programs (JSON), and the summary."""
+    write_whole(folder / "report.json", (data.model_dump_json(indent=2) + "\n").encode())
+    save_report(data, folder / "report.html")
+    save_summary(data, folder / "summary.json")
+
+
+def gather_evidence(
+    coordinator: Coordinator, exchange: Exchange, candidate: Candidate, signature: Envelope
+) -> EvidenceFile:
+    """Everything signed that led to the model, from the coordinator's database."""
+    with coordinator.state.database.begin() as connection:
+        said = _said(connection)
+        batches = connection.scalars(
+            select(setups.c.batch).where(setups.c.run == exchange.run).order_by(setups.c.batch)
+        ).all()
+        taken = connection.execute(
+            select(rounds)
+            .where(rounds.c.run == exchange.run)
+            .order_by(rounds.c.step, rounds.c.attempt)
+        ).all()
+        opened = {
+            row.round: row.total
+            for row in connection.execute(select(totals).where(totals.c.run == exchange.run))
+        }
+        leaves = connection.scalars(select(journal.c.leaf).order_by(journal.c.index)).all()
+        signed = connection.scalars(
+            select(checkpoints.c.envelope).order_by(checkpoints.c.size)
+        ).all()
+    encoded = encode_model(candidate, coordinator.study, exchange.run)
+    return EvidenceFile(
+        study=orjson.loads(coordinator.study.canonical()),
+        run=exchange.run,
+        approvals=coordinator.enrolment.approved,
+        batches={
+            BatchId(batch): BatchRecord(adverts=said[batch]["advert"], deals=said[batch]["deal"])
+            for batch in batches
+        },
+        rounds=tuple(_round(row, said, opened, coordinator.blobs) for row in taken),
+        journal=JournalRecord(
+            leaves=tuple(leaves),
+            checkpoints=tuple(Envelope.from_json(one) for one in signed),
+        ),
+        witnesses=said[exchange.run]["witness"],
+        model=ModelRecord(
+            description=encoded.description, weights=encoded.weights, signature=signature
+        ),
+    )
+
+
+def _round(
+    row: Row[tuple[object, ...]], said: Said, opened: dict[str, Digest], blobs: Blobs
+) -> RoundRecord:
+    manifest = Envelope.from_json(row.manifest)
+    model = Manifest.from_payload(manifest.payload).model
+    total = opened.get(row.round)
+    return RoundRecord(
+        manifest=manifest,
+        task=orjson.loads(row.task),
+        model=None if model is None else blobs.get(model),
+        packets=said[row.round]["packet"],
+        votes=said[row.round]["vote"],
+        total=None if total is None else blobs.get(total),
+    )
+
+
+def _said(connection: Connection) -> Said:
+    said: Said = defaultdict(lambda: defaultdict(dict))
+    for row in connection.execute(select(statements)):
+        said[row.scope][row.kind][SiteName(row.site)] = Envelope.from_json(row.envelope)
+    return said
+
+
+def _timeline(connection: Connection, exchange: Exchange) -> list[RoundFacts]:
+    facts = []
+    query = (
+        select(rounds).where(rounds.c.run == exchange.run).order_by(rounds.c.step, rounds.c.attempt)
+    )
+    for row in connection.execute(query):
+        state = records.ROUND.validate_json(row.state)
+        manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
+        done = state.phase is RoundPhase.DONE
+        facts.append(
+            RoundFacts(
+                round=row.round,
+                step=row.step,
+                attempt=row.attempt,
+                kind=manifest.kind,
+                started=row.started_at.replace(tzinfo=UTC),
+                seconds=row.seconds or 0.0,
+                completed=done,
+                reason=state.reason or "",
+                survivors=state.survivors,
+                dropped=state.dropped,
+                opened_numbers=manifest.length if done else 0,
+                bytes_in=len(state.packets) * manifest.length * manifest.ring_bits // 8,
+            )
+        )
+    return facts

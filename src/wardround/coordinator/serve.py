@@ -1,0 +1,111 @@
+"""Running a coordinator: serve the hospitals, drive the study, publish the result."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import orjson
+
+from wardround.algorithms.plan import run_study
+from wardround.coordinator import records
+from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.driver import Driver, Say
+from wardround.coordinator.home import CoordinatorHome
+from wardround.coordinator.http import create_app
+from wardround.coordinator.results import Published, publish
+from wardround.coordinator.server import server
+from wardround.errors import WardroundError
+from wardround.governance.artefact import encode_model, sign_model
+from wardround.trust.canonical import digest
+from wardround.trust.tls import server_context
+
+FAREWELL_S = 15.0
+"""How long to wait for the hospitals to check and countersign the finished model."""
+
+
+async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -> Published | None:
+    """Serve until stopped, or with ``once`` until the study's run has ended.
+
+    The run starts when every hospital of the study is connected and has approved, or after
+    ``wait_s`` seconds with as many as the study's rules ask for at least.
+    """
+    coordinator = home.open()
+    try:
+        async with _listening(home, coordinator):
+            say("listening", {"url": home.url})
+            published = await _drive(home, coordinator, say, wait_s)
+            if not once:
+                await asyncio.Event().wait()
+            return published
+    finally:
+        coordinator.close()
+
+
+@asynccontextmanager
+async def _listening(home: CoordinatorHome, coordinator: Coordinator) -> AsyncIterator[None]:
+    home.renew_server_certificate()
+    keys = home.keys
+    context: ssl.SSLContext = server_context(
+        keys / "server.pem", keys / "server.key", keys / "ca.pem"
+    )
+    http = server(create_app(coordinator), home.host, home.port, context)
+    task = asyncio.create_task(http.serve())
+    while not http.started:
+        if task.done():
+            raise WardroundError(
+                "WR-COORD-008",
+                f"The coordinator can't listen on {home.host} port {home.port}.",
+                "Another program may hold the port, or the address is not this machine's.",
+            )
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        http.should_exit = True
+        await task
+
+
+async def _drive(
+    home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
+) -> Published | None:
+    study = coordinator.study
+    present = await coordinator.wait_for_sites(len(study.sites), wait_s)
+    exchange = coordinator.open_run()
+    say("run", {"run": exchange.run, "sites": len(present)})
+    started = datetime.now(UTC)
+    driver = Driver(exchange, coordinator.present, say)
+    try:
+        candidate = await run_study(driver)
+    except WardroundError as error:
+        exchange.stop(f"{error.code}: {error.problem}")
+        with coordinator.state.transaction() as transaction:
+            records.end_run(transaction.connection, exchange.run, "failed", reason=str(error))
+        await asyncio.sleep(1.0)  # let waiting agents hear why
+        raise
+    model = encode_model(candidate, study, exchange.run)
+    signature = sign_model(model, coordinator.key)
+    exchange.finish(
+        {"description": model.description.decode(), "signature": orjson.loads(signature.to_json())},
+        model.weights,
+    )
+    await _farewell(coordinator, len(present))
+    with coordinator.state.transaction() as transaction:
+        name = digest(signature.payload)
+        records.end_run(transaction.connection, exchange.run, "finished", model=name)
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, started)
+    say("published", {"report": str(published.report), "verified": int(published.verified)})
+    return published
+
+
+async def _farewell(coordinator: Coordinator, expected: int) -> None:
+    """Wait until the hospitals have countersigned, or for a while."""
+    exchange = coordinator.exchange
+    assert exchange is not None
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + FAREWELL_S
+    while len(exchange.witnesses) < expected and loop.time() < deadline:
+        await exchange.changed.wait_for(deadline - loop.time())

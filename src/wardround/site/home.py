@@ -1,0 +1,300 @@
+"""The folder of a hospital's agent: keys, papers, records' mapping, state.
+
+::
+
+    site.toml          name, coordinator's address, where the mapping lies
+    hospital.toml      the hospital's own limits (the steward's file)
+    keys/              signing.key (the hospital's), agent.key, agent.pem, ca.pem, patients.key
+    papers/            study.json, approval.json, exclusions.json, mapping.sig.json
+    state.db, spool/   what was answered; packets on their way
+    reports/           local_report.json, quarantine.csv, model/
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from wardround.clinical import MAPPING_TYPE, ConceptGraph, FeatureTable, Mapping, harmonise
+from wardround.errors import WardroundError
+from wardround.governance.files import write_whole
+from wardround.ids import SiteName, StudyId
+from wardround.site.custody import Custody
+from wardround.study import (
+    HospitalPolicy,
+    Study,
+    approve,
+    check_approval,
+    combine,
+    refuse_if_incomplete,
+    sign_exclusions,
+)
+from wardround.trust.canonical import digest, parse_json
+from wardround.trust.dsse import Envelope, sign, verify
+from wardround.trust.identity import SpiffeId
+from wardround.trust.keys import SigningKey, write_new
+
+_DER = Encoding.DER
+_ANY_STUDY = StudyId("any")
+
+HOSPITAL_TOML = """\
+# What this hospital accepts. `wardround schema hospital` lists every key and its meaning.
+# By default only profiles with differential privacy are accepted; the steward decides.
+accepted_profiles = ["private", "clinical"]
+"""
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What the coordinator's operator hands to a hospital; the token in it works once."""
+
+    study: str
+    site: SiteName
+    url: str
+    token: str
+    ca: str
+
+    @classmethod
+    def load(cls, path: Path) -> Invitation:
+        """Read an invitation file; raises WR-SITE-003 for anything else."""
+        try:
+            document = parse_json(path.read_bytes())
+            match document:
+                case {
+                    "study": str(study),
+                    "site": str(site),
+                    "url": str(url),
+                    "token": str(token),
+                    "ca": str(ca),
+                }:
+                    return cls(study, SiteName(site), url, token, ca)
+        except (OSError, WardroundError):
+            pass
+        raise WardroundError(
+            "WR-SITE-003",
+            "This is not an invitation, or it can't be read.",
+            "Ask the study's coordinator for the file that `wardround coordinator invite` wrote.",
+            path=str(path),
+        )
+
+
+class SiteHome:
+    """The agent's folder, opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keys = folder / "keys"
+        self.papers = folder / "papers"
+        self.reports = folder / "reports"
+        try:
+            settings = tomllib.loads((folder / "site.toml").read_text(encoding="utf-8"))
+            self.name = SiteName(str(settings["name"]))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+            raise WardroundError(
+                "WR-SITE-001",
+                "This folder holds no site, or its site.toml can't be read.",
+                "Give the folder that `wardround site init` made.",
+                path=str(folder / "site.toml"),
+            ) from error
+        self.url = str(settings.get("url", ""))
+        self.trust_study = str(settings.get("study", ""))
+        self.mapping_path = Path(str(settings.get("mapping", "mapping.toml")))
+
+    @classmethod
+    def create(cls, folder: Path, name: SiteName) -> SiteHome:
+        """A new folder with a signing key of its own; never overwrites one."""
+        SpiffeId.of_site("localhost", _ANY_STUDY, name)
+        if (folder / "site.toml").exists():
+            raise WardroundError(
+                "WR-SITE-002",
+                "There is a site in this folder already.",
+                "Choose another folder; a signing key is never overwritten.",
+                path=str(folder),
+            )
+        for part in ("keys", "papers", "reports", "spool"):
+            (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        SigningKey.generate().save(folder / "keys" / "signing.key")
+        write_new(folder / "keys" / "patients.key", secrets.token_bytes(32), mode=0o600)
+        if not (folder / "hospital.toml").exists():
+            write_whole(folder / "hospital.toml", HOSPITAL_TOML.encode())
+        _write_settings(folder, {"name": name})
+        return cls(folder)
+
+    @cached_property
+    def signing_key(self) -> SigningKey:
+        """The hospital's long-lived key."""
+        return SigningKey.load(self.keys / "signing.key")
+
+    @property
+    def agent_key_path(self) -> Path:
+        """The key of the agent's certificate."""
+        return self.keys / "agent.key"
+
+    @property
+    def certificate_path(self) -> Path:
+        """The agent's certificate of a day."""
+        return self.keys / "agent.pem"
+
+    @property
+    def ca_path(self) -> Path:
+        """The coordinator's certificate authority."""
+        return self.keys / "ca.pem"
+
+    @cached_property
+    def hospital(self) -> HospitalPolicy:
+        """The hospital's own limits."""
+        return HospitalPolicy.load(self.folder / "hospital.toml")
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        """The mapping, exactly as the steward signed it."""
+        mapping = Mapping.load(self._mapping_file)
+        path = self.papers / "mapping.sig.json"
+        try:
+            envelope = Envelope.from_json(path.read_bytes())
+            signed = verify(envelope, MAPPING_TYPE, self.signing_key.public)
+        except (OSError, WardroundError) as error:
+            raise _unsigned_mapping(path) from error
+        if signed != mapping.to_payload():
+            raise _unsigned_mapping(self._mapping_file)
+        return mapping
+
+    @property
+    def _mapping_file(self) -> Path:
+        return self.folder / self.mapping_path
+
+    @cached_property
+    def study(self) -> Study:
+        """The study that the steward approved."""
+        try:
+            return Study.from_json((self.papers / "study.json").read_bytes())
+        except OSError as error:
+            raise WardroundError(
+                "WR-SITE-004",
+                "No study has been approved at this site.",
+                "The steward reads the study and approves it with `wardround site approve`.",
+                path=str(self.papers / "study.json"),
+            ) from error
+
+    def enrolled(self, invitation: Invitation, certificate: bytes) -> None:
+        """Keep what enrolment brought."""
+        write_whole(self.certificate_path, certificate)
+        _write_settings(
+            self.folder,
+            {
+                "name": self.name,
+                "url": invitation.url,
+                "study": invitation.study,
+                "mapping": str(self.mapping_path),
+            },
+        )
+
+    def approve(self, study: Study, mapping: Path, excluded: tuple[str, ...], today: date) -> None:
+        """The steward's signatures: over the study, the mapping and the exclusion list."""
+        key = self.signing_key
+        combine(study, self.hospital)
+        envelope = approve(study, self.name, key, today)
+        payload = Mapping.load(mapping).to_payload()
+        write_whole(self.papers / "mapping.sig.json", sign(MAPPING_TYPE, payload, key).to_json())
+        exclusions = sign_exclusions(study.id, self.name, excluded, key, today)
+        write_whole(self.papers / "exclusions.json", exclusions.to_json())
+        write_whole(self.papers / "study.json", study.canonical())
+        write_whole(self.papers / "approval.json", envelope.to_json())
+        _write_settings(
+            self.folder,
+            {
+                "name": self.name,
+                "url": self.url,
+                "study": self.trust_study,
+                "mapping": str(mapping.resolve()),
+            },
+        )
+
+    def exclude(self, excluded: tuple[str, ...], today: date) -> None:
+        """Sign a new exclusion list for the approved study; it counts from the next answer on."""
+        envelope = sign_exclusions(self.study.id, self.name, excluded, self.signing_key, today)
+        write_whole(self.papers / "exclusions.json", envelope.to_json())
+
+    def read_records(self) -> FeatureTable:
+        """The hospital's records as the study's features; who can't be used is set aside."""
+        data = self.study.data
+        return harmonise(
+            self.mapping,
+            self._mapping_file.parent,
+            ConceptGraph.load(),
+            data.features,
+            data.outcome,
+            extra=(),
+        )
+
+    def custody(self, table: FeatureTable) -> Custody:
+        """Everything that the door works with; raises where a paper is missing or void."""
+        study, key = self.study, self.signing_key
+        refuse_if_incomplete(study)
+        combine(study, self.hospital)
+        try:
+            approval = Envelope.from_json((self.papers / "approval.json").read_bytes())
+        except OSError as error:
+            raise WardroundError(
+                "WR-SITE-004",
+                "No study has been approved at this site.",
+                "The steward reads the study and approves it with `wardround site approve`.",
+                path=str(self.papers / "approval.json"),
+            ) from error
+        check_approval(approval, study, self.name, key.public, datetime.now(UTC).date())
+        self._require_coordinator(study)
+        return Custody(
+            study=study,
+            site=self.name,
+            key=key,
+            approval=approval,
+            exclusions=self.papers / "exclusions.json",
+            hospital=self.hospital,
+            table=table,
+            patient_key=(self.keys / "patients.key").read_bytes(),
+            spool=self.folder / "spool",
+        )
+
+    def _require_coordinator(self, study: Study) -> None:
+        """The authority that this agent enrolled with is the one that the study names."""
+        try:
+            pem = self.ca_path.read_bytes()
+            found = digest(x509.load_pem_x509_certificate(pem).public_bytes(_DER))
+        except (OSError, ValueError) as error:
+            raise WardroundError(
+                "WR-SITE-005",
+                "This agent has not been enrolled, or its papers can't be read.",
+                "Enrol it with the invitation from the study's coordinator.",
+                path=str(self.ca_path),
+            ) from error
+        if found != study.coordinator.ca or self.trust_study != study.id:
+            raise WardroundError(
+                "WR-SITE-006",
+                "This agent is enrolled with another coordinator or for another study than the "
+                "one approved here.",
+                "Enrol it with an invitation to this study, after comparing the authority's "
+                "digest with the study's.",
+                path=str(self.ca_path),
+            )
+
+
+def _write_settings(folder: Path, settings: dict[str, str]) -> None:
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items() if value)
+    write_whole(folder / "site.toml", lines.encode())
+
+
+def _unsigned_mapping(path: Path) -> WardroundError:
+    return WardroundError(
+        "WR-SITE-007",
+        "The mapping is not the one that the steward signed.",
+        "Review the change and approve the study again with `wardround site approve`.",
+        path=str(path),
+    )
