@@ -172,7 +172,7 @@ async def test_a_request_must_be_small_plain_json(make_worker):
 
 
 async def test_a_call_that_takes_too_long_ends_the_worker_which_can_start_again(make_worker):
-    worker = await make_worker("sleep", Limits(wall_s=0.2))
+    worker = await make_worker("sleep", Limits(wall_s=1.0))
     with pytest.raises(WardroundError, match="WR-SANDBOX-003"):
         await worker.call({"s": 60})
     with pytest.raises(WardroundError, match="WR-SANDBOX-007"):

@@ -13,6 +13,7 @@ import resource
 import socket
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 from wardround.sandbox import libc, syscalls
 from wardround.sandbox.limits import Limit, Limits
@@ -74,7 +75,7 @@ def _no_foreign_file() -> bool:
     def write(folder: str) -> None:
         path = f"{folder}/.wardround-attempt-{os.getpid()}"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        os.unlink(path)  # noqa: PTH108 - pathlib is slower to import than this is to run
+        Path(path).unlink()
 
     reading = [partial(read, path) for path in _FOREIGN_FILES]
     writing = [partial(write, folder) for folder in _WRITABLE_FOLDERS]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 from collections.abc import Iterable
 
@@ -61,7 +62,7 @@ def _allow_reading(ruleset: int, path: str) -> None:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     try:
-        directory = os.path.isdir(path)  # noqa: PTH112 - one stat, on a path that is plain text
+        directory = stat.S_ISDIR(os.fstat(place).st_mode)
         rights = _READ_FILE | (_READ_DIRECTORY if directory else 0)
         rule = struct.pack("=Qi", rights, place)
         libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, _pointer(rule), 0)

@@ -67,15 +67,17 @@ def readable_paths(entry: str | None) -> tuple[str, ...]:
     paths = [
         *_SYSTEM_LIBRARIES,
         *_LOADER_FILES,
+        *filter(os.path.isabs, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)),
         str(interpreter),
         str(interpreter.resolve()),
         str(Path(sys.prefix, "pyvenv.cfg")),
         str(Path(library, sysconfig.get_config_var("INSTSONAME") or "")),
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         *site.getsitepackages(),
+        *([site.getusersitepackages()] if site.ENABLE_USER_SITE else []),
         *packages(entry),
     ]
-    return tuple(path for path in dict.fromkeys(paths) if Path(path).exists())
+    return tuple(path for path in dict.fromkeys(paths) if os.access(path, os.R_OK))
 
 
 def _environment(entry: str | None) -> dict[str, str]:
