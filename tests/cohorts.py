@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +40,7 @@ class Cohort:
     batch: BatchId = BATCH
     kind: type[Member] = Member
     only: Sequence[SiteName] | None = None
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
     names: tuple[SiteName, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,7 @@ class Cohort:
             self.keys,
             lambda n: Adversary(n, self.corrupt),
             self.rounds,
+            random_bytes=self.random_bytes,
         )
 
     def advertise(self, absent: Iterable[SiteName] = ()) -> Cohort:

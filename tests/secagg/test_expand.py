@@ -75,7 +75,7 @@ def test_other_arrays_are_refused() -> None:
     frozen.flags.writeable = False
     for array in (np.zeros((2, 2), np.uint32), np.zeros(4, np.int32), np.zeros(4), frozen):
         with pytest.raises(WardroundError, match="WR-SECAGG-004"):
-            Keystream(bytes(32)).add_into(array)  # type: ignore[arg-type]
+            Keystream(bytes(32)).add_into(array)
 
 
 def chi_square(words: np.ndarray) -> float:

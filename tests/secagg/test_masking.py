@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import secrets
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from cohorts import KEYS, MANIFEST, Cohort, plain_sum, random_values, usual
 from wardround.errors import WardroundError
 from wardround.ids import BatchId, RoundId, SiteName
-from wardround.secagg import RingBits, default_corrupt
+from wardround.secagg import Member, RingBits, default_corrupt
+from wardround.secagg.shamir import SHARE_BYTES
 from wardround.trust.canonical import digest
 
 LENGTH = 37
@@ -168,6 +171,60 @@ def test_nothing_is_left_of_a_forgotten_round_or_an_abandoned_member() -> None:
     member.abandon()
     with pytest.raises(WardroundError, match="WR-SECAGG-010"):
         member.vote(1, MANIFEST, cohort.names)
+
+
+def test_randomness_is_the_operating_systems_unless_a_test_says_otherwise() -> None:
+    """A Mersenne Twister behind the masks is another system's failure."""
+    default = inspect.signature(Member).parameters["random_bytes"].default
+    assert default is secrets.token_bytes
+
+
+def secrets_within(value: object, seen: set[int]) -> set[bytes]:
+    """Every byte string that is reachable from an object of ours."""
+    if id(value) in seen:
+        return set()
+    seen.add(id(value))
+    if isinstance(value, bytes | bytearray):
+        return {bytes(value)}
+    inner: list[object] = []
+    if isinstance(value, Mapping):
+        inner = [*value.values()]
+    elif isinstance(value, list | tuple):
+        inner = [*value]
+    elif type(value).__module__.startswith("wardround.secagg"):
+        inner = [*vars(value).values()]
+    return set().union(*(secrets_within(one, seen) for one in inner))
+
+
+def test_keys_and_shares_are_gone_from_memory_when_they_have_done_their_work() -> None:
+    drawn: set[bytes] = set()
+
+    def recorded(size: int) -> bytes:
+        fresh = secrets.token_bytes(size)
+        drawn.add(fresh)
+        return fresh
+
+    cohort = Cohort(4, 1, rounds=2, random_bytes=recorded)
+    keys = {one for one in drawn if len(one) == 32}
+    assert len(keys) == 4 * (1 + 2 * 2)
+    cohort.set_up()
+    member = cohort.members[cohort.names[0]]
+
+    def kept() -> set[bytes]:
+        return keys & secrets_within(member, set())
+
+    def shares() -> int:
+        return sum(len(one) == SHARE_BYTES for one in secrets_within(member, set()))
+
+    assert (len(kept()), shares()) == (2 * 2, 2 * 2 * 4), "the sealing key is gone already"
+    cohort.mask(0, MANIFEST, random_values(cohort.names, 3, 32))
+    assert len(kept()) == 2, "the second round's"
+    member.vote(0, MANIFEST, cohort.names)
+    assert shares() == 4 + 2 * 4, "one of two for each peer"
+    member.forget(0)
+    assert shares() == 2 * 4
+    member.abandon()
+    assert (kept(), shares()) == (set(), 0)
 
 
 def test_a_round_forgotten_unused_is_used_up() -> None:

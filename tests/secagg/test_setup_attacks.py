@@ -202,6 +202,15 @@ def test_a_dealer_that_signs_for_junk_is_named(junk: bytes | str) -> None:
         )
 
 
+def test_shares_that_their_dealer_did_not_sign_for_are_refused_though_they_open() -> None:
+    cohort = usual(4).advertise().deal()
+    me, dealer = cohort.names[:2]
+    deal = Deal.open(cohort.deals[dealer], cohort.keys[dealer])
+    other = replace(deal, sealed={**deal.sealed, me: MANIFEST}).sign(KEYS[dealer])
+    with pytest.raises(WardroundError, match="WR-SECAGG-009"):
+        cohort.members[me].accept({**cohort.deals, dealer: other}, cohort.sealed_to(me))
+
+
 def test_every_step_of_a_set_up_happens_once_and_in_order() -> None:
     cohort = usual(4).advertise()
     name = cohort.names[0]
