@@ -67,6 +67,7 @@ class Coordinator:
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
+        self._closing = False
 
     @property
     def state_name(self) -> str:
@@ -156,16 +157,23 @@ class Coordinator:
         deadline = time.monotonic() + wait_s
         while self.exchange is None or site not in self.enrolment.approved:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self._closing:
                 return None
             await self._changed.wait_for(left)
         exchange = self.exchange
         while (message := exchange.instruction(site, seen)) is None:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self._closing:
                 return None
             await exchange.changed.wait_for(left)
         return message
+
+    def send_home(self) -> None:
+        """Answer everyone who waits, at once and from now on: the server is about to stop."""
+        self._closing = True
+        self._changed.notify()
+        if self.exchange is not None:
+            self.exchange.changed.notify()
 
     def close(self) -> None:
         """Let go of the database."""

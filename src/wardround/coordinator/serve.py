@@ -65,6 +65,7 @@ async def _listening(home: CoordinatorHome, coordinator: Coordinator) -> AsyncIt
     try:
         yield
     finally:
+        coordinator.send_home()
         http.should_exit = True
         await task
 

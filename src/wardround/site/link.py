@@ -75,7 +75,9 @@ class Link:
                 return None
             case Status():
                 message = _framed(item.kind.value, item, item.attachment)
-        return _asked(await self._request("POST", self._polling("/v1/answers", seen), message))
+        last = isinstance(item, Status) and item.kind is StatusKind.WITNESS
+        path = self._polling("/v1/answers", seen, 0.0 if last else LONG_POLL_S)
+        return _asked(await self._request("POST", path, message))
 
     async def fetch(self, name: Digest, size: int) -> bytes:
         """A blob of the current round, in parts; the caller checks its digest."""
@@ -123,8 +125,9 @@ class Link:
             os.close(descriptor)
         return b""
 
-    def _polling(self, path: str, seen: int) -> str:
-        return f"{path}?wait={LONG_POLL_S:g}&seen={seen}"
+    @staticmethod
+    def _polling(path: str, seen: int, wait_s: float = LONG_POLL_S) -> str:
+        return f"{path}?wait={wait_s:g}&seen={seen}"
 
     async def _request(
         self, method: str, path: str, body: bytes, body_sha256: bytes | None = None
