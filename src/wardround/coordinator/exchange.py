@@ -21,6 +21,7 @@ from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
     INLINE_BYTES,
+    PART_BYTES,
     Ask,
     Document,
     Instruction,
@@ -111,6 +112,8 @@ class Exchange:
             rounds=self.study.cohort.rounds_per_setup,
             minimum=self.study.minimum_survivors(len(pool)),
         )
+        if self.setup is not None:
+            self._said.pop(self.setup.state.batch, None)
         with self.state.transaction() as transaction:
             transaction.record("setup", batch=setup.batch, run=self.run, pool=list(setup.pool))
             self.setup = records.insert_setup(transaction.connection, setup)
@@ -380,12 +383,12 @@ class Exchange:
     ) -> None:
         if self._repeated(batch, kind, site, sent):
             return
-        assert self.setup is not None
-        if batch != self.setup.state.batch or (new := follow(self.setup.state)) is self.setup.state:
+        old = self.setup
+        if old is None or batch != old.state.batch or (new := follow(old.state)) is old.state:
             raise _refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
         with self.state.transaction() as transaction:
             self._keep(transaction, batch, kind, site, sent)
-            replaced = records.replace_setup(transaction.connection, self.setup, new)
+            replaced = records.replace_setup(transaction.connection, old, new)
         self._said[batch][kind, site] = sent
         self.setup = replaced
         self.changed.notify()
@@ -400,14 +403,13 @@ class Exchange:
     ) -> None:
         if self._repeated(round_, kind, site, sent):
             return
-        assert self.round is not None
-        state = self.round.state
-        if round_ != state.round or (new := follow(state)) is state:
+        old = self.round
+        if old is None or round_ != old.state.round or (new := follow(old.state)) is old.state:
             raise _refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
         with self.state.transaction() as transaction:
-            self._keep(transaction, state.round, kind, site, sent)
-            replaced = records.replace_round(transaction.connection, self.round, new)
-        self._said[state.round][kind, site] = sent
+            self._keep(transaction, new.round, kind, site, sent)
+            replaced = records.replace_round(transaction.connection, old, new)
+        self._said[new.round][kind, site] = sent
         self.round = replaced
         self.changed.notify()
 
@@ -418,14 +420,13 @@ class Exchange:
         asked = (setup.batch, setup.pool, setup.rounds) if setup else None
         if asked != (advert.batch, advert.pool, advert.rounds):
             raise _refused("WR-COORD-025", "The advert is for another set-up or pool.")
-        sent = Sent(envelope, attachment)
+        sent = Sent(envelope, b"")
         self._on_setup("advert", site, advert.batch, sent, lambda setup: setup.on_advert(site))
 
     def _on_deal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         deal = Deal.open(envelope, self.keys[site])
         _same(deal.site, site, deal.study, self.study.digest, deal.run, self.run)
-        blobs = orjson.loads(attachment)
-        named = {name: digest(b64decode(blob)) for name, blob in blobs.items()}
+        named = {name: digest(blob) for name, blob in _sealed_blobs(attachment).items()}
         if named != dict(deal.sealed):
             raise _refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
         adverts = {name: one.envelope for name, one in self.said(deal.batch, "advert").items()}
@@ -440,20 +441,20 @@ class Exchange:
         sent = Sent(envelope, b"")
         if self._repeated(header.round, "packet", site, sent):
             return
-        manifest, state = self.manifest, self.round
-        if manifest is None or self.manifest_envelope is None or state is None:
-            raise _refused("WR-COORD-021", "The statement belongs to no open round or set-up.")
+        round_ = RoundId(header.round)
+        self.check_open(site, round_)
+        assert self.manifest is not None
         size = self.payload_bytes()
-        if (
-            header.manifest != digest(self.manifest_envelope.payload)
-            or header.task != manifest.task
-            or header.size_bytes != size
-        ):
+        answers = (header.manifest, header.task, header.step, header.size_bytes, header.part_bytes)
+        manifest, task, step = self._manifest_digest(), self.manifest.task, self.manifest.step
+        if answers != (manifest, task, step, size, PART_BYTES):
             raise _refused("WR-COORD-025", "The packet answers another manifest or task.")
-        round_ = state.state.round
         if attachment:
             self.spool.put(round_, site, 0, attachment, size)
-        if self.spool.payload_digest(round_, site, size) != header.payload:
+        arrived = self.spool.payload_digest(round_, site, size)
+        if arrived != header.payload:
+            if arrived is not None:  # whole, but wrong: let all of it be sent again
+                self.spool.discard(round_, site)
             raise _refused("WR-COORD-026", "The payload is not the one that was signed.")
         self._on_round("packet", site, header.round, sent, lambda one: one.on_packet(site))
 
@@ -461,21 +462,34 @@ class Exchange:
         vote = SurvivorVote.open(envelope, self.keys[site])
         _same(vote.site, site, vote.study, self.study.digest, vote.run, self.run)
         sent = Sent(envelope, b"")
-        if not self._repeated(vote.round, "vote", site, sent):
-            assert self.round is not None
-            if vote.survivors != self.round.state.survivors:
-                raise _refused("WR-COORD-025", "The vote is over another survivor set.")
+        self._require_own_question(vote)
         self._on_round("vote", site, vote.round, sent, lambda one: one.on_vote(site))
 
     def _on_shares(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         shares = RecoveryShares.open(envelope, self.keys[site])
         _same(shares.site, site, shares.study, self.study.digest, shares.run, self.run)
         sent = Sent(envelope, b"")
-        if not self._repeated(shares.round, "shares", site, sent):
-            assert self.round is not None
+        self._require_own_question(shares)
+        if not self._repeated(shares.round, "shares", site, sent) and self.round is not None:
             if self.round.state.phase in (RoundPhase.OPENING, RoundPhase.DONE):
                 return
         self._on_round("shares", site, shares.round, sent, lambda one: one.on_shares(site))
+
+    def _require_own_question(self, said: SurvivorVote | RecoveryShares) -> None:
+        """Refuse a voice about anything but the present round's manifest and survivors.
+
+        The sites refuse a pile with one stray statement in it, so none may get into the pile.
+        """
+        state = self.round.state if self.round else None
+        if state is None or said.round != state.round:
+            raise _refused("WR-COORD-021", "The statement belongs to no open round or set-up.")
+        asked = (state.batch, state.index, self._manifest_digest(), state.survivors)
+        if (said.batch, said.index, said.manifest, said.survivors) != asked:
+            raise _refused("WR-COORD-025", "The statement is over another manifest or survivors.")
+
+    def _manifest_digest(self) -> Digest:
+        assert self.manifest_envelope is not None
+        return digest(self.manifest_envelope.payload)
 
     def _on_refusal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         refusal = Refused.open(envelope, self.keys[site])
@@ -540,6 +554,17 @@ def new_run() -> RunId:
 
 def _framed(instruction: Instruction, body: bytes = b"") -> bytes:
     return frame(instruction.model_dump(mode="json", exclude_defaults=True), body)
+
+
+def _sealed_blobs(attachment: bytes) -> dict[str, bytes]:
+    """What comes beside a deal: base64 by site; anything else is refused."""
+    try:
+        blobs = orjson.loads(attachment)
+        if isinstance(blobs, dict):
+            return {name: b64decode(blob, validate=True) for name, blob in blobs.items()}
+    except (ValueError, TypeError):
+        pass
+    raise _refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
 
 
 def _same(*pairs: str) -> None:

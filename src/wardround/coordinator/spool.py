@@ -27,7 +27,7 @@ class Spool:
     def put(self, round_: RoundId, site: SiteName, number: int, data: bytes, size: int) -> None:
         """Write part ``number`` of a payload of ``size`` bytes. The same part twice is fine."""
         expected = min(PART_BYTES, size - number * PART_BYTES)
-        if number < 0 or len(data) != expected:
+        if not 0 <= number < part_count(size) or len(data) != expected:
             raise WardroundError(
                 "WR-COORD-011",
                 "A part of a payload has the wrong number or size.",
@@ -57,6 +57,11 @@ class Spool:
     def path(self, round_: RoundId, site: SiteName) -> Path:
         """Where a payload lies."""
         return self._folder / round_ / site
+
+    def discard(self, round_: RoundId, site: SiteName) -> None:
+        """Forget what has arrived of a payload."""
+        self.path(round_, site).unlink(missing_ok=True)
+        self._parts.pop((round_, site), None)
 
     def drop(self, round_: RoundId) -> None:
         """Delete a round's payloads."""

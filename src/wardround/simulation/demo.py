@@ -298,7 +298,7 @@ def _pooled(hospitals: list[DemoHospital], study: Study) -> Performance:
                 graph,
                 study.data.features,
                 study.data.outcome,
-                extra=(),
+                extra=study.data.also_required,
             ),
         )
         for one in hospitals
@@ -317,7 +317,7 @@ def _study_toml(coordinator: dict[str, object], sites: list[dict[str, object]]) 
     )
     return f'''\
 # The demonstration's study. A real one starts with `wardround study new`.
-id = "breast-mass-demo"
+id = "breast-mass"
 title = "Malignancy of breast masses from ten cell-nucleus measurements"
 question = "Can the mean measurements of a fine-needle biopsy tell malignant from benign masses?"
 purpose = "A demonstration on public data (Wisconsin Diagnostic Breast Cancer, 569 biopsies)."
@@ -341,7 +341,8 @@ outcome = "{OUTCOME}"
 features = [
 {features},
 ]
-test_fraction = 0.3
+also_required = ["age_years"]  # derived from invented birth dates; never a model input
+test_fraction = 0.35
 
 [model]
 kind = "logistic"

@@ -232,7 +232,7 @@ class SiteHome:
             ConceptGraph.load(),
             data.features,
             data.outcome,
-            extra=(),
+            extra=data.also_required,
         )
 
     def custody(self, table: FeatureTable) -> Custody:

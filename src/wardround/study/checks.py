@@ -89,6 +89,7 @@ def _concepts(study: Study, graph: ConceptGraph) -> Iterator[WardroundError]:
     data = study.data
     named = [("data.outcome", data.outcome)]
     named += [(f"data.features[{i}]", feature) for i, feature in enumerate(data.features)]
+    named += [(f"data.also_required[{i}]", one) for i, one in enumerate(data.also_required)]
     for path, concept in named:
         if concept not in graph:
             known = [entry.id for entry in graph.concepts]

@@ -225,6 +225,17 @@ class Data(Closed):
     ]
     """The concepts it is predicted from, in the model's order."""
 
+    also_required: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+        Field(max_length=100),
+        Rule(
+            "WR-STUDY-049",
+            "be a list of concept ids",
+            'Write, for example, also_required = ["age_years"], or leave it out.',
+        ),
+    ] = ()
+    """Concepts that a patient must have a usable value for, though the model doesn't use them."""
+
     test_fraction: Annotated[
         float,
         Field(ge=0.05, le=0.5),
