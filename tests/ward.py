@@ -214,6 +214,25 @@ class Hospital:
         return None
 
 
+class _Breakable(httpx.AsyncBaseTransport):
+    """Requests that end as on a broken connection when their task in ``calls`` is cancelled."""
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, calls: set[asyncio.Task[httpx.Response]]
+    ) -> None:
+        self._transport = transport
+        self._calls = calls
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        call = asyncio.create_task(self._transport.handle_async_request(request))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        await asyncio.wait({call})
+        if call.cancelled():
+            raise httpx.ReadError("the connection broke")
+        return call.result()
+
+
 class Ward:
     """A study's coordinator and hospitals. Build it with `open_ward`."""
 
@@ -224,6 +243,7 @@ class Ward:
         self.hospitals: dict[SiteName, Hospital] = {}
         self.said: list[tuple[str, dict[str, object]]] = []
         self._app: object | None = None
+        self._calls: set[asyncio.Task[httpx.Response]] = set()
         self.coordinator: Coordinator
         self.driver: Driver
 
@@ -239,8 +259,10 @@ class Ward:
         self._app = create_app(self.coordinator)
 
     async def stop_serving(self) -> None:
-        """Be away."""
+        """Be away; what is under way breaks off."""
         self._app = None
+        for call in self._calls:
+            call.cancel()
 
     def drive(self) -> Driver:
         """Begin the run, or go on with the one that was interrupted."""
@@ -293,7 +315,7 @@ class Ward:
         """The way from a site to the coordinator as it is now."""
         if self._app is None:
             raise httpx.ConnectError("nobody listens")
-        return httpx.ASGITransport(Certified(self._app, certificate))
+        return _Breakable(httpx.ASGITransport(Certified(self._app, certificate)), self._calls)
 
     async def close(self) -> None:
         """End everything."""
@@ -420,6 +442,15 @@ def _opened(path: Path, migrations: object) -> object:
 def stranger_authority() -> CertificateAuthority:
     """An authority that the study does not name."""
     return CertificateAuthority.create("somebody else", datetime.now(UTC))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so that nothing announces."""
+    for _ in range(4000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came to pass")
 
 
 async def code_of(awaitable: object) -> str | None:

@@ -45,6 +45,8 @@ from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Checkpoint, sign_checkpoint
 from wardround.trust.keys import SigningKey, VerifyKey
 
+_ENOUGH_SHARES = (RoundPhase.OPENING, RoundPhase.DONE)
+
 
 class Exchange:
     """One run's exchange. Pure protocol lives in `Setup` and `Round`; this keeps and serves it."""
@@ -470,9 +472,9 @@ class Exchange:
         _same(shares.site, site, shares.study, self.study.digest, shares.run, self.run)
         sent = Sent(envelope, b"")
         self._require_own_question(shares)
-        if not self._repeated(shares.round, "shares", site, sent) and self.round is not None:
-            if self.round.state.phase in (RoundPhase.OPENING, RoundPhase.DONE):
-                return
+        enough = self.round is not None and self.round.state.phase in _ENOUGH_SHARES
+        if not self._repeated(shares.round, "shares", site, sent) and enough:
+            return
         self._on_round("shares", site, shares.round, sent, lambda one: one.on_shares(site))
 
     def _require_own_question(self, said: SurvivorVote | RecoveryShares) -> None:

@@ -9,12 +9,42 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES
 from wardround.ids import Digest, RoundId, SiteName
 from wardround.trust.canonical import digest
+
+
+class IncomingPart:
+    """A part on its way into the spool: written as it comes, held in no memory."""
+
+    def __init__(self, descriptor: int, number: int, size: int, known: dict[int, bytes]) -> None:
+        self.sha256 = hashlib.sha256()
+        self._descriptor = descriptor
+        self._number = number
+        self._known = known
+        self._left = min(PART_BYTES, size - number * PART_BYTES)
+        self._at = number * PART_BYTES
+
+    def write(self, data: bytes) -> None:
+        """The next bytes; raises WR-COORD-011 when there are too many."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise _wrong_part()
+        self.sha256.update(data)
+        if self._number not in self._known:
+            self._at += os.pwrite(self._descriptor, data, self._at)
+
+    def accept(self, signed_sha256: bytes) -> None:
+        """Count the part as arrived, if it is whole and is what was signed."""
+        found = self.sha256.digest()
+        if self._left or found != signed_sha256 or self._known.get(self._number, found) != found:
+            raise _wrong_part()
+        self._known[self._number] = found
 
 
 class Spool:
@@ -25,22 +55,29 @@ class Spool:
         self._parts: dict[tuple[RoundId, SiteName], dict[int, bytes]] = {}
 
     def put(self, round_: RoundId, site: SiteName, number: int, data: bytes, size: int) -> None:
-        """Write part ``number`` of a payload of ``size`` bytes. The same part twice is fine."""
-        expected = min(PART_BYTES, size - number * PART_BYTES)
-        if not 0 <= number < part_count(size) or len(data) != expected:
-            raise WardroundError(
-                "WR-COORD-011",
-                "A part of a payload has the wrong number or size.",
-                "Parts are numbered from 0 and all but the last are of the agreed size.",
-            )
+        """Write part ``number`` of a payload of ``size`` bytes in one go."""
+        with self.part(round_, site, number, size) as part:
+            part.write(data)
+            part.accept(part.sha256.digest())
+
+    @contextmanager
+    def part(
+        self, round_: RoundId, site: SiteName, number: int, size: int
+    ) -> Iterator[IncomingPart]:
+        """Take in part ``number`` piece by piece; it counts once it has been accepted.
+
+        A part that arrived before is only compared: the same bytes again are fine.
+        """
+        if not 0 <= number < part_count(size):
+            raise _wrong_part()
         path = self.path(round_, site)
         path.parent.mkdir(parents=True, exist_ok=True)
+        known = self._known(round_, site, size)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.pwrite(descriptor, data, number * PART_BYTES)
+            yield IncomingPart(descriptor, number, size, known)
         finally:
             os.close(descriptor)
-        self._parts.setdefault((round_, site), {})[number] = hashlib.sha256(data).digest()
 
     def missing(self, round_: RoundId, site: SiteName, size: int) -> list[int]:
         """The numbers of the parts that have not arrived."""
@@ -85,6 +122,15 @@ class Spool:
                 number: hashlib.sha256(file.read(PART_BYTES)).digest()
                 for number in range(part_count(size))
             }
+
+
+def _wrong_part() -> WardroundError:
+    return WardroundError(
+        "WR-COORD-011",
+        "A part of a payload has the wrong number, size or content.",
+        "Parts are numbered from 0, all but the last are of the agreed size, and a part that "
+        "arrived is never replaced by another.",
+    )
 
 
 def part_count(size: int) -> int:

@@ -1,0 +1,382 @@
+"""Everything a hospital may send that is not what it was asked for: refused and journalled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from puppets import Puppets
+from ward import SITES, open_ward
+from wardround.federation.messages import Refused, Statement, Witness
+from wardround.federation.round import RoundPhase
+from wardround.federation.setup import SetupPhase
+from wardround.ids import Digest, RoundId, RunId, SiteName
+from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.messages import Message
+from wardround.trust.canonical import digest
+from wardround.trust.dsse import Envelope
+
+FIRST, SECOND, LAST = SITES[0], SITES[1], SITES[3]
+OTHER = digest(b"something else")
+
+
+@pytest.fixture
+async def puppets(tmp_path: Path) -> AsyncIterator[Puppets]:
+    async with open_ward(tmp_path, start=False) as ward:
+        yield Puppets(ward)
+
+
+def prepared(puppets: Puppets, kind: str) -> tuple[Envelope, bytes]:
+    """The statement of this kind that the first site is asked for now, not yet sent."""
+    if kind == "advert":
+        puppets.exchange.start_setup(SITES)
+        return puppets.member(FIRST).advert(), b""
+    if kind == "deal":
+        puppets.advertise()
+        puppets.deals[FIRST], puppets.sealed[FIRST] = puppets.members[FIRST].deal(puppets.adverts)
+        return puppets.deals[FIRST], puppets.sealed_bytes(FIRST)
+    puppets.ready()
+    if kind == "packet":
+        payload = puppets.masked(FIRST)
+        return puppets.header(FIRST, payload).sign(puppets.key(FIRST)), payload
+    puppets.packets()
+    if kind == "vote":
+        return puppets.vote_of(FIRST), b""
+    puppets.votes()
+    return puppets.shares_of(FIRST), b""
+
+
+KINDS = ["advert", "deal", "packet", "vote", "shares"]
+PARSE: dict[str, Callable[[bytes], object]] = {}
+
+
+def altered(kind: str, envelope: Envelope, key: object, **changes: object) -> Envelope:
+    """The statement with other facts, properly signed by whoever has the key."""
+    classes: dict[str, type[Message]] = {
+        "advert": Advert,
+        "deal": Deal,
+        "vote": SurvivorVote,
+        "shares": RecoveryShares,
+    }
+    if kind == "packet":
+        from wardround.federation.messages import PacketHeader
+
+        header = PacketHeader.from_payload(envelope.payload)
+        return header.model_copy(update=changes).sign(key)
+    message = classes[kind].from_wire(orjson.loads(envelope.payload))
+    return replace(message, **changes).sign(key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_statement_that_was_asked_for_is_accepted_and_may_be_repeated(
+    puppets: Puppets, kind: str
+) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    assert puppets.refused(FIRST, kind, envelope, attachment) is None
+    size = puppets.exchange.journal_head().size
+    assert puppets.refused(FIRST, kind, envelope, attachment) is None
+    assert puppets.exchange.journal_head().size == size, "a repetition is no event"
+    (entry,) = [one for one in puppets.ward.entries(kind) if one.facts["site"] == FIRST]
+    assert entry.facts["statement"] == digest(envelope.payload)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_site_cannot_send_it(puppets: Puppets, kind: str) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    assert puppets.refused(SECOND, kind, envelope, attachment) == "WR-TRUST-022"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_site_cannot_sign_it(puppets: Puppets, kind: str) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    forged = altered(kind, envelope, puppets.key(SECOND))
+    assert puppets.refused(FIRST, kind, forged, attachment) == "WR-TRUST-022"
+    assert puppets.refused(SECOND, kind, forged, attachment) == "WR-COORD-025"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_altered_payload_breaks_the_signature(puppets: Puppets, kind: str) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    payload = envelope.payload.replace(b'"site":"', b'"site": "')
+    assert payload != envelope.payload
+    broken = replace(envelope, payload=payload)
+    assert puppets.refused(FIRST, kind, broken, attachment) == "WR-TRUST-023"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("change", [{"study": OTHER}, {"run": RunId("another-run")}])
+def test_one_of_another_study_or_run_is_refused(
+    puppets: Puppets, kind: str, change: dict[str, object]
+) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    foreign = altered(kind, envelope, puppets.key(FIRST), **change)
+    assert puppets.refused(FIRST, kind, foreign, attachment) == "WR-COORD-025"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_statement_is_not_taken_for_another_kind(puppets: Puppets, kind: str) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    for other in {*KINDS, "refusal", "witness"} - {kind}:
+        assert puppets.refused(FIRST, other, envelope, attachment) == "WR-TRUST-021"
+    assert puppets.refused(FIRST, "gossip", envelope, attachment) == "WR-COORD-020"
+
+
+OLD = {"advert": "batch", "deal": "batch", "packet": "round", "vote": "round", "shares": "round"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_for_what_is_not_open_is_refused(puppets: Puppets, kind: str) -> None:
+    envelope, attachment = prepared(puppets, kind)
+    for scope in ("elsewhere", puppets.exchange.run):
+        foreign = altered(kind, envelope, puppets.key(FIRST), **{OLD[kind]: scope})
+        refused = puppets.refused(FIRST, kind, foreign, attachment)
+        assert refused in ("WR-COORD-021", "WR-COORD-023", "WR-COORD-025")
+
+
+def test_an_answer_before_anything_was_asked_is_refused(puppets: Puppets) -> None:
+    vote = SurvivorVote(
+        study=puppets.study.digest,
+        run=puppets.exchange.run,
+        batch=puppets.exchange.run,
+        round=RoundId(puppets.exchange.run),
+        index=0,
+        manifest=OTHER,
+        survivors=SITES,
+        site=FIRST,
+    ).sign(puppets.key(FIRST))
+    assert puppets.refused(FIRST, "vote", vote) in ("WR-COORD-021", "WR-COORD-023")
+    refusal = Refused(
+        study=puppets.study.digest, run=puppets.exchange.run, scope=puppets.exchange.run, site=FIRST
+    )
+    assert puppets.refused(FIRST, "refusal", refusal.sign(puppets.key(FIRST))) in (
+        "WR-COORD-021",
+        "WR-COORD-023",
+    )
+
+
+# Duplicates that are not duplicates
+
+
+def test_a_second_advert_with_other_keys_is_refused(puppets: Puppets) -> None:
+    envelope, _ = prepared(puppets, "advert")
+    puppets.say(FIRST, "advert", envelope)
+    assert puppets.refused(FIRST, "advert", puppets.member(FIRST).advert()) == "WR-COORD-022"
+
+
+def test_a_second_packet_over_other_bytes_is_refused(puppets: Puppets) -> None:
+    envelope, payload = prepared(puppets, "packet")
+    puppets.say(FIRST, "packet", envelope, payload)
+    other = bytes(len(payload))
+    second = puppets.header(FIRST, other).sign(puppets.key(FIRST))
+    assert puppets.refused(FIRST, "packet", second, other) == "WR-COORD-022"
+    assert puppets.exchange.spool.path(puppets.round, FIRST).read_bytes() == payload
+
+
+def test_a_second_deal_of_other_shares_is_refused(puppets: Puppets) -> None:
+    envelope, attachment = prepared(puppets, "deal")
+    puppets.say(FIRST, "deal", envelope, attachment)
+    fresh = {**puppets.sealed[FIRST], LAST: b"other shares"}
+    sealed = {peer: digest(blob) for peer, blob in fresh.items()}
+    second = altered("deal", envelope, puppets.key(FIRST), sealed=sealed)
+    puppets.sealed[FIRST] = fresh
+    assert puppets.refused(FIRST, "deal", second, puppets.sealed_bytes(FIRST)) == "WR-COORD-022"
+
+
+# What comes beside a statement
+
+
+@pytest.mark.parametrize(
+    "attachment",
+    [b"", b"\xff", b"[]", b"{}", b"null", b'{"lakeside": 5}', b'{"lakeside": "not base64!"}'],
+)
+def test_a_deal_with_malformed_shares_is_refused(puppets: Puppets, attachment: bytes) -> None:
+    envelope, _ = prepared(puppets, "deal")
+    assert puppets.refused(FIRST, "deal", envelope, attachment) == "WR-COORD-024"
+
+
+def test_a_deal_with_other_shares_than_signed_is_refused(puppets: Puppets) -> None:
+    envelope, _ = prepared(puppets, "deal")
+    puppets.sealed[FIRST][LAST] = b"other shares"
+    assert puppets.refused(FIRST, "deal", envelope, puppets.sealed_bytes(FIRST)) == "WR-COORD-024"
+
+
+def test_a_deal_for_another_roster_is_refused(puppets: Puppets) -> None:
+    envelope, attachment = prepared(puppets, "deal")
+    foreign = altered("deal", envelope, puppets.key(FIRST), adverts=OTHER)
+    assert puppets.refused(FIRST, "deal", foreign, attachment) == "WR-COORD-025"
+    del puppets.sealed[FIRST][LAST]
+    sealed = {peer: digest(blob) for peer, blob in puppets.sealed[FIRST].items()}
+    fewer = altered("deal", envelope, puppets.key(FIRST), sealed=sealed)
+    assert puppets.refused(FIRST, "deal", fewer, puppets.sealed_bytes(FIRST)) == "WR-COORD-025"
+
+
+def test_an_advert_for_another_pool_or_number_of_rounds_is_refused(puppets: Puppets) -> None:
+    envelope, _ = prepared(puppets, "advert")
+    narrow = altered("advert", envelope, puppets.key(FIRST), pool=SITES[:3])
+    assert puppets.refused(FIRST, "advert", narrow) == "WR-COORD-025"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"manifest": OTHER}, "WR-COORD-025"),
+        ({"task": OTHER}, "WR-COORD-025"),
+        ({"size_bytes": 8}, "WR-COORD-025"),
+        ({"step": 7}, "WR-COORD-025"),
+        ({"part_bytes": 8}, "WR-COORD-025"),
+        ({"payload": OTHER}, "WR-COORD-026"),
+    ],
+)
+def test_a_packet_that_answers_something_else_is_refused(
+    puppets: Puppets, change: dict[str, object], code: str
+) -> None:
+    envelope, payload = prepared(puppets, "packet")
+    foreign = altered("packet", envelope, puppets.key(FIRST), **change)
+    assert puppets.refused(FIRST, "packet", foreign, payload) == code
+    assert puppets.refused(FIRST, "packet", envelope, payload) is None, "the true one still counts"
+
+
+def test_a_payload_of_another_size_is_refused(puppets: Puppets) -> None:
+    envelope, payload = prepared(puppets, "packet")
+    assert puppets.refused(FIRST, "packet", envelope, payload + b"x") == "WR-COORD-011"
+    assert puppets.refused(FIRST, "packet", envelope) == "WR-COORD-026", "nothing has arrived"
+
+
+@pytest.mark.parametrize("kind", ["vote", "shares"])
+@pytest.mark.parametrize(
+    "change", [{"manifest": OTHER}, {"index": 1}, {"batch": "other"}, {"survivors": SITES[:3]}]
+)
+def test_one_voice_about_something_else_is_refused_before_it_spoils_the_round(
+    puppets: Puppets, kind: str, change: dict[str, object]
+) -> None:
+    """Members refuse a pile with one stray vote in it, so none may get into the pile."""
+    envelope, _ = prepared(puppets, kind)
+    if kind == "shares" and "survivors" in change:
+        shares = RecoveryShares.from_wire(orjson.loads(envelope.payload))
+        moved = {LAST: shares.self_mask_shares[LAST]}
+        kept = {site: one for site, one in shares.self_mask_shares.items() if site != LAST}
+        change = {**change, "masking_shares": moved, "self_mask_shares": kept}
+    stray = altered(kind, envelope, puppets.key(FIRST), **change)
+    assert puppets.refused(FIRST, kind, stray) == "WR-COORD-025"
+    assert puppets.refused(FIRST, kind, envelope) is None
+
+
+# Too late
+
+
+def test_a_packet_after_the_survivors_are_settled_is_refused_and_leaves_nothing(
+    puppets: Puppets,
+) -> None:
+    puppets.ready()
+    for site in SITES[:3]:
+        puppets.packet(site)
+    puppets.exchange.deadline_passed()
+    payload = puppets.masked(LAST)
+    late = puppets.header(LAST, payload).sign(puppets.key(LAST))
+    assert puppets.refused(LAST, "packet", late, payload) == "WR-COORD-023"
+    assert not puppets.exchange.spool.path(puppets.round, LAST).exists()
+
+
+def test_an_advert_after_the_roster_is_settled_is_refused(puppets: Puppets) -> None:
+    puppets.exchange.start_setup(SITES)
+    for site in SITES[:3]:
+        puppets.say(site, "advert", puppets.member(site).advert())
+    puppets.exchange.deadline_passed()
+    assert puppets.refused(LAST, "advert", puppets.member(LAST).advert()) == "WR-COORD-023"
+
+
+def test_a_statement_of_an_earlier_set_up_or_round_is_a_replay(puppets: Puppets) -> None:
+    puppets.ready()
+    advert, deal = puppets.adverts[FIRST], puppets.deals[FIRST]
+    shares = puppets.sealed_bytes(FIRST)
+    envelope, payload = puppets.header(FIRST, bytes(40)).sign(puppets.key(FIRST)), bytes(40)
+    puppets.exchange.deadline_passed()
+    assert puppets.exchange.round.state.phase is RoundPhase.FAILED
+    puppets.advertise().deal()
+    puppets.exchange.start_round(puppets.ward.task(), 0, 1)
+    assert puppets.refused(FIRST, "packet", envelope, payload) == "WR-COORD-021"
+    assert puppets.refused(FIRST, "advert", advert) in ("WR-COORD-021", "WR-COORD-025")
+    assert puppets.refused(FIRST, "deal", deal, shares) in ("WR-COORD-021", "WR-COORD-025")
+
+
+# Refusals and witnesses
+
+
+def refusal(puppets: Puppets, scope: str, site: SiteName = FIRST) -> Envelope:
+    said = Refused(study=puppets.study.digest, run=puppets.exchange.run, scope=scope, site=site)
+    return said.sign(puppets.key(site))
+
+
+def test_a_refusal_takes_a_site_out_of_what_it_refuses(puppets: Puppets) -> None:
+    puppets.ready()
+    assert puppets.refused(FIRST, "refusal", refusal(puppets, puppets.round)) is None
+    assert FIRST in puppets.exchange.round.state.refused
+    assert puppets.exchange.instruction(FIRST, 0) is None, "it is asked nothing more"
+    for site in SITES[1:]:
+        puppets.packet(site)
+    assert puppets.exchange.round.state.phase is RoundPhase.VOTE
+
+
+def test_a_refused_set_up_is_repeated_without_the_site(puppets: Puppets) -> None:
+    puppets.advertise()
+    batch = puppets.exchange.setup.state.batch
+    assert puppets.refused(FIRST, "refusal", refusal(puppets, batch)) is None
+    assert puppets.exchange.setup.state.phase is SetupPhase.FAILED
+    assert puppets.exchange.setup.state.willing == SITES[1:]
+
+
+def test_a_refusal_of_nothing_that_is_open_is_refused(puppets: Puppets) -> None:
+    puppets.ready()
+    for scope in ("elsewhere", puppets.exchange.run):
+        code = puppets.refused(FIRST, "refusal", refusal(puppets, scope))
+        assert code in ("WR-COORD-021", "WR-COORD-023")
+
+
+def witness(puppets: Puppets, **changes: object) -> Envelope:
+    said: dict[str, object] = {
+        "study": puppets.study.digest,
+        "run": puppets.exchange.run,
+        "site": FIRST,
+        "journal": puppets.exchange.journal_head(),
+        "model": None,
+    }
+    statement: Statement = Witness(**{**said, **changes})
+    return statement.sign(puppets.key(FIRST))
+
+
+def test_a_witness_is_kept_across_a_restart(puppets: Puppets) -> None:
+    signed = witness(puppets)
+    assert puppets.refused(FIRST, "witness", signed) is None
+    assert puppets.refused(FIRST, "witness", signed) is None
+    assert puppets.refused(FIRST, "witness", witness(puppets, model=OTHER)) == "WR-COORD-022"
+    puppets.ward.coordinator.close()
+    puppets.ward.open_coordinator()
+    assert puppets.ward.drive().exchange.witnesses == {FIRST}
+
+
+def test_a_witness_of_another_run_is_refused(puppets: Puppets) -> None:
+    assert puppets.refused(FIRST, "witness", witness(puppets, run="other")) == "WR-COORD-025"
+    assert puppets.refused(FIRST, "witness", witness(puppets, study=OTHER)) == "WR-COORD-025"
+
+
+# What is kept, and for how long
+
+
+def test_a_batch_that_is_over_takes_no_memory(puppets: Puppets) -> None:
+    for _ in range(3):
+        puppets.advertise().deal()
+    first = f"{puppets.exchange.run}.b.000000"
+    assert puppets.exchange.said(first, "deal") == {}
+
+
+def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
+    puppets.ready()
+    from wardround.errors import WardroundError
+
+    with pytest.raises(WardroundError) as caught:
+        puppets.exchange.check_blob(Digest(OTHER))
+    assert caught.value.code == "WR-COORD-027"
