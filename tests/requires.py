@@ -43,6 +43,8 @@ def package(name: str) -> ModuleType:
 def shared(path: str = ".") -> Path:
     """A file or folder of the shared test data, which a stranger's clone does not have."""
     folder = Path(os.environ.get("WARDROUND_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        _skip("shared", f"there is no {folder}")
     found = folder / path
     if not found.exists():
         _skip("shared", f"no {path} in {folder}")

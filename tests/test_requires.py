@@ -28,14 +28,16 @@ def house(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """A test suite of its own under the conftest of this one."""
     here = Path(requires.__file__).parent
     pytester.makeconftest((here / "conftest.py").read_text())
-    pytester.makeini(f"[pytest]\npythonpath = {here}\nmarkers = slow: slow\n")
+    pytester.makeini(
+        f"[pytest]\npythonpath = {here}\nmarkers = slow: slow\nasyncio_default_fixture_loop_scope = function\n"
+    )
     pytester.makepyfile(SKIPPING)
     monkeypatch.delenv("WARDROUND_REQUIRE", raising=False)
     return pytester
 
 
 def test_at_home_everything_missing_is_skipped_and_listed(house: pytest.Pytester) -> None:
-    result = house.runpytest_subprocess()
+    result = house.runpytest_inprocess()
     result.assert_outcomes(passed=1, skipped=5)
     result.stdout.fnmatch_lines(
         [
@@ -57,7 +59,7 @@ def test_where_they_are_demanded_pip_and_shared_fail_and_the_host_never(
     house: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WARDROUND_REQUIRE", "pip,shared")
-    result = house.runpytest_subprocess()
+    result = house.runpytest_inprocess()
     result.assert_outcomes(passed=1, skipped=2, failed=3)
     result.stdout.fnmatch_lines(["*skipped although WARDROUND_REQUIRE names 'pip': *"])
 
@@ -66,10 +68,10 @@ def test_a_missing_module_of_a_whole_file_counts_as_well(
     house: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.makepyfile("import pytest; pytest.importorskip('no_such_package')")
-    assert house.runpytest_subprocess().ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert house.runpytest_inprocess().ret == pytest.ExitCode.NO_TESTS_COLLECTED
     monkeypatch.setenv("WARDROUND_REQUIRE", "pip")
-    assert house.runpytest_subprocess().ret == pytest.ExitCode.INTERRUPTED
+    assert house.runpytest_inprocess().ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_the_slow_ones_run_when_asked(house: pytest.Pytester) -> None:
-    house.runpytest_subprocess("--slow").assert_outcomes(passed=2, skipped=4)
+    house.runpytest_inprocess("--slow").assert_outcomes(passed=2, skipped=4)
