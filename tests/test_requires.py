@@ -28,9 +28,9 @@ def house(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """A test suite of its own under the conftest of this one."""
     here = Path(requires.__file__).parent
     pytester.makeconftest((here / "conftest.py").read_text())
-    pytester.makeini(
-        f"[pytest]\npythonpath = {here}\nmarkers = slow: slow\nasyncio_default_fixture_loop_scope = function\n"
-    )
+    options = (f"pythonpath = {here}", "markers = slow", "asyncio_mode = auto")
+    scope = "asyncio_default_fixture_loop_scope = function"
+    pytester.makeini("\n".join(("[pytest]", *options, scope)))
     pytester.makepyfile(SKIPPING)
     monkeypatch.delenv("WARDROUND_REQUIRE", raising=False)
     return pytester
