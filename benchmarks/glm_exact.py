@@ -28,7 +28,7 @@ from wardround.ids import SiteName
 from wardround.learning.records import TEST_COLUMN
 from wardround.simulation.hospitals import FEATURES, OUTCOME, write_demo_hospitals
 from wardround.simulation.inprocess import open_federation
-from wardround.site.door import computable
+from wardround.site.custody import computable
 from wardround.study import Study
 from wardround.trust.canonical import JSON
 

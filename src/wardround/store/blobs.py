@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from wardround.errors import WardroundError
 from wardround.ids import Digest
 from wardround.trust.canonical import digest
+
+_PIECE_BYTES = 256 << 10
 
 
 class Blobs:
@@ -41,11 +44,13 @@ class Blobs:
             )
         return data
 
-    def read_part(self, name: Digest, offset: int, size: int) -> bytes:
-        """Some of a blob's bytes; who receives them all checks the digest."""
-        with self.path(name).open("rb") as file:
+    def read_part(self, name: Digest, offset: int, size: int) -> Iterator[bytes]:
+        """Some of a blob's bytes, in pieces; who receives them all checks the digest."""
+        with self.path(name).open("rb", buffering=0) as file:
             file.seek(offset)
-            return file.read(size)
+            while size > 0 and (piece := file.read(min(size, _PIECE_BYTES))):
+                size -= len(piece)
+                yield piece
 
     def path(self, name: Digest) -> Path:
         """Where the blob lies."""

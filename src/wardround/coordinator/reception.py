@@ -1,0 +1,88 @@
+"""Who comes in: certificate, signature, no replay, one agent a site.
+
+The attacker is on the network, or is a proxy that ends TLS, or holds another site's papers. A
+request counts only under the certificate's own key and for what was signed with it (RFC 9421).
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.enrolment import Peer
+from wardround.errors import WardroundError
+from wardround.trust.replay import ReplayCache
+from wardround.trust.requests import verify_request
+
+MAXIMUM_BODY_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A request under a good certificate, whose signature has not been checked yet."""
+
+    peer: Peer
+    request: Request
+    reception: Reception
+
+    def verify(self, *, body: bytes = b"", body_sha256: bytes | None = None) -> None:
+        """Check the signature over the request and its body (or the body's hash)."""
+        self.reception.verify(self, body, body_sha256)
+
+
+class Reception:
+    """Admits the requests of enrolled agents."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._replays = ReplayCache(not_before=int(time.time()))
+
+    async def admit(self, request: Request) -> tuple[Peer, bytes]:
+        """Who asks, and the verified body."""
+        visitor = self.visitor(request)
+        body = await _body(request)
+        visitor.verify(body=body)
+        return visitor.peer, body
+
+    def visitor(self, request: Request) -> Visitor:
+        """Whose certificate the request bears; for bodies that are taken in piece by piece."""
+        tls = request.scope.get("extensions", {}).get("tls", {})
+        chain = tls.get("client_cert_chain") or []
+        certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
+        return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
+
+    def verify(self, visitor: Visitor, body: bytes, body_sha256: bytes | None) -> None:
+        """See `Visitor.verify`."""
+        request, peer = visitor.request, visitor.peer
+        identity = self._coordinator.enrolment.identity(peer.site).text
+        target = request.scope["raw_path"].decode("ascii")
+        query = request.scope["query_string"].decode("ascii")
+        verify_request(
+            lambda keyid: peer.key if keyid == identity else None,
+            request.method,
+            f"{target}?{query}" if query else target,
+            request.headers,
+            body,
+            int(time.time()),
+            self._replays,
+            body_sha256=body_sha256,
+        )
+        self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
+
+
+async def _body(request: Request) -> bytes:
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAXIMUM_BODY_BYTES:
+            raise WardroundError(
+                "WR-COORD-013",
+                "A request body is larger than any message may be.",
+                "Send large payloads in numbered parts.",
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
