@@ -88,9 +88,9 @@ def test_an_advert_of_another_site_or_of_nobody_is_refused() -> None:
     swapped = {**cohort.adverts, one: cohort.adverts[other], other: cohort.adverts[one]}
     with pytest.raises(WardroundError, match="WR-TRUST-022"):
         open_adverts(swapped, cohort.keys)
-    posing = {**cohort.adverts, one: advert_of(cohort, 2).sign(KEYS[one])}
+    posing = replace(advert_of(cohort, 1), site=other).sign(KEYS[one])
     with pytest.raises(WardroundError, match="WR-SECAGG-007"):
-        open_adverts(posing, cohort.keys)
+        open_adverts({**cohort.adverts, one: posing}, cohort.keys)
     del cohort.keys[one]
     with pytest.raises(WardroundError, match="WR-SECAGG-007"):
         open_adverts(cohort.adverts, cohort.keys)
