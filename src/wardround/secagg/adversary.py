@@ -69,7 +69,10 @@ class Adversary:
 
     @property
     def minimum_survivors(self) -> int:
-        """The smallest cohort whose total may be opened: max(t, f + 2), so two honest at least."""
+        """The smallest cohort whose total may be opened: max(t, f + 2), so two honest at least.
+
+        With this threshold t is never below f + 2; the promise does not rest on that.
+        """
         return max(self.threshold, self.corrupt + 2)
 
     @property
