@@ -24,7 +24,7 @@ from wardround.secagg.votes import check_survivors
 
 _MOST_SUBSETS = 2_500
 """Subsets of shares tried before a secret is given up: every pattern of two liars among 64
-helpers, of three among 24, of any number among 12. At worst one second for 32 sites, three for 64."""
+helpers, of three among 24, of any number among 12. At worst a second for 32 sites, three for 64."""
 
 
 class Unmasking:
