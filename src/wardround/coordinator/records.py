@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from wardround.coordinator.tables import checkpoints, rounds, runs, setups, statements, totals
 from wardround.errors import WardroundError
@@ -51,6 +52,19 @@ class Opened:
 
 SETUP, ROUND = TypeAdapter(Setup), TypeAdapter(Round)
 
+# What runs for every statement of every site is built once: building costs more than running.
+_REPLACE_SETUP = (
+    update(setups)
+    .where(setups.c.batch == bindparam("b_batch"), setups.c.version == bindparam("b_version"))
+    .values(version=bindparam("version"), state=bindparam("state"))
+)
+_REPLACE_ROUND = (
+    update(rounds)
+    .where(rounds.c.round == bindparam("b_round"), rounds.c.version == bindparam("b_version"))
+    .values(version=bindparam("version"), state=bindparam("state"), seconds=bindparam("seconds"))
+)
+_INSERT_STATEMENT = insert(statements)
+
 
 def insert_setup(connection: Connection, setup: Setup) -> Versioned[Setup]:
     """A new batch."""
@@ -65,9 +79,13 @@ def insert_setup(connection: Connection, setup: Setup) -> Versioned[Setup]:
 def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> Versioned[Setup]:
     """Put ``new`` in the place of ``old``, if ``old`` is still there."""
     done = connection.execute(
-        update(setups)
-        .where(setups.c.batch == new.batch, setups.c.version == old.version)
-        .values(version=old.version + 1, state=SETUP.dump_json(new))
+        _REPLACE_SETUP,
+        {
+            "b_batch": new.batch,
+            "b_version": old.version,
+            "version": old.version + 1,
+            "state": SETUP.dump_json(new),
+        },
     )
     return _replaced(done.rowcount, old.version, new)
 
@@ -97,9 +115,14 @@ def replace_round(
 ) -> Versioned[Round]:
     """Put ``new`` in the place of ``old``, if ``old`` is still there."""
     done = connection.execute(
-        update(rounds)
-        .where(rounds.c.round == new.round, rounds.c.version == old.version)
-        .values(version=old.version + 1, state=ROUND.dump_json(new), seconds=seconds)
+        _REPLACE_ROUND,
+        {
+            "b_round": new.round,
+            "b_version": old.version,
+            "version": old.version + 1,
+            "state": ROUND.dump_json(new),
+            "seconds": seconds,
+        },
     )
     return _replaced(done.rowcount, old.version, new)
 
@@ -153,13 +176,14 @@ def save_statement(
 ) -> None:
     """Keep what a site signed; the primary key admits one per scope, kind and site."""
     connection.execute(
-        insert(statements).values(
-            scope=scope,
-            kind=kind,
-            site=site,
-            envelope=sent.envelope.to_json(),
-            attachment=sent.attachment,
-        )
+        _INSERT_STATEMENT,
+        {
+            "scope": scope,
+            "kind": kind,
+            "site": site,
+            "envelope": orjson.dumps(sent.envelope.to_dict()),
+            "attachment": sent.attachment,
+        },
     )
 
 

@@ -37,6 +37,7 @@ def server(app: ASGIApp, host: str, port: int, context: ssl.SSLContext) -> uvico
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=120,
         backlog=1024,

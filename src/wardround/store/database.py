@@ -43,6 +43,7 @@ class Database:
 
     def __init__(self, url: str, migrations: Sequence[Migration]) -> None:
         self.engine = _engine(url)
+        self._writing = self.engine.execution_options(write=True)
         try:
             self._migrate(migrations)
         except DatabaseError as error:
@@ -70,7 +71,7 @@ class Database:
         ``write`` takes SQLite's one write lock at once, so that what is read first is still true
         when it is acted upon, whatever other process has the file open.
         """
-        with self.engine.execution_options(write=write).begin() as connection:
+        with (self._writing if write else self.engine).begin() as connection:
             yield connection
 
     def close(self) -> None:

@@ -40,6 +40,9 @@ class SqlLeafStore:
         self._database = database
         self._table = table
         self._connection: Connection | None = None
+        # Built once: building a statement costs more than running it.
+        self._insert = insert(table)
+        self._last = select(func.max(table.c.index))
         with database.begin() as connection:
             self._size = connection.scalar(select(func.count()).select_from(table)) or 0
 
@@ -51,7 +54,7 @@ class SqlLeafStore:
         """Count again, inside the transaction that is under way."""
         if self._connection is None:
             raise RuntimeError("leaves are counted inside a transaction")
-        last = self._connection.scalar(select(func.max(self._table.c.index)))
+        last = self._connection.scalar(self._last)
         self._size = 0 if last is None else last + 1
         return self._size
 
@@ -60,7 +63,7 @@ class SqlLeafStore:
         if self._connection is None:
             raise RuntimeError("a leaf is appended inside a transaction")
         index = self._size
-        self._connection.execute(insert(self._table).values(index=index, leaf=leaf))
+        self._connection.execute(self._insert, {"index": index, "leaf": leaf})
         self._size += 1
         return index
 
