@@ -45,7 +45,6 @@ from wardround.trust.keys import SigningKey
 from wardround.trust.tls import client_context, server_context
 
 SITES = tuple(SiteName(name) for name in ("harbour", "lakeside", "north-general", "st-anna"))
-SECURE_SUM = HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM,))
 TODAY = datetime.now(UTC).date()
 
 
@@ -53,6 +52,14 @@ def plan(**changes: JSON) -> dict[str, JSON]:
     """A study as plain values, without the parties; ``changes`` replace top-level keys."""
     plain = document(**{"disclosure": {"opened_numbers": 100_000}, **changes})
     return {key: value for key, value in plain.items() if key not in ("coordinator", "sites")}
+
+
+def policy(**changes: object) -> HospitalPolicy:
+    """A hospital that takes part in secure sums."""
+    return HospitalPolicy(**{"accepted_profiles": (Profile.SECURE_SUM,), **changes})
+
+
+SECURE_SUM = policy()
 
 
 def table(site: str, records: int = 60, seed: int = 1) -> FeatureTable:

@@ -119,7 +119,7 @@ class Agent:
                 case Ask.CONTRIBUTE:
                     return await self._contribute(ask, body)
                 case Ask.VOTE:
-                    return self._seat.vote(ask, self._custody.hospital.minimum_sites)
+                    return self._seat.vote(ask)
                 case Ask.RECOVER:
                     return self._seat.recover(ask)
                 case _:

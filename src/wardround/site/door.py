@@ -92,14 +92,20 @@ class Door:
         return packet
 
     def already_sent(self, round_: RoundId) -> Packet | None:
-        """The packet that this round was answered with, to be sent again byte for byte."""
+        """The packet that this round was answered with, to be sent again byte for byte.
+
+        Raises WR-SITE-016 when the spool does not hold these bytes any more.
+        """
         with self._state.database.begin() as connection:
             row = connection.execute(select(packets).where(packets.c.round == round_)).first()
         if row is None:
             return None
         envelope = Envelope.from_json(row.envelope)
         header = PacketHeader.open(envelope, self._custody.key.public)
-        return Packet(header, envelope, Path(row.spooled))
+        path = Path(row.spooled)
+        if _payload_digest(path) != header.payload:
+            raise _refused("WR-SITE-016", "The spooled packet of this round is gone or altered.")
+        return Packet(header, envelope, path)
 
     def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
         """A signed no. The reason is journalled here and goes nowhere else."""
@@ -172,7 +178,8 @@ class Door:
         check_cohort(len(self._patients), terms.minimum_cohort)
         with self._state.database.begin() as connection:
             records.check_task(connection, order.manifest, self._patients)
-            records.check_patients(connection, order.task.hash, self._patients, terms.minimum_cell)
+            least = max(terms.minimum_cell, records.LEAST_DIFFERENCE)
+            records.check_patients(connection, order.task.hash, self._patients, least)
         return self._patients
 
     def _budget(self, order: Order, terms: Terms) -> None:
@@ -219,12 +226,15 @@ class Door:
         path = self._custody.spool / f"{manifest.round}.packet"
         data = ring.view(np.uint8).data
         parts = []
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
-            for start in range(0, len(data), PART_BYTES):
-                part = data[start : start + PART_BYTES]
-                parts.append(sha256(part).digest())
-                file.write(part)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                for start in range(0, len(data), PART_BYTES):
+                    part = data[start : start + PART_BYTES]
+                    parts.append(sha256(part).digest())
+                    file.write(part)
+        except OSError as error:
+            raise _refused("WR-SITE-015", "The packet can't be written to the spool.") from error
         header = PacketHeader(
             study=self._study.digest,
             run=manifest.run,
@@ -263,6 +273,16 @@ class Door:
                 payload=packet.header.payload,
                 opened=order.task.length,
             )
+
+
+def _payload_digest(path: Path) -> Digest | None:
+    """The digest over the parts of a spooled payload; None when it can't be read."""
+    try:
+        with path.open("rb") as file:
+            parts = iter(lambda: file.read(PART_BYTES), b"")
+            return digest(b"".join(sha256(part).digest() for part in parts))
+    except OSError:
+        return None
 
 
 def _refused(code: str, problem: str) -> WardroundError:

@@ -17,6 +17,9 @@ from wardround.privacy.disclosure import differs_enough
 from wardround.site.tables import heads, packets, patient_sets, questions, tasks
 from wardround.trust.canonical import digest
 
+LEAST_DIFFERENCE = 5
+"""Sets of patients over which one question is answered are the same, or differ by so many."""
+
 _HASH_BYTES = 16
 
 

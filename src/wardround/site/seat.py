@@ -13,7 +13,7 @@ import orjson
 from wardround.errors import WardroundError
 from wardround.federation.messages import Instruction, Manifest
 from wardround.federation.packet import Status, StatusKind
-from wardround.ids import BatchId, Digest, RoundId, SiteName
+from wardround.ids import BatchId, Digest, SiteName
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.masking import Member
 from wardround.site import records
@@ -37,7 +37,7 @@ class Seat:
         self._batch: BatchId | None = None
         self._accepted = False
         self._dealt: Status | None = None
-        self._masked: tuple[RoundId, int, Digest] | None = None
+        self._masked: tuple[Manifest, Digest] | None = None
 
     def advertise(self, ask: Instruction) -> Status:
         """Fresh keys for a batch among a pool of the study's sites."""
@@ -86,44 +86,47 @@ class Seat:
             self._accepted = True
         self._require_setup(member, manifest)
         if self._masked is not None:
-            for index in range(self._masked[1], manifest.index):
+            for index in range(self._masked[0].index, manifest.index):
                 member.forget(index)
 
     def mask(self, manifest: Manifest, manifest_digest: Digest, values: RingArray) -> None:
         """Hide ``values`` in place; the round's keys are destroyed by it."""
         member = self._at(manifest.batch)
         self._require_setup(member, manifest)
-        round_ = manifest.round
-        member.mask(manifest.index, manifest_digest, values, round_id=round_)
-        self._masked = (round_, manifest.index, manifest_digest)
+        member.mask(manifest.index, manifest_digest, values, round_id=manifest.round)
+        self._masked = (manifest, manifest_digest)
 
-    def vote(self, ask: Instruction, minimum: int) -> Status:
-        """Sign the survivor set, once per round, recorded durably before it leaves."""
-        round_, index, manifest = self._in(ask)
+    def vote(self, ask: Instruction) -> Status:
+        """Sign the survivor set, once per round, recorded durably before it leaves.
+
+        The adversary statement alone would allow smaller sets than the study and the hospitals
+        may ask for: the door let the manifest pass for its own minimum, so that one is kept.
+        """
+        manifest, manifest_digest = self._in(ask)
         survivors = ask.survivors
-        if len(survivors) < minimum:
+        if len(survivors) < manifest.minimum_survivors:
             raise WardroundError(
                 "WR-SITE-032",
-                f"Only {len(survivors)} sites answered; this hospital's minimum is {minimum}.",
+                f"Only {len(survivors)} sites answered; the manifest promised at least "
+                f"{manifest.minimum_survivors}.",
                 "Nothing is opened; the round is tried again.",
             )
-        vote = self._at(_batch(ask)).vote(index, manifest, survivors)
+        vote = self._at(_batch(ask)).vote(manifest.index, manifest_digest, survivors)
         envelope = vote.sign(self._key)
         with self._state.transaction() as transaction:
-            records.record_vote(transaction.connection, round_, vote.survivors)
-            transaction.record("vote", round=round_, survivors=list(vote.survivors))
+            records.record_vote(transaction.connection, manifest.round, vote.survivors)
+            transaction.record("vote", round=manifest.round, survivors=list(vote.survivors))
         return Status(StatusKind.VOTE, envelope)
 
     def recover(self, ask: Instruction) -> Status:
         """The shares that open the total, against enough signed votes; this closes the task."""
-        round_, index, manifest = self._in(ask)
-        survivors = ask.survivors
-        votes = ask.envelopes
-        shares = self._at(_batch(ask)).recover(index, manifest, survivors, votes)
+        manifest, manifest_digest = self._in(ask)
+        member = self._at(_batch(ask))
+        shares = member.recover(manifest.index, manifest_digest, ask.survivors, ask.envelopes)
         envelope = shares.sign(self._key)
         with self._state.transaction() as transaction:
-            records.record_recovery(transaction.connection, round_)
-            transaction.record("shares", round=round_, statement=digest(envelope.payload))
+            records.record_recovery(transaction.connection, manifest.round)
+            transaction.record("shares", round=manifest.round, statement=digest(envelope.payload))
         return Status(StatusKind.SHARES, envelope)
 
     def leave(self) -> None:
@@ -152,8 +155,8 @@ class Seat:
             )
         return self._member
 
-    def _in(self, ask: Instruction) -> tuple[RoundId, int, Digest]:
-        if self._masked is None or self._masked[0] != ask.round:
+    def _in(self, ask: Instruction) -> tuple[Manifest, Digest]:
+        if self._masked is None or self._masked[0].round != ask.round:
             raise WardroundError(
                 "WR-SITE-034",
                 "This agent gave no contribution in the round that it is asked about.",

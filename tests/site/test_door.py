@@ -1,0 +1,508 @@
+"""The door, step by step: what makes each refuse, and that nothing left when it did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bedside import ME, PEERS, Bedside
+from ward import SITES, TODAY, plan, policy
+from wardround.errors import WardroundError
+from wardround.federation.messages import JournalHead
+from wardround.site import ledger
+from wardround.study import HospitalPolicy, Profile, Task, approve, sign_exclusions
+from wardround.study.approval import PAYLOAD_TYPE, Approval
+from wardround.trust.canonical import digest
+from wardround.trust.dsse import sign
+
+OTHER = digest(b"something else")
+
+
+def tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+async def bedside(tmp_path: Path) -> Bedside:
+    return await Bedside(tmp_path).ready()
+
+
+async def test_an_honest_order_is_answered_once_charged_once_and_journalled(
+    bedside: Bedside,
+) -> None:
+    order = bedside.order()
+    packet = await bedside.answered(order)
+    assert bedside.spent() == order.task.length
+    (leaf,) = bedside.leaves("packet")
+    assert leaf.facts["manifest"] == order.manifest_digest
+    assert leaf.facts["opened"] == order.task.length
+    assert packet.payload.stat().st_mode & 0o777 == 0o600
+    masked = np.frombuffer(packet.payload.read_bytes(), np.uint64)
+    assert (masked > 2**40).all(), "counts of sixty patients would be small numbers"
+
+
+# is the study approved and unexpired
+
+
+async def test_an_approval_that_ended_yesterday(tmp_path: Path) -> None:
+    def until_today(_bedside, papers):
+        return replace(papers, approval=approve(papers.study, ME, papers.key, TODAY, until=TODAY))
+
+    bedside = await Bedside(tmp_path, until_today, tomorrow).ready()
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-074"
+
+
+async def test_an_approval_of_another_version_of_the_study(tmp_path: Path) -> None:
+    def of_another(bedside, papers):
+        study = bedside.keys.seal(plan(version=2))
+        return replace(papers, approval=approve(study, ME, papers.key, TODAY))
+
+    bedside = await Bedside(tmp_path, of_another).ready()
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-072"
+
+
+async def test_an_approval_by_somebody_else(tmp_path: Path) -> None:
+    bedside = await Bedside(tmp_path).ready()
+    peer = PEERS[0]
+    foreign = approve(bedside.study, peer, bedside.keys.sites[peer], TODAY)
+    bedside.papers = replace(bedside.papers, approval=foreign)
+    bedside.restart()
+    bedside.set_up()
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-070"
+
+
+async def test_an_approval_that_was_altered(tmp_path: Path) -> None:
+    def widened(_bedside, papers):
+        envelope = papers.approval
+        payload = envelope.payload.replace(b'"approved_until":"202', b'"approved_until":"203')
+        return replace(papers, approval=replace(envelope, payload=payload))
+
+    bedside = await Bedside(tmp_path, widened).ready()
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-070"
+
+
+# does policy allow this task
+
+
+async def test_a_profile_that_the_hospital_does_not_accept(tmp_path: Path) -> None:
+    bedside = await Bedside(tmp_path, hospital=HospitalPolicy()).ready()
+    assert await bedside.refused(bedside.order()) == "WR-POLICY-050"
+
+
+async def test_a_kind_of_task_that_the_hospital_does_not_allow(tmp_path: Path) -> None:
+    only = policy(allowed_tasks=("moments",))
+    bedside = await Bedside(tmp_path, hospital=only).ready()
+    assert await bedside.refused(bedside.order()) == "WR-SITE-010"
+    assert bedside.worker.calls == []
+
+
+async def test_a_task_that_is_not_in_the_studys_plan(bedside: Bedside) -> None:
+    task = bedside.task()
+    for kind in ("newton_linear", "fedavg", "every_record"):
+        stranger = Task(kind, task.parameters, task.length, task.bound, task.ring_bits)
+        code = await bedside.refused(bedside.order(stranger))
+        assert code.startswith("WR-LEARN-00")
+    assert bedside.worker.calls == []
+
+
+async def test_a_task_with_altered_parameters(bedside: Bedside) -> None:
+    task = bedside.task()
+    variables = task.parameters["variables"]
+    for change in (
+        {"features": ["radius_mean", "age_years"]},
+        {"outcome": "radius_mean"},
+        {"ranges": [[0.0, 1.0], [0.0, 1.0]]},
+    ):
+        altered = {**task.parameters, "variables": {**variables, **change}}
+        stranger = Task(task.kind, altered, task.length, task.bound, task.ring_bits)
+        assert (await bedside.refused(bedside.order(stranger))).startswith("WR-LEARN-00")
+    assert bedside.worker.calls == []
+
+
+@pytest.mark.parametrize("change", [{"length": 4}, {"bound": 2.0**40}, {"ring_bits": 32}])
+async def test_a_task_of_another_form(bedside: Bedside, change: dict[str, object]) -> None:
+    task = bedside.task()
+    form = {"length": task.length, "bound": task.bound, "ring_bits": task.ring_bits, **change}
+    stranger = Task(task.kind, task.parameters, **form)
+    assert await bedside.refused(bedside.order(stranger)) == "WR-LEARN-003"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"study": OTHER},
+        {"study_id": "another-study"},
+        {"task": OTHER},
+        {"kind": "moments"},
+        {"model": OTHER},
+        {"length": 4},
+        {"ring_bits": 32},
+        {"fractional_bits": 3},
+        {"fractional_bits": 0},
+        {"corrupt": 0},
+        {"corrupt": 2},
+        {"threshold": 2},
+        {"threshold": 4},
+        {"minimum_survivors": 2},
+        {"minimum_survivors": 0},
+        {"roster": SITES[:3]},
+        {"roster": (*SITES, "somebody-else")},
+    ],
+    ids=str,
+)
+async def test_a_manifest_that_the_study_does_not_give_rise_to(
+    bedside: Bedside, lie: dict[str, object]
+) -> None:
+    manifest = bedside.order().manifest.model_copy(update=lie)
+    order = replace(bedside.order(), manifest=manifest, manifest_digest=manifest.digest)
+    assert await bedside.refused(order) == "WR-SITE-011"
+    assert bedside.worker.calls == [], "nothing is computed for it"
+
+
+async def test_a_manifest_below_the_hospitals_own_minimum(tmp_path: Path) -> None:
+    careful = policy(minimum_sites=4)
+    bedside = await Bedside(tmp_path, hospital=careful).ready()
+    assert await bedside.refused(bedside.order()) == "WR-SITE-011"
+    await bedside.answered(bedside.order(minimum_survivors=4))
+
+
+@pytest.mark.parametrize("lie", [{"roster": (*SITES[:3], "zz-else")}, {"setup": OTHER}], ids=str)
+async def test_a_manifest_over_another_set_up_or_roster(
+    bedside: Bedside, lie: dict[str, object]
+) -> None:
+    assert await bedside.refused(bedside.order(**lie)) == "WR-SITE-031"
+
+
+async def test_a_journal_that_was_rolled_back(bedside: Bedside) -> None:
+    bedside.grow(5)
+    await bedside.answered(bedside.order())
+    bedside.coordinator.truncate(3)
+    code = await bedside.refused(bedside.order(bedside.task("moments"), index=1, step=1))
+    assert code.startswith("WR-TRUST-05")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_journal_that_was_forked(bedside: Bedside, restarted: bool) -> None:
+    bedside.grow(5)
+    await bedside.answered(bedside.order())
+    if restarted:
+        bedside.restart()
+        bedside.set_up()
+        bedside.give_shares(bedside.order(bedside.task("moments")))
+    bedside.grow(2)
+    size, proof = bedside.head.size, bedside.proof()
+    forks = [
+        (JournalHead(size=size, root="ab" * 32), proof),
+        (JournalHead(size=size - 2, root="ab" * 32), ()),
+        (bedside.head, ()),
+        (bedside.head, (bytes(32), *proof[1:])),
+    ]
+    for head, shown in forks:
+        order = bedside.order(bedside.task("moments"), index=1, step=1, journal=head)
+        code = await bedside.refused(replace(order, consistency=shown))
+        assert code.startswith("WR-TRUST-05")
+    await bedside.answered(bedside.order(bedside.task("moments"), index=1, step=1))
+
+
+async def test_masking_keys_that_are_bound_to_another_manifest(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    second = bedside.order(bedside.task("moments"), index=0, step=1)
+    assert await bedside.refused(second) == "WR-SITE-025"
+
+
+# which patients consent
+
+
+async def test_no_exclusion_list(bedside: Bedside) -> None:
+    bedside.papers.exclusions.unlink()
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-080"
+    assert bedside.worker.records == [], "no record was touched"
+
+
+async def test_an_altered_exclusion_list(bedside: Bedside) -> None:
+    data = bedside.papers.exclusions.read_bytes()
+    for broken in (b"", data[:-3], data.replace(b'"sig":"', b'"sig":"AAAA'), b"[]"):
+        bedside.papers.exclusions.write_bytes(broken)
+        assert await bedside.refused(bedside.order()) == "WR-STUDY-081"
+    assert bedside.worker.records == []
+
+
+async def test_an_exclusion_list_signed_by_somebody_else(bedside: Bedside) -> None:
+    key = bedside.keys.coordinator
+    envelope = sign_exclusions(bedside.study.id, ME, (), key, TODAY)
+    bedside.papers.exclusions.write_bytes(envelope.to_json())
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-081"
+
+
+async def test_an_exclusion_list_of_another_study(bedside: Bedside) -> None:
+    envelope = sign_exclusions("another-study", ME, (), bedside.papers.key, TODAY)
+    bedside.papers.exclusions.write_bytes(envelope.to_json())
+    assert await bedside.refused(bedside.order()) == "WR-STUDY-083"
+
+
+async def test_an_excluded_patient_counts_out_from_the_next_answer_on(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    bedside.exclude(f"{ME}-3", f"{ME}-7")
+    await bedside.answered(bedside.order(bedside.task("moments"), index=1, step=1))
+    assert bedside.worker.records == [60, 58]
+
+
+async def test_a_cohort_that_is_too_small(bedside: Bedside) -> None:
+    bedside.exclude(*(f"{ME}-{number}" for number in range(41)))
+    assert await bedside.refused(bedside.order()) == "WR-PRIVACY-001"
+    assert bedside.worker.calls == []
+
+
+async def test_the_hospitals_own_minimum_cohort_is_the_one_that_counts(tmp_path: Path) -> None:
+    careful = policy(minimum_cohort=61)
+    bedside = await Bedside(tmp_path, hospital=careful).ready()
+    assert await bedside.refused(bedside.order()) == "WR-PRIVACY-001"
+
+
+async def test_a_step_that_is_bound_to_another_task(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    second = bedside.order(bedside.task("moments"), index=1, step=0, attempt=1)
+    assert await bedside.refused(second) == "WR-SITE-021"
+
+
+async def test_a_task_after_recovery(bedside: Bedside) -> None:
+    order = bedside.order()
+    await bedside.answered(order)
+    bedside.seat.vote(bedside.vote_ask(order))
+    bedside.seat.recover(bedside.recover_ask(order, bedside.votes(order)))
+    assert await bedside.refused(bedside.order(index=1, attempt=1)) == "WR-SITE-022"
+
+
+async def test_a_task_after_recovery_and_a_restart(bedside: Bedside) -> None:
+    order = bedside.order()
+    await bedside.answered(order)
+    bedside.seat.vote(bedside.vote_ask(order))
+    bedside.seat.recover(bedside.recover_ask(order, bedside.votes(order)))
+    bedside.restart()
+    bedside.set_up()
+    bedside.give_shares(bedside.order())
+    assert await bedside.refused(bedside.order(attempt=1)) == "WR-SITE-022"
+
+
+async def test_a_task_whose_round_failed_may_be_answered_again(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    order = bedside.order(index=1, attempt=1)
+    await bedside.answered(order)
+    assert bedside.spent() == 2 * order.task.length, "and is charged again"
+
+
+async def test_the_same_task_over_another_set_of_patients(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    bedside.exclude(*(f"{ME}-{number}" for number in range(10)))
+    assert await bedside.refused(bedside.order(index=1, attempt=1)) == "WR-SITE-023"
+
+
+@pytest.mark.parametrize("fewer", [1, 4])
+async def test_the_same_question_over_nearly_the_same_patients(
+    bedside: Bedside, fewer: int
+) -> None:
+    await bedside.answered(bedside.order())
+    bedside.exclude(*(f"{ME}-{number}" for number in range(fewer)))
+    again = bedside.order(index=1, step=1)
+    assert await bedside.refused(again) == "WR-SITE-024"
+    assert len(bedside.worker.calls) == 1
+
+
+async def test_the_same_question_in_another_run_and_after_a_restart(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    bedside.restart()
+    bedside.set_up()
+    bedside.give_shares(bedside.order())
+    bedside.exclude(f"{ME}-0")
+    order = bedside.order(step=1)
+    assert await bedside.refused(order) == "WR-SITE-024"
+
+
+async def test_the_same_question_over_the_same_or_clearly_other_patients(
+    bedside: Bedside,
+) -> None:
+    await bedside.answered(bedside.order())
+    await bedside.answered(bedside.order(index=1, step=1))
+    bedside.exclude(*(f"{ME}-{number}" for number in range(5)))
+    await bedside.answered(bedside.order(index=2, step=2))
+
+
+async def test_sets_of_patients_differ_by_five_even_where_small_cells_are_allowed(
+    tmp_path: Path,
+) -> None:
+    bold = policy(minimum_cell=3)
+    disclosure = {"opened_numbers": 1000, "minimum_cell": 3}
+    bedside = await Bedside(tmp_path, hospital=bold, disclosure=disclosure).ready()
+    await bedside.answered(bedside.order())
+    bedside.exclude(*(f"{ME}-{number}" for number in range(4)))
+    assert await bedside.refused(bedside.order(index=1, step=1)) == "WR-SITE-024"
+
+
+# is there budget
+
+
+async def test_a_budget_that_is_used_up(tmp_path: Path) -> None:
+    bedside = await Bedside(tmp_path, disclosure={"opened_numbers": 9}).ready()
+    await bedside.answered(bedside.order())
+    assert await bedside.refused(bedside.order(index=1, step=1)) == "WR-SITE-020"
+    assert len(bedside.worker.calls) == 1
+
+
+async def test_the_hospitals_own_budget_is_the_one_that_counts(tmp_path: Path) -> None:
+    mean = policy(opened_numbers=4)
+    bedside = await Bedside(tmp_path, hospital=mean).ready()
+    assert await bedside.refused(bedside.order()) == "WR-SITE-020"
+
+
+async def test_a_budget_survives_a_restart(tmp_path: Path) -> None:
+    bedside = await Bedside(tmp_path, disclosure={"opened_numbers": 9}).ready()
+    await bedside.answered(bedside.order())
+    bedside.restart()
+    bedside.set_up()
+    bedside.give_shares(bedside.order())
+    assert await bedside.refused(bedside.order(step=1)) == "WR-SITE-020"
+
+
+# compute in the sandbox -> bound -> encode -> noise
+
+
+async def test_a_computation_that_fails(bedside: Bedside) -> None:
+    def fail() -> np.ndarray:
+        raise WardroundError("WR-SANDBOX-006", "The computation failed.", "Report it.")
+
+    bedside.worker.instead = fail
+    assert await bedside.refused(bedside.order()) == "WR-SANDBOX-006"
+
+
+@pytest.mark.parametrize("shape", [(4,), (6,), (5, 1), (0,)])
+async def test_a_result_of_another_shape(bedside: Bedside, shape: tuple[int, ...]) -> None:
+    bedside.worker.instead = lambda: np.zeros(shape)
+    assert await bedside.refused(bedside.order()) == "WR-SITE-012"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+async def test_a_value_out_of_bound(bedside: Bedside, value: float) -> None:
+    bedside.worker.instead = lambda: np.array([1.0, 2.0, value, 4.0, 0.0])
+    assert await bedside.refused(bedside.order()) == "WR-SECAGG-005"
+
+
+async def test_a_profile_with_protections_that_do_not_exist(tmp_path: Path) -> None:
+    both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
+    bedside = Bedside(tmp_path, hospital=both)
+    _make_private(bedside)
+    bedside.set_up()
+    assert (await bedside.refused(bedside.order())).startswith("WR-STUDY-")
+    assert bedside.worker.calls == []
+
+
+async def test_noise_that_does_not_exist_is_never_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround.site.door.refuse_if_incomplete", lambda _study: None)
+    both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
+    bedside = Bedside(tmp_path, hospital=both)
+    _make_private(bedside)
+    bedside.set_up()
+    bedside.give_shares(bedside.order())
+    assert await bedside.refused(bedside.order()) == "WR-SITE-013"
+
+
+def _make_private(bedside: Bedside) -> None:
+    """An approval that nobody's tool would sign."""
+    study = bedside.keys.seal(plan(profile="private"))
+    approval = Approval(study.digest, ME, Profile.PRIVATE, TODAY, study.expires)
+    key = bedside.keys.sites[ME]
+    bedside.study = study
+    envelope = sign(PAYLOAD_TYPE, approval.to_payload(), key)
+    bedside.papers = replace(bedside.papers, study=study, approval=envelope)
+    bedside.restart()
+
+
+# protect -> sign -> write the journal
+
+
+async def test_a_seat_without_keys(tmp_path: Path) -> None:
+    bedside = Bedside(tmp_path)
+    bedside.set_up()
+    order = bedside.order()
+    bedside.restart()
+    assert await bedside.refused(order) == "WR-SITE-033"
+
+
+async def test_a_seat_that_holds_no_shares(tmp_path: Path) -> None:
+    bedside = Bedside(tmp_path)
+    bedside.set_up()
+    assert await bedside.refused(bedside.order()) == "WR-SECAGG-010"
+
+
+async def test_a_round_whose_keys_were_used_for_an_answer_that_failed(
+    bedside: Bedside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the mask and the journal the power goes: the mask is never used a second time."""
+
+    def fail(*_arguments: object) -> None:
+        raise WardroundError("WR-STORE-001", "The disk is full.", "Make room.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "charge", fail)
+        before = bedside.door.answer(bedside.order())
+        refusal = await before
+    assert bedside.heard(refusal, 0) == "WR-STORE-001"
+    assert bedside.spent() == 0 and bedside.leaves("packet") == []
+    assert bedside.door.already_sent(bedside.order().manifest.round) is None
+    answer = await bedside.door.answer(bedside.order())
+    assert bedside.heard(answer, 1) == "WR-SECAGG-011"
+    await bedside.answered(bedside.order(index=1, attempt=1))
+
+
+async def test_a_spool_that_cannot_be_written(bedside: Bedside) -> None:
+    bedside.papers.spool.rmdir()
+    answer = await bedside.door.answer(bedside.order())
+    assert bedside.heard(answer, 0) == "WR-SITE-015"
+    assert bedside.spent() == 0
+
+
+# what was sent before
+
+
+async def test_the_same_packet_is_sent_again_byte_for_byte_and_free(bedside: Bedside) -> None:
+    order = bedside.order()
+    packet = await bedside.answered(order)
+    payload = packet.payload.read_bytes()
+    bedside.restart()
+    again = bedside.door.already_sent(order.manifest.round)
+    assert again is not None
+    assert (again.header, again.envelope) == (packet.header, packet.envelope)
+    assert again.payload.read_bytes() == payload
+    assert bedside.spent() == order.task.length
+    assert bedside.worker.calls == []
+
+
+@pytest.mark.parametrize("harm", ["gone", "shorter", "altered"])
+async def test_a_spooled_packet_that_is_gone_or_altered_is_not_sent(
+    bedside: Bedside, harm: str
+) -> None:
+    order = bedside.order()
+    packet = await bedside.answered(order)
+    payload = packet.payload.read_bytes()
+    if harm == "gone":
+        packet.payload.unlink()
+    else:
+        packet.payload.write_bytes(payload[:-1] if harm == "shorter" else payload[::-1])
+    with pytest.raises(WardroundError) as caught:
+        bedside.door.already_sent(order.manifest.round)
+    assert caught.value.code == "WR-SITE-016"
+
+
+async def test_no_patients_identifier_is_kept(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    bedside.exclude(*(f"{ME}-{number}" for number in range(50)))
+    await bedside.refused(bedside.order(index=1, step=1))
+    bedside.state.close()
+    for path in bedside.folder.rglob("*"):
+        if path.is_file() and path.name != "exclusions.json":
+            assert f"{ME}-1".encode() not in path.read_bytes(), path.name
