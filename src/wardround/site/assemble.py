@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import httpx
+from typing import TYPE_CHECKING
 
 from wardround.learning.specify import check_task
 from wardround.sandbox.interface import Worker
@@ -19,6 +18,9 @@ from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
+
+if TYPE_CHECKING:
+    import httpx
 
 TaskCheck = Callable[[Study, Task], None]
 
