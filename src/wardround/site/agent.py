@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
+
+from pydantic import ValidationError
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
@@ -23,6 +26,18 @@ from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, digest
+
+_PUT_RIGHT_BY_ASKING = (
+    "WR-COORD-001",
+    "WR-COORD-011",
+    "WR-COORD-02",  # too late, say
+    "WR-COORD-036",  # the coordinator was restarted and has not gone on yet
+    "WR-ROUND",
+    "WR-SECAGG",
+)
+"""Refusals of a statement after which the agent asks what to do next, and goes on."""
+
+_LONGEST_PAUSE_S = 15.0
 
 
 class Say(Protocol):
@@ -70,6 +85,7 @@ class Agent:
         await self.link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
         self._say("connected")
         asked: Asked | None = None
+        setbacks = 0
         while True:
             self._before_each()
             if asked is None:
@@ -85,12 +101,14 @@ class Agent:
             answer = await self._answer(ask, body)
             try:
                 asked = await self.link.send(answer, self._seen)
+                setbacks = 0
             except WardroundError as error:
-                # A statement that came too late, say: the next instruction puts it right.
                 self._say("not-accepted", code=error.code)
-                if not error.code.startswith(("WR-COORD-02", "WR-ROUND", "WR-SECAGG")):
+                if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
+                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
@@ -126,7 +144,10 @@ class Agent:
                     return self._finish(ask, body)
         except WardroundError as reason:
             self._say("refused", what=ask.ask.value, code=reason.code)
-            return self._door.refuse(ask.run, scope, reason)
+            refusal = self._door.refuse(ask.run, scope, reason)
+            if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
+                raise
+            return refusal
 
     async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
         sent = self._door.already_sent(RoundId(ask.round or ""))
@@ -163,7 +184,10 @@ class Agent:
 
     def _finish(self, ask: Instruction, body: memoryview) -> Status:
         """Check and keep the model, and countersign the coordinator's last checkpoint."""
-        head = JournalHead.model_validate(ask.documents.get("journal"))
+        try:
+            head = JournalHead.model_validate(ask.documents.get("journal"))
+        except ValidationError as error:
+            raise malformed("instruction") from error
         self._door.follow(head, tuple(bytes.fromhex(one) for one in ask.consistency))
         model = self._ending(ask.documents, bytes(body))
         witness = Witness(

@@ -35,6 +35,9 @@ from wardround.trust.requests import sign_request
 
 LONG_POLL_S = 25.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-045"})
+"""Refusals that pass: a twin that goes away; a request signed before the coordinator started."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 15.0
 
 Asked = tuple[Instruction, memoryview]
@@ -156,7 +159,7 @@ class Link:
                 if answer.is_success:
                     return answer
                 problem = refusal_of(answer)
-                if answer.status_code not in _TRANSIENT and problem.code != "WR-COORD-037":
+                if answer.status_code not in _TRANSIENT and problem.code not in _AFRESH:
                     raise problem
                 self._trouble(problem)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
