@@ -16,7 +16,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import select
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
@@ -28,7 +27,6 @@ from wardround.secagg.encoding import FixedPoint, RingArray
 from wardround.site import ledger, records
 from wardround.site.custody import Custody, computable
 from wardround.site.seat import Seat
-from wardround.site.tables import packets
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, check_approval, load_exclusions
 from wardround.study.hospital import Terms, combine
@@ -68,7 +66,7 @@ class Door:
         self._state = state
         self._check_task = check_task
         self._now = now
-        self._loaded: frozenset[str] | None = None
+        self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
         with state.database.begin() as connection:
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
@@ -97,7 +95,7 @@ class Door:
         Raises WR-SITE-016 when the spool does not hold these bytes any more.
         """
         with self._state.database.begin() as connection:
-            row = connection.execute(select(packets).where(packets.c.round == round_)).first()
+            row = records.packet_row(connection, round_)
         if row is None:
             return None
         envelope = Envelope.from_json(row.envelope)
@@ -166,15 +164,16 @@ class Door:
         The list is read at every answer, so that a withdrawal counts at once.
         """
         custody = self._custody
-        exclusions = load_exclusions(
-            custody.exclusions, self._study.id, custody.site, custody.key.public
-        )
-        if self._loaded != exclusions.patients:
+        if self._list is None or _content(custody.exclusions) != self._list:
+            content = _content(custody.exclusions)
+            exclusions = load_exclusions(
+                custody.exclusions, self._study.id, custody.site, custody.key.public
+            )
             table = custody.table.excluding(exclusions.patients)
-            columns = computable(self._study, table)
-            await self._worker.load(columns)
-            self._loaded = exclusions.patients
+            self._list = None
+            await self._worker.load(computable(self._study, table))
             self._patients = records.patient_set(table.patient_ids, custody.patient_key)
+            self._list = content
         check_cohort(len(self._patients), terms.minimum_cohort)
         with self._state.database.begin() as connection:
             records.check_task(connection, order.manifest, self._patients)
@@ -283,6 +282,14 @@ def _payload_digest(path: Path) -> Digest | None:
             return digest(b"".join(sha256(part).digest() for part in parts))
     except OSError:
         return None
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes; none for one that can't be read, which then is no list either."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _refused(code: str, problem: str) -> WardroundError:

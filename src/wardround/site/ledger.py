@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from wardround.errors import WardroundError
 from wardround.ids import Digest, RoundId
 from wardround.site.tables import charges
 
+_SPENT = select(func.sum(charges.c.numbers)).where(charges.c.study == bindparam("study"))
+_CHARGE = insert(charges)
+
 
 def spent(connection: Connection, study: Digest) -> int:
     """How many numbers have been given out for a study."""
-    total = connection.scalar(select(func.sum(charges.c.numbers)).where(charges.c.study == study))
+    total = connection.scalar(_SPENT, {"study": study})
     return int(total or 0)
 
 
@@ -38,4 +41,5 @@ def charge(
     connection: Connection, study: Digest, round_: RoundId, numbers: int, now: datetime
 ) -> None:
     """Charge an answer; part of the transaction that precedes its sending."""
-    connection.execute(insert(charges).values(study=study, round=round_, numbers=numbers, at=now))
+    charged = {"study": study, "round": round_, "numbers": numbers, "at": now}
+    connection.execute(_CHARGE, charged)

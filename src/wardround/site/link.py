@@ -118,7 +118,10 @@ class Link:
             numbers = list(range(-(-size // PART_BYTES)))
             if not packet.part_digests:  # sent before: ask what is still missing
                 path = f"/v1/rounds/{packet.round}/parts"
-                numbers = orjson.loads((await self._request("GET", path, b"")).content)
+                missing = _document(await self._request("GET", path, b""))
+                if not isinstance(missing, list) or not set(missing) <= set(numbers):
+                    raise malformed("list of missing parts")
+                numbers = missing
             for number in numbers:
                 body = os.pread(descriptor, PART_BYTES, number * PART_BYTES)
                 path = f"/v1/rounds/{packet.round}/parts/{number}"
@@ -229,8 +232,16 @@ def _asked(answer: httpx.Response) -> Asked | None:
     return Instruction.parse(head), body
 
 
+def _document(answer: httpx.Response) -> object:
+    try:
+        document: object = orjson.loads(answer.content)
+    except orjson.JSONDecodeError as error:
+        raise malformed("answer") from error
+    return document
+
+
 def _certificate(answer: httpx.Response) -> bytes:
-    document = orjson.loads(answer.content)
+    document = _document(answer)
     certificate = document.get("certificate") if isinstance(document, dict) else None
     if not isinstance(certificate, str):
         raise malformed("certificate")

@@ -7,7 +7,8 @@ import hmac
 from collections.abc import Iterable
 
 import orjson
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy.dialects.sqlite import insert
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead, Manifest
@@ -22,6 +23,38 @@ LEAST_DIFFERENCE = 5
 
 _HASH_BYTES = 16
 
+# What every answer runs is built once: building a statement costs more than running it.
+_TASK = select(tasks).where(tasks.c.run == bindparam("run"), tasks.c.step == bindparam("step"))
+_EARLIER = (
+    select(patient_sets.c.members)
+    .join(questions, questions.c.patients == patient_sets.c.digest)
+    .where(questions.c.question == bindparam("question"))
+)
+_BOUND = select(packets.c.manifest).where(
+    packets.c.batch == bindparam("batch"), packets.c.index == bindparam("index")
+)
+_PACKET = select(packets).where(packets.c.round == bindparam("round"))
+_KEEP_SET = insert(patient_sets).on_conflict_do_nothing()
+_KEEP_QUESTION = insert(questions).on_conflict_do_nothing()
+_KEEP_TASK = insert(tasks).on_conflict_do_nothing()
+_KEEP_PACKET = insert(packets)
+_VOTE = (
+    update(packets)
+    .where(packets.c.round == bindparam("b_round"))
+    .values(survivors=bindparam("survivors"))
+)
+_RECOVERED = (
+    update(tasks)
+    .where(tasks.c.run == bindparam("b_run"), tasks.c.step == bindparam("b_step"))
+    .values(recovered=True)
+)
+_HEAD = select(heads).where(heads.c.coordinator == bindparam("coordinator"))
+_KEEP_HEAD = insert(heads)
+_KEEP_HEAD = _KEEP_HEAD.on_conflict_do_update(
+    index_elements=["coordinator"],
+    set_={"size": _KEEP_HEAD.excluded.size, "root": _KEEP_HEAD.excluded.root},
+)
+
 
 def patient_set(ids: Iterable[str], key: bytes) -> frozenset[bytes]:
     """Keyed hashes of patient ids: sets can be compared later without keeping any id."""
@@ -35,9 +68,7 @@ def set_digest(patients: frozenset[bytes]) -> Digest:
 
 def check_task(connection: Connection, manifest: Manifest, patients: frozenset[bytes]) -> None:
     """One total per task: the same task over the same patients, and never after recovery."""
-    row = connection.execute(
-        select(tasks).where(tasks.c.run == manifest.run, tasks.c.step == manifest.step)
-    ).first()
+    row = connection.execute(_TASK, {"run": manifest.run, "step": manifest.step}).first()
     if row is None:
         return
     if row.task != manifest.task:
@@ -55,11 +86,7 @@ def check_patients(
 
     Two totals over sets that differ by a few patients differ by what those few contributed.
     """
-    rows = connection.scalars(
-        select(patient_sets.c.members)
-        .join(questions, questions.c.patients == patient_sets.c.digest)
-        .where(questions.c.question == question)
-    )
+    rows = connection.scalars(_EARLIER, {"question": question})
     earlier = [_members(row) for row in rows]
     if not differs_enough(earlier, patients, least):
         raise _never(
@@ -78,88 +105,67 @@ def bind(
 ) -> None:
     """Remember what is about to be answered; part of the transaction that precedes sending."""
     name = set_digest(patients)
-    if (
-        connection.scalar(select(patient_sets.c.digest).where(patient_sets.c.digest == name))
-        is None
-    ):
-        connection.execute(
-            insert(patient_sets).values(digest=name, members=b"".join(sorted(patients)))
-        )
-    asked = select(questions.c.question).where(
-        questions.c.question == question, questions.c.patients == name
-    )
-    if connection.scalar(asked) is None:
-        connection.execute(insert(questions).values(question=question, patients=name))
-    step = select(tasks.c.step).where(tasks.c.run == manifest.run, tasks.c.step == manifest.step)
-    if connection.scalar(step) is None:
-        connection.execute(
-            insert(tasks).values(
-                run=manifest.run,
-                step=manifest.step,
-                task=manifest.task,
-                patients=name,
-                recovered=False,
-            )
-        )
+    connection.execute(_KEEP_SET, {"digest": name, "members": b"".join(sorted(patients))})
+    connection.execute(_KEEP_QUESTION, {"question": question, "patients": name})
+    step = {"run": manifest.run, "step": manifest.step}
+    bound = {"task": manifest.task, "patients": name, "recovered": False}
+    connection.execute(_KEEP_TASK, {**step, **bound})
     connection.execute(
-        insert(packets).values(
-            round=manifest.round,
-            run=manifest.run,
-            step=manifest.step,
-            batch=manifest.batch,
-            index=manifest.index,
-            manifest=packet.header.manifest,
-            envelope=packet.envelope.to_json(),
-            spooled=str(packet.payload),
-        )
+        _KEEP_PACKET,
+        {
+            "round": manifest.round,
+            **step,
+            "batch": manifest.batch,
+            "index": manifest.index,
+            "manifest": packet.header.manifest,
+            "envelope": packet.envelope.to_json(),
+            "spooled": str(packet.payload),
+        },
     )
 
 
 def check_index(connection: Connection, manifest: Manifest, manifest_digest: Digest) -> None:
     """A round's keys are bound to the first manifest that their owner signs."""
-    row = connection.execute(
-        select(packets.c.manifest).where(
-            packets.c.batch == manifest.batch, packets.c.index == manifest.index
-        )
-    ).first()
+    place = {"batch": manifest.batch, "index": manifest.index}
+    row = connection.execute(_BOUND, place).first()
     if row is not None and row.manifest != manifest_digest:
         raise _never("WR-SITE-025", "These masking keys are bound to another manifest.")
 
 
+def packet_row(connection: Connection, round_: RoundId) -> Row[tuple[object, ...]] | None:
+    """What was answered in a round."""
+    return connection.execute(_PACKET, {"round": round_}).first()
+
+
 def record_vote(connection: Connection, round_: RoundId, survivors: tuple[SiteName, ...]) -> None:
     """One survivor set per round, written before the signature leaves."""
-    row = connection.execute(select(packets.c.survivors).where(packets.c.round == round_)).first()
+    row = packet_row(connection, round_)
     text = orjson.dumps(list(survivors)).decode()
     if row is None:
         raise _never("WR-SITE-026", "This round was not answered here.")
     if row.survivors is not None and row.survivors != text:
         raise _never("WR-SITE-027", "Another survivor set was signed for this round.")
-    connection.execute(update(packets).where(packets.c.round == round_).values(survivors=text))
+    connection.execute(_VOTE, {"b_round": round_, "survivors": text})
 
 
 def record_recovery(connection: Connection, round_: RoundId) -> None:
     """From here on the task is closed: its total may have been opened."""
-    row = connection.execute(
-        select(packets.c.run, packets.c.step).where(packets.c.round == round_)
-    ).first()
+    row = packet_row(connection, round_)
     if row is None:
         raise _never("WR-SITE-026", "This round was not answered here.")
-    connection.execute(
-        update(tasks).where(tasks.c.run == row.run, tasks.c.step == row.step).values(recovered=True)
-    )
+    connection.execute(_RECOVERED, {"b_run": row.run, "b_step": row.step})
 
 
 def last_head(connection: Connection, coordinator: str) -> JournalHead | None:
     """The coordinator's journal as this site saw it last."""
-    row = connection.execute(select(heads).where(heads.c.coordinator == coordinator)).first()
+    row = connection.execute(_HEAD, {"coordinator": coordinator}).first()
     return None if row is None else JournalHead(size=row.size, root=row.root)
 
 
 def save_head(connection: Connection, coordinator: str, head: JournalHead) -> None:
     """Remember the coordinator's journal."""
-    connection.execute(heads.delete().where(heads.c.coordinator == coordinator))
     connection.execute(
-        insert(heads).values(coordinator=coordinator, size=head.size, root=head.root)
+        _KEEP_HEAD, {"coordinator": coordinator, "size": head.size, "root": head.root}
     )
 
 
