@@ -10,6 +10,7 @@ import orjson
 
 from ward import Ward
 from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.intake import Intake
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, PacketHeader
 from wardround.ids import Digest, RoundId, SiteName
@@ -39,7 +40,7 @@ class Puppets:
         return tuple(sorted(self.ward.keys.sites))
 
     def say(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes = b"") -> None:
-        self.exchange.accept(site, kind, envelope, attachment)
+        Intake(self.exchange).accept(site, kind, envelope, attachment)
 
     def refused(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes = b""

@@ -11,6 +11,7 @@ import pytest
 
 from puppets import Puppets
 from ward import SITES, open_ward
+from wardround.coordinator.asks import instruction
 from wardround.federation.messages import Refused, Statement, Witness
 from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
@@ -315,7 +316,7 @@ def test_a_refusal_takes_a_site_out_of_what_it_refuses(puppets: Puppets) -> None
     puppets.ready()
     assert puppets.refused(FIRST, "refusal", refusal(puppets, puppets.round)) is None
     assert FIRST in puppets.exchange.round.state.refused
-    assert puppets.exchange.instruction(FIRST, 0) is None, "it is asked nothing more"
+    assert instruction(puppets.exchange, FIRST, 0) is None, "it is asked nothing more"
     for site in SITES[1:]:
         puppets.packet(site)
     assert puppets.exchange.round.state.phase is RoundPhase.VOTE

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wardround.coordinator import records, tables
+from wardround.coordinator.asks import instruction
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
+from wardround.coordinator.intake import Intake
 from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
 from wardround.ids import RunId, SiteName
@@ -63,6 +65,7 @@ class Coordinator:
         self.spool = Spool(folder / "spool")
         self.enrolment = Enrolment(study, authority, self.state, now)
         self.exchange: Exchange | None = None
+        self._intake: Intake | None = None
         self._now = now
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
@@ -91,6 +94,7 @@ class Coordinator:
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now
         )
+        self._intake = Intake(self.exchange)
         self._changed.notify()
         return self.exchange
 
@@ -119,6 +123,12 @@ class Coordinator:
                 "WR-COORD-036", "No run is under way.", "Ask again when the run has started."
             )
         return self.exchange
+
+    def intake_for(self, peer: Peer) -> Intake:
+        """Where the statements of an approved site are taken in."""
+        self.exchange_for(peer)
+        assert self._intake is not None
+        return self._intake
 
     def heard_of(self, site: SiteName, instance: str) -> None:
         """A request of a site's agent came in; a second agent beside it is refused."""
@@ -161,7 +171,7 @@ class Coordinator:
                 return None
             await self._changed.wait_for(left)
         exchange = self.exchange
-        while (message := exchange.instruction(site, seen)) is None:
+        while (message := instruction(exchange, site, seen)) is None:
             left = deadline - time.monotonic()
             if left <= 0 or self._closing:
                 return None

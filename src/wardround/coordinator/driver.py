@@ -182,6 +182,7 @@ class Driver:
 
     async def _open(self, task: Task, step: int, started: float) -> Total | None:
         exchange = self.exchange
+        exchange.flush()
         assert exchange.round is not None and exchange.manifest is not None
         state, manifest = exchange.round.state, exchange.manifest
         try:

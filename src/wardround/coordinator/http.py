@@ -70,8 +70,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         kind, envelope = head.get("kind"), head.get("envelope")
         if not isinstance(kind, str) or not isinstance(envelope, dict):
             raise malformed("answer")
-        exchange = coordinator.exchange_for(peer)
-        exchange.accept(peer.site, kind, Envelope.from_json(envelope), bytes(attachment))
+        intake = coordinator.intake_for(peer)
+        await intake.submit(peer.site, kind, Envelope.from_json(envelope), bytes(attachment))
         return await _next(coordinator, peer, request)
 
     @app.get("/v1/rounds/{round_}/parts")

@@ -19,7 +19,7 @@ from wardround.errors import WardroundError
 from wardround.federation.messages import Manifest
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
-from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
+from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
 State = TypeVar("State", Setup, Round)
@@ -172,7 +172,7 @@ def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest
 
 
 def save_statement(
-    connection: Connection, scope: BatchId | RoundId | RunId, kind: str, site: SiteName, sent: Sent
+    connection: Connection, scope: str, kind: str, site: SiteName, sent: Sent
 ) -> None:
     """Keep what a site signed; the primary key admits one per scope, kind and site."""
     connection.execute(

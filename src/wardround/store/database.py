@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ class Database:
 
     def __init__(self, url: str, migrations: Sequence[Migration]) -> None:
         self.engine = _engine(url)
-        self._writing = self.engine.execution_options(write=True)
+        self._threads = threading.local()
         try:
             self._migrate(migrations)
         except DatabaseError as error:
@@ -71,11 +72,23 @@ class Database:
         ``write`` takes SQLite's one write lock at once, so that what is read first is still true
         when it is acted upon, whatever other process has the file open.
         """
-        with (self._writing if write else self.engine).begin() as connection:
+        connection = self._connection()
+        connection.execution_options(write=write)
+        with connection.begin():
             yield connection
+
+    def _connection(self) -> Connection:
+        """This thread's own connection: fetching one from the pool costs more than a query."""
+        connection: Connection | None = getattr(self._threads, "connection", None)
+        if connection is None or connection.closed or connection.invalidated:
+            connection = self._threads.connection = self.engine.connect()
+        return connection
 
     def close(self) -> None:
         """Let go of all connections."""
+        connection: Connection | None = getattr(self._threads, "connection", None)
+        if connection is not None:
+            connection.close()
         self.engine.dispose()
 
     def _migrate(self, migrations: Sequence[Migration]) -> None:

@@ -1,0 +1,126 @@
+"""What each site is asked next, worked out from the committed state of an exchange.
+
+Asking twice is harmless, and a restart changes nothing. Instructions carry no authority: sites
+act on what the signed parts in them prove.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+
+import orjson
+
+from wardround.coordinator.exchange import Exchange
+from wardround.federation.messages import INLINE_BYTES, Ask, Instruction, JournalHead, frame
+from wardround.federation.round import Round, RoundPhase
+from wardround.federation.setup import Setup, SetupPhase
+from wardround.ids import SiteName
+from wardround.trust.dsse import Envelope
+
+
+def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
+    """What ``site`` should do next as a framed message, or None for nothing.
+
+    ``seen`` is the size of the journal that the site saw last; the instruction proves that
+    the journal it is shown now is an extension of that one.
+    """
+    if exchange.ending is not None:
+        return _ending(exchange, site, seen)
+    if exchange.round is not None and exchange.round.state.waits_for(site):
+        return _round_instruction(exchange, exchange.round.state, site, seen)
+    if exchange.setup is not None and exchange.setup.state.waits_for(site):
+        return _setup_instruction(exchange, exchange.setup.state, site)
+    return None
+
+
+def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> bytes:
+    if setup.phase is SetupPhase.ADVERTISE:
+        ask = Instruction(
+            ask=Ask.ADVERTISE,
+            run=exchange.run,
+            batch=setup.batch,
+            pool=setup.pool,
+            rounds=setup.rounds,
+        )
+    else:
+        adverts = exchange.said(setup.batch, "advert")
+        ask = Instruction(
+            ask=Ask.DEAL,
+            run=exchange.run,
+            batch=setup.batch,
+            envelopes={name: sent.envelope for name, sent in adverts.items()},
+        )
+    return _framed(ask)
+
+
+def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
+    if round_.phase is RoundPhase.COLLECT:
+        return _contribute(exchange, round_, site, seen)
+    asks_vote = round_.asks_vote_of(site)
+    votes = {} if asks_vote else exchange.said(round_.round, "vote")
+    # The same for every site: made once for each number of votes, not once for each site.
+    key = (round_.round, len(votes))
+    if key not in exchange.prepared:
+        ask = Instruction(
+            ask=Ask.VOTE if asks_vote else Ask.RECOVER,
+            run=exchange.run,
+            round=round_.round,
+            batch=round_.batch,
+            survivors=round_.survivors,
+            envelopes={name: sent.envelope for name, sent in votes.items()},
+        )
+        exchange.prepared[key] = _framed(ask)
+    return exchange.prepared[key]
+
+
+def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
+    assert exchange.manifest is not None and exchange.manifest_envelope is not None
+    envelopes: dict[SiteName, Envelope] = {}
+    blobs: dict[SiteName, bytes] = {}
+    if exchange.manifest.index == 0:
+        for name, sent in exchange.said(round_.batch, "deal").items():
+            envelopes[name] = sent.envelope
+            if name != site:
+                blobs[name] = b64decode(orjson.loads(sent.attachment)[site])
+    body, size = b"", 0
+    if exchange.manifest.model is not None:
+        size = exchange.blobs.path(exchange.manifest.model).stat().st_size
+        if size <= INLINE_BYTES:
+            body = exchange.blobs.get(exchange.manifest.model)
+    ask = Instruction(
+        ask=Ask.CONTRIBUTE,
+        run=exchange.run,
+        round=round_.round,
+        batch=round_.batch,
+        manifest=exchange.manifest_envelope,
+        task=orjson.loads(exchange.task),
+        model=exchange.manifest.model,
+        model_bytes=size,
+        envelopes=envelopes,
+        blobs=blobs,
+        consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
+    )
+    return _framed(ask, body)
+
+
+def _ending(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
+    assert exchange.ending is not None
+    ask, body = exchange.ending
+    if ask.ask is Ask.STOP:
+        return _framed(ask)
+    if site in exchange.witnesses:
+        return None
+    size = JournalHead.model_validate(ask.documents["journal"]).size
+    proof = _consistency(exchange, seen, size)
+    return _framed(ask.model_copy(update={"consistency": proof}), body)
+
+
+def _consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
+    if not 0 < seen < size:
+        return ()
+    proof = exchange.state.journal.prove_consistency(seen, size)
+    return tuple(step.hex() for step in proof)
+
+
+def _framed(instruction: Instruction, body: bytes = b"") -> bytes:
+    return frame(instruction.model_dump(mode="json", exclude_defaults=True), body)

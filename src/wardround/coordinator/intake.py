@@ -1,0 +1,255 @@
+"""What is done with a site's answer: verified, compared with what was asked, kept.
+
+The attacker is a site, or whoever stole its agent's key: it repeats, alters, forges, comes late
+and answers what was not asked. Each is refused with its code, and journalled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+
+import orjson
+
+from wardround.coordinator.exchange import Exchange, refused
+from wardround.coordinator.records import Sent
+from wardround.errors import WardroundError
+from wardround.federation.messages import PART_BYTES, PacketHeader, Refused, Witness
+from wardround.federation.round import Round, RoundPhase
+from wardround.federation.setup import Setup
+from wardround.ids import BatchId, RoundId, SiteName
+from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.setup import adverts_digest
+from wardround.trust.canonical import digest
+from wardround.trust.dsse import Envelope
+
+_GROUP_S = 0.001
+"""How long a statement waits for others to share its transaction."""
+
+_ENOUGH_SHARES = (RoundPhase.OPENING, RoundPhase.DONE)
+
+
+class Intake:
+    """Takes in the signed statements of all sites of one exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._group: asyncio.Future[None] | None = None
+
+    async def submit(
+        self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes
+    ) -> None:
+        """Take a signed statement of ``site``; return once it is durable.
+
+        What arrives within a moment of it is committed with it. Raises as `accept`.
+        """
+        self._take(site, kind, envelope, attachment)
+        loop = asyncio.get_running_loop()
+        if self._group is None:
+            self._group = loop.create_future()
+            loop.call_later(_GROUP_S, self._commit, self._group)
+        await asyncio.shield(self._group)
+
+    def _commit(self, group: asyncio.Future[None]) -> None:
+        self._group = None
+        try:
+            self._exchange.flush()
+        except Exception as error:  # noqa: BLE001 (handed to everyone who waits for it)
+            group.set_exception(error)
+        else:
+            group.set_result(None)
+
+    def accept(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
+        """Take a signed statement of ``site`` and make it durable at once.
+
+        The same statement twice is fine; another one in its place, one for a round that is not
+        open, or one that does not verify is refused and journalled.
+        """
+        self._take(site, kind, envelope, attachment)
+        self._exchange.flush()
+
+    def _take(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
+        handlers: Mapping[str, Callable[[SiteName, Envelope, bytes], None]] = {
+            "advert": self._on_advert,
+            "deal": self._on_deal,
+            "packet": self._on_packet,
+            "vote": self._on_vote,
+            "shares": self._on_shares,
+            "refusal": self._on_refusal,
+            "witness": self._on_witness,
+        }
+        exchange = self._exchange
+        handler = handlers.get(kind)
+        try:
+            if handler is None:
+                raise refused("WR-COORD-020", f"There is no statement of kind {kind[:20]!r}.")
+            handler(site, envelope, attachment)
+        except WardroundError as error:
+            if error.code != "WR-COORD-001":
+                with exchange.state.transaction() as transaction:
+                    transaction.record(
+                        "refused",
+                        site=site,
+                        statement=digest(envelope.payload),
+                        code=error.code,
+                    )
+            raise
+
+    def _repeated(self, scope: str, kind: str, site: SiteName, sent: Sent) -> bool:
+        known = self._exchange.heard(scope, kind, site)
+        if known is None:
+            return False
+        if known.envelope.payload != sent.envelope.payload or known.attachment != sent.attachment:
+            raise refused("WR-COORD-022", "Another statement stands in this one's place already.")
+        return True
+
+    def _on_setup(
+        self,
+        kind: str,
+        site: SiteName,
+        batch: BatchId,
+        sent: Sent,
+        follow: Callable[[Setup], Setup],
+    ) -> None:
+        if self._repeated(batch, kind, site, sent):
+            return
+        old = self._exchange.setup_ahead
+        if old is None or batch != old.batch or (new := follow(old)) is old:
+            raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
+        self._exchange.keep(batch, kind, site, sent, new)
+
+    def _on_round(
+        self,
+        kind: str,
+        site: SiteName,
+        round_: str,
+        sent: Sent,
+        follow: Callable[[Round], Round],
+    ) -> None:
+        if self._repeated(round_, kind, site, sent):
+            return
+        old = self._exchange.round_ahead
+        if old is None or round_ != old.round or (new := follow(old)) is old:
+            raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
+        self._exchange.keep(round_, kind, site, sent, new)
+
+    def _on_advert(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        advert = Advert.open(envelope, exchange.keys[site])
+        _same(advert.site, site, advert.study, exchange.study.digest, advert.run, exchange.run)
+        setup = exchange.setup_ahead
+        asked = (setup.batch, setup.pool, setup.rounds) if setup else None
+        if asked != (advert.batch, advert.pool, advert.rounds):
+            raise refused("WR-COORD-025", "The advert is for another set-up or pool.")
+        sent = Sent(envelope, b"")
+        self._on_setup("advert", site, advert.batch, sent, lambda setup: setup.on_advert(site))
+
+    def _on_deal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        deal = Deal.open(envelope, exchange.keys[site])
+        _same(deal.site, site, deal.study, exchange.study.digest, deal.run, exchange.run)
+        named = {name: digest(blob) for name, blob in _sealed_blobs(attachment).items()}
+        if named != dict(deal.sealed):
+            raise refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
+        adverts = {name: one.envelope for name, one in exchange.said(deal.batch, "advert").items()}
+        if deal.adverts != adverts_digest(adverts) or {*deal.sealed, site} != set(adverts):
+            raise refused("WR-COORD-025", "The deal is for another roster.")
+        sent = Sent(envelope, attachment)
+        self._on_setup("deal", site, deal.batch, sent, lambda setup: setup.on_deal(site))
+
+    def _on_packet(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        header = PacketHeader.open(envelope, exchange.keys[site])
+        _same(header.site, site, header.study, exchange.study.digest, header.run, exchange.run)
+        sent = Sent(envelope, b"")
+        if self._repeated(header.round, "packet", site, sent):
+            return
+        round_ = RoundId(header.round)
+        exchange.check_open(site, round_)
+        assert exchange.manifest is not None
+        size = exchange.payload_bytes()
+        answers = (header.manifest, header.task, header.step, header.size_bytes, header.part_bytes)
+        manifest, task, step = (
+            exchange.manifest_digest(),
+            exchange.manifest.task,
+            exchange.manifest.step,
+        )
+        if answers != (manifest, task, step, size, PART_BYTES):
+            raise refused("WR-COORD-025", "The packet answers another manifest or task.")
+        if attachment:
+            exchange.spool.put(round_, site, 0, attachment, size)
+        arrived = exchange.spool.payload_digest(round_, site, size)
+        if arrived != header.payload:
+            if arrived is not None:  # whole, but wrong: let all of it be sent again
+                exchange.spool.discard(round_, site)
+            raise refused("WR-COORD-026", "The payload is not the one that was signed.")
+        self._on_round("packet", site, header.round, sent, lambda one: one.on_packet(site))
+
+    def _on_vote(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        vote = SurvivorVote.open(envelope, exchange.keys[site])
+        _same(vote.site, site, vote.study, exchange.study.digest, vote.run, exchange.run)
+        sent = Sent(envelope, b"")
+        self._require_own_question(vote)
+        self._on_round("vote", site, vote.round, sent, lambda one: one.on_vote(site))
+
+    def _on_shares(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        shares = RecoveryShares.open(envelope, exchange.keys[site])
+        _same(shares.site, site, shares.study, exchange.study.digest, shares.run, exchange.run)
+        sent = Sent(envelope, b"")
+        self._require_own_question(shares)
+        now = exchange.round_ahead
+        enough = now is not None and now.phase in _ENOUGH_SHARES
+        if not self._repeated(shares.round, "shares", site, sent) and enough:
+            return
+        self._on_round("shares", site, shares.round, sent, lambda one: one.on_shares(site))
+
+    def _require_own_question(self, said: SurvivorVote | RecoveryShares) -> None:
+        """Refuse a voice about anything but the present round's manifest and survivors.
+
+        The sites refuse a pile with one stray statement in it, so none may get into the pile.
+        """
+        exchange = self._exchange
+        state = exchange.round_ahead
+        if state is None or said.round != state.round:
+            raise refused("WR-COORD-021", "The statement belongs to no open round or set-up.")
+        asked = (state.batch, state.index, exchange.manifest_digest(), state.survivors)
+        if (said.batch, said.index, said.manifest, said.survivors) != asked:
+            raise refused("WR-COORD-025", "The statement is over another manifest or survivors.")
+
+    def _on_refusal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        refusal = Refused.open(envelope, exchange.keys[site])
+        _same(refusal.site, site, refusal.study, exchange.study.digest, refusal.run, exchange.run)
+        sent = Sent(envelope, b"")
+        setup = exchange.setup_ahead
+        if setup is not None and refusal.scope == setup.batch:
+            self._on_setup("refusal", site, setup.batch, sent, lambda one: one.on_lost(site))
+        else:
+            self._on_round("refusal", site, refusal.scope, sent, lambda one: one.on_refused(site))
+
+    def _on_witness(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        witness = Witness.open(envelope, exchange.keys[site])
+        _same(witness.site, site, witness.study, exchange.study.digest, witness.run, exchange.run)
+        sent = Sent(envelope, b"")
+        if not self._repeated(exchange.run, "witness", site, sent):
+            exchange.keep(exchange.run, "witness", site, sent)
+
+
+def _sealed_blobs(attachment: bytes) -> dict[str, bytes]:
+    """What comes beside a deal: base64 by site; anything else is refused."""
+    try:
+        blobs = orjson.loads(attachment)
+        if isinstance(blobs, dict):
+            return {name: b64decode(blob, validate=True) for name, blob in blobs.items()}
+    except (ValueError, TypeError):
+        pass
+    raise refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
+
+
+def _same(*pairs: str) -> None:
+    if any(one != other for one, other in zip(pairs[::2], pairs[1::2], strict=True)):
+        raise refused("WR-COORD-025", "The statement is of another site, study or run.")
