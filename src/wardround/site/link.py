@@ -29,6 +29,7 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
+from wardround.site.line import transport
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
@@ -171,10 +172,12 @@ class Link:
 
 def https_client(url: str, context: ssl.SSLContext) -> httpx.AsyncClient:
     """A client for the coordinator alone; system proxies are honoured, other CAs are not."""
+    answer_s = LONG_POLL_S + 30.0
     return httpx.AsyncClient(
         base_url=url,
         verify=context,
-        timeout=httpx.Timeout(30.0, read=LONG_POLL_S + 30.0),
+        transport=transport(url, context, answer_s),
+        timeout=httpx.Timeout(30.0, read=answer_s),
         limits=httpx.Limits(max_connections=4, keepalive_expiry=120.0),
     )
 
