@@ -63,11 +63,23 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+OPENING = {"open_connection", "create_connection", "open_unix_connection", "sock_connect"}
+
+
 def test_within_a_site_only_the_link_opens_connections() -> None:
-    talking = {
-        relative(path): imported(path) & NETWORK for path in sorted((SOURCE / "site").glob("*.py"))
-    }
-    assert {name for name, found in talking.items() if found} == {"site/link.py"}
+    """``line.py`` is the link's own transport; nobody else in the package may import it."""
+    talking, holding = set(), set()
+    for path in sorted((SOURCE / "site").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if imported(path) & NETWORK or any(f"{name}(" in text for name in OPENING):
+            talking.add(relative(path))
+        if any(
+            isinstance(node, ast.ImportFrom) and node.module == "wardround.site.line"
+            for node in nodes(path)
+        ):
+            holding.add(relative(path))
+    assert talking <= {"site/link.py", "site/line.py"}
+    assert holding <= {"site/link.py"}
 
 
 def test_the_link_sends_packets_refusals_and_statuses_and_nothing_else() -> None:
