@@ -162,20 +162,21 @@ class Coordinator:
             if site in approved and now - at < ABSENT_AFTER_S
         )
 
+    def instruction_now(self, site: SiteName, seen: int) -> bytes | None:
+        """The site's next instruction, if there is one yet."""
+        if self.exchange is None or site not in self.enrolment.approved:
+            return None
+        return instruction(self.exchange, site, seen)
+
     async def instruction(self, site: SiteName, seen: int, wait_s: float) -> bytes | None:
         """The site's next instruction, waited for up to ``wait_s`` seconds."""
         deadline = time.monotonic() + wait_s
-        while self.exchange is None or site not in self.enrolment.approved:
+        while (message := self.instruction_now(site, seen)) is None:
             left = deadline - time.monotonic()
             if left <= 0 or self._closing:
                 return None
-            await self._changed.wait_for(left)
-        exchange = self.exchange
-        while (message := instruction(exchange, site, seen)) is None:
-            left = deadline - time.monotonic()
-            if left <= 0 or self._closing:
-                return None
-            await exchange.changed.wait_for(left)
+            changed = self._changed if self.exchange is None else self.exchange.changed
+            await changed.wait_for(left)
         return message
 
     def send_home(self) -> None:
@@ -187,4 +188,6 @@ class Coordinator:
 
     def close(self) -> None:
         """Let go of the database."""
+        if self._intake is not None:
+            self._intake.close()
         self.state.close()

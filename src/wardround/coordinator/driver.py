@@ -21,7 +21,7 @@ from wardround.errors import WardroundError
 from wardround.federation.federation import Total
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import SetupPhase
-from wardround.ids import Digest, RoundId, SiteName
+from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, FixedPoint, RecoveryShares
 from wardround.secagg.encoding import RingArray
 from wardround.study import Study, Task
@@ -46,6 +46,7 @@ class Driver:
         self._present = present
         self._say = say
         self._step = 0
+        self._adverts: tuple[BatchId | None, dict[SiteName, Advert]] = (None, {})
 
     @property
     def study(self) -> Study:
@@ -226,10 +227,12 @@ class Driver:
         exchange = self.exchange
         assert exchange.manifest is not None and exchange.manifest_envelope is not None
         keys = exchange.keys
-        adverts = {
-            site: Advert.open(sent.envelope, keys[site])
-            for site, sent in exchange.said(state.batch, "advert").items()
-        }
+        if self._adverts[0] != state.batch:
+            adverts = {
+                site: Advert.open(sent.envelope, keys[site])
+                for site, sent in exchange.said(state.batch, "advert").items()
+            }
+            self._adverts = state.batch, adverts
         shares = {
             site: RecoveryShares.open(sent.envelope, keys[site])
             for site, sent in exchange.said(state.round, "shares").items()
@@ -238,7 +241,7 @@ class Driver:
             exchange.manifest,
             digest(exchange.manifest_envelope.payload),
             state.survivors,
-            adverts,
+            self._adverts[1],
             shares,
             exchange.spool,
         )

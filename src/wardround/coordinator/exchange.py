@@ -9,7 +9,8 @@ What sites are asked (`asks`) follows from committed state alone; what they answ
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -127,6 +128,16 @@ class Exchange:
         """The round with everything taken in, committed or about to be."""
         return self._round_ahead or (self.round.state if self.round else None)
 
+    @property
+    def moves_on(self) -> bool:
+        """Whether what has been taken in, once committed, asks something new of the sites."""
+        setup, round_ = self._setup_ahead, self._round_ahead
+        return (
+            setup is not None and self.setup is not None and setup.phase != self.setup.state.phase
+        ) or (
+            round_ is not None and self.round is not None and round_.phase != self.round.state.phase
+        )
+
     def keep(
         self, scope: str, kind: str, site: SiteName, sent: Sent, new: Setup | Round | None = None
     ) -> None:
@@ -144,7 +155,7 @@ class Exchange:
         pending, self._pending = self._pending, []
         setup, self._setup_ahead = self._setup_ahead, None
         round_, self._round_ahead = self._round_ahead, None
-        with self.state.transaction() as transaction:
+        with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:
                 records.save_statement(connection, one.scope, one.kind, one.site, one.sent)
@@ -161,6 +172,17 @@ class Exchange:
         self.witnesses = set(self.said(self.run, "witness"))
         self.changed.notify()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        """A transaction; when another coordinator was faster, the state is read again."""
+        try:
+            with self.state.transaction() as transaction:
+                yield transaction
+        except WardroundError as error:
+            if error.code == "WR-COORD-001":
+                self._restore()
+            raise
+
     def start_setup(self, pool: tuple[SiteName, ...]) -> None:
         """Begin a new batch among ``pool``."""
         self.flush()
@@ -174,7 +196,7 @@ class Exchange:
         )
         if self.setup is not None:
             self._said.pop(self.setup.state.batch, None)
-        with self.state.transaction() as transaction:
+        with self._transaction() as transaction:
             transaction.record("setup", batch=setup.batch, run=self.run, pool=list(setup.pool))
             self.setup = records.insert_setup(transaction.connection, setup)
         self._said[setup.batch] = {}
@@ -224,7 +246,7 @@ class Exchange:
             minimum=manifest.minimum_survivors,
             needed=manifest.threshold,
         )
-        with self.state.transaction() as transaction:
+        with self._transaction() as transaction:
             connection = transaction.connection
             self._save_checkpoint(transaction)
             transaction.record(
@@ -263,14 +285,14 @@ class Exchange:
 
     def _end(self, how: Ask) -> None:
         self.flush()
-        with self.state.transaction() as transaction:
+        with self._transaction() as transaction:
             finished = self._now().isoformat()
             transaction.record("ended", run=self.run, how=how.value, finished=finished)
         self.save_checkpoint()
 
     def save_checkpoint(self) -> None:
         """Sign the journal as it stands and keep the signature."""
-        with self.state.transaction() as transaction:
+        with self._transaction() as transaction:
             self._save_checkpoint(transaction)
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
@@ -314,7 +336,7 @@ class Exchange:
     def deadline_passed(self) -> None:
         """Time is up for whatever is waited for."""
         self.flush()
-        with self.state.transaction() as transaction:
+        with self._transaction() as transaction:
             if self.round is not None and not self.round.state.over:
                 new = self.round.state.on_deadline()
                 transaction.record("deadline", round=new.round, phase=new.phase.value)

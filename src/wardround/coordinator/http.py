@@ -25,7 +25,13 @@ from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
 MAXIMUM_WAIT_S = 30.0
-_STATUS = {"WR-COORD-031": 403, "WR-COORD-032": 401, "WR-COORD-033": 403, "WR-COORD-034": 403}
+_STATUS = {
+    "WR-COORD-001": 503,
+    "WR-COORD-031": 403,
+    "WR-COORD-032": 401,
+    "WR-COORD-033": 403,
+    "WR-COORD-034": 403,
+}
 
 
 def create_app(coordinator: Coordinator) -> FastAPI:
@@ -116,7 +122,9 @@ async def _next(coordinator: Coordinator, peer: Peer, request: Request) -> Respo
         seen = int(request.query_params.get("seen", "0"))
     except ValueError as error:
         raise malformed("query") from error
-    message = None
+    message = coordinator.instruction_now(peer.site, seen)
+    if message is not None or not wait:
+        return _message(message)
     with coordinator.waiting(peer.site, request.query_params.get("instance", "")):
         work = asyncio.ensure_future(coordinator.instruction(peer.site, seen, wait))
         gone = asyncio.ensure_future(request.receive())  # what comes next is the disconnect
@@ -126,6 +134,10 @@ async def _next(coordinator: Coordinator, peer: Peer, request: Request) -> Respo
             message = work.result()
         else:
             work.cancel()
+    return _message(message)
+
+
+def _message(message: bytes | None) -> Response:
     if message is None:
         return Response(status_code=204)
     return Response(message, media_type=MESSAGE)

@@ -24,8 +24,8 @@ from wardround.secagg.setup import adverts_digest
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 
-_GROUP_S = 0.001
-"""How long a statement waits for others to share its transaction."""
+_GROUP_S = 0.005
+"""How long a statement waits for others to share its transaction, unless the round moves on."""
 
 _ENOUGH_SHARES = (RoundPhase.OPENING, RoundPhase.DONE)
 
@@ -36,6 +36,7 @@ class Intake:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._group: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def submit(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes
@@ -48,11 +49,24 @@ class Intake:
         loop = asyncio.get_running_loop()
         if self._group is None:
             self._group = loop.create_future()
-            loop.call_later(_GROUP_S, self._commit, self._group)
-        await asyncio.shield(self._group)
+            self._timer = loop.call_later(_GROUP_S, self._commit, self._group)
+        group = self._group
+        if self._exchange.moves_on:
+            self._commit(group)
+        await asyncio.shield(group)
+
+    def close(self) -> None:
+        """Commit nothing more; what was not committed is sent again by its sites."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._group is not None:
+            self._group.cancel()
 
     def _commit(self, group: asyncio.Future[None]) -> None:
-        self._group = None
+        if group.done():
+            return
+        if self._group is group:
+            self._group = None
         try:
             self._exchange.flush()
         except Exception as error:  # noqa: BLE001 (handed to everyone who waits for it)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -66,6 +66,7 @@ class Door:
         self._state = state
         self._check_task = check_task
         self._now = now
+        self._checked_on: date | None = None
         self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
         with state.database.begin() as connection:
@@ -125,8 +126,10 @@ class Door:
         """The steward's signed approval holds today."""
         custody = self._custody
         today = self._now().date()
-        key = custody.key.public
-        check_approval(custody.approval, self._study, custody.site, key, today)
+        if today != self._checked_on:  # nothing else that it depends on can change
+            key = custody.key.public
+            check_approval(custody.approval, self._study, custody.site, key, today)
+            self._checked_on = today
 
     def _policy(self, order: Order) -> Terms:
         """Profile, manifest and task are what the signed study and the hospital's policy allow."""

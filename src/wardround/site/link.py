@@ -14,7 +14,9 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from urllib.request import getproxies
 
+import httptools
 import httpx
 import orjson
 
@@ -29,12 +31,13 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
-from wardround.site.line import transport
+from wardround.site.line import Line
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
 
 LONG_POLL_S = 25.0
+CONNECT_S = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-045"})
 """Refusals that pass: a twin that goes away; a request signed before the coordinator started."""
@@ -176,10 +179,79 @@ def https_client(url: str, context: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=url,
         verify=context,
-        transport=transport(url, context, answer_s),
+        transport=_transport(url, context, answer_s),
         timeout=httpx.Timeout(30.0, read=answer_s),
         limits=httpx.Limits(max_connections=4, keepalive_expiry=120.0),
     )
+
+
+def _transport(
+    url: str, context: ssl.SSLContext, answer_s: float
+) -> httpx.AsyncBaseTransport | None:
+    """The line to ``url``, or None where the environment sends it through a proxy."""
+    host = httpx.URL(url).host
+    proxies = getproxies()
+    excepted = [one.strip().lstrip(".") for one in proxies.get("no", "").split(",")]
+    direct = any(one and (host == one or host.endswith("." + one)) for one in excepted)
+    if not direct and "*" not in excepted and ("https" in proxies or "all" in proxies):
+        return None
+    return _LineTransport(context, answer_s)
+
+
+class _LineTransport(httpx.AsyncBaseTransport):
+    """Keeps connections to one host open and reuses them; raises httpx's own transport errors.
+
+    ``answer_s`` bounds the time from sending a request to the end of its answer.
+    """
+
+    def __init__(self, context: ssl.SSLContext, answer_s: float) -> None:
+        self._context = context
+        self._answer_s = answer_s
+        self._idle: list[Line] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request and read the whole answer."""
+        line = await self._line(request.url)
+        try:
+            async with asyncio.timeout(self._answer_s):
+                content = await request.aread()
+                answer = await line.exchange(
+                    request.method, request.url.raw_path, request.headers.raw, content
+                )
+        except TimeoutError as error:
+            line.close()
+            raise httpx.ReadTimeout("no answer in time", request=request) from error
+        except (OSError, httptools.HttpParserError) as error:
+            line.close()
+            raise httpx.RemoteProtocolError(str(error), request=request) from error
+        except BaseException:
+            line.close()
+            raise
+        if line.open:
+            self._idle.append(line)
+        return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
+
+    async def aclose(self) -> None:
+        """Close every connection that is not in use."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _line(self, url: httpx.URL) -> Line:
+        while self._idle:
+            line = self._idle.pop()
+            if line.open:
+                return line
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, line = await loop.create_connection(
+                    Line, url.host, url.port or 443, ssl=self._context, server_hostname=url.host
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout("no connection in time") from error
+        except OSError as error:  # ssl.SSLError is one
+            raise httpx.ConnectError(str(error)) from error
+        return line
 
 
 async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:

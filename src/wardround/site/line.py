@@ -1,0 +1,104 @@
+"""HTTP/1.1 on one connection, without the layers that an agent's only connection does not need.
+
+httpx's own transport spends several times as much processor time on a small request, which is
+most of what a small round costs a hospital. A protocol only: `link` opens the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import httptools
+
+_MOST_HEADERS = 200
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Line(asyncio.Protocol):
+    """One connection: a request at a time, its answer parsed as it comes (httptools)."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[Answer] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+
+    async def exchange(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], content: bytes
+    ) -> Answer:
+        """Send a request and wait for the answer. Raises `OSError` or `HttpParserError`."""
+        assert self._transport is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._headers, self._body = [], []
+        lines = [b"%s %s HTTP/1.1" % (method.encode("ascii"), target)]
+        lines += [b"%s: %s" % header for header in headers]
+        self._transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
+        if content:
+            self._transport.write(content)
+        return await self._answer
+
+    def close(self) -> None:
+        """Close the connection, whatever is under way."""
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of an answer came."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.open = False
+            self._end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side, or the network, has ended the connection."""
+        self.open = False
+        lost = ConnectionResetError("the connection was closed before the answer was complete")
+        self._end(exc if isinstance(exc, OSError) else lost)
+
+    # What the parser calls
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field of the answer."""
+        self._headers.append((name, value))
+        if len(self._headers) > _MOST_HEADERS:
+            raise httptools.HttpParserError("too many header fields")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the answer's body."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if not self._parser.should_keep_alive():
+            self.open = False
+        body = b"".join(self._body)
+        self._end(Answer(self._parser.get_status_code(), self._headers, body))
+
+    def _end(self, outcome: Answer | Exception) -> None:
+        if self._answer is None or self._answer.done():
+            return
+        if isinstance(outcome, Exception):
+            self._answer.set_exception(outcome)
+        else:
+            self._answer.set_result(outcome)
