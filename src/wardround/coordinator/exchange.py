@@ -210,7 +210,7 @@ class Exchange:
         adversary = self.study.adversary(len(setup.roster))
         encoding = FixedPoint.fit(task.bound, len(setup.roster), task.ring_bits)
         if task.model is not None:
-            self.blobs.put(task.model.tobytes())
+            self.blobs.put(memoryview(task.model).cast("B"), task.model_digest)
         manifest = Manifest(
             study=self.study.digest,
             study_id=self.study.id,

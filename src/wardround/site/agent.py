@@ -40,6 +40,10 @@ _PUT_RIGHT_BY_ASKING = (
 _LONGEST_PAUSE_S = 15.0
 
 
+MAXIMUM_MODEL_BYTES = 1 << 30
+"""The largest model that an agent takes in, whatever the coordinator says."""
+
+
 class Say(Protocol):
     """Told what the agent does: an event and plain facts, none about patients."""
 
@@ -175,7 +179,9 @@ class Agent:
                 "An instruction names another round than the manifest that came with it.",
                 "The agent refuses; tell the study's coordinator.",
             )
-        model: bytes | None = None
+        model: bytes | memoryview | None = None
+        if ask.model_bytes > MAXIMUM_MODEL_BYTES:
+            raise malformed("instruction")
         if ask.model is not None:
             model = bytes(body) or await self.link.fetch(ask.model, ask.model_bytes)
         task = Task.from_wire(ask.task, model)

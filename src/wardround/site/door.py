@@ -226,6 +226,8 @@ class Door:
         """The masked vector is spooled, and its digest signed with what it answers."""
         manifest = order.manifest
         path = self._custody.spool / f"{manifest.round}.packet"
+        for older in self._custody.spool.glob("*.packet"):
+            older.unlink()  # a new round means that earlier ones are over
         data = ring.view(np.uint8).data
         parts = []
         try:

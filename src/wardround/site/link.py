@@ -86,7 +86,7 @@ class Link:
         path = self._polling("/v1/answers", seen, 0.0 if last else LONG_POLL_S)
         return _asked(await self._request("POST", path, message))
 
-    async def fetch(self, name: Digest, size: int) -> bytes:
+    async def fetch(self, name: Digest, size: int) -> memoryview:
         """A blob of the current round, in parts; the caller checks its digest."""
         buffer = bytearray(size)
         for start in range(0, size, PART_BYTES):
@@ -95,7 +95,7 @@ class Link:
             if len(part) != min(PART_BYTES, size - start):
                 raise malformed("part of a model")
             buffer[start : start + len(part)] = part
-        return bytes(buffer)
+        return memoryview(buffer).toreadonly()
 
     async def renew(self, csr: bytes) -> bytes:
         """A new certificate (PEM) for a new request under the current one."""

@@ -20,9 +20,9 @@ class Blobs:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, data: bytes | memoryview) -> Digest:
-        """Keep ``data`` and return its digest."""
-        name = digest(data)
+    def put(self, data: bytes | memoryview, name: Digest | None = None) -> Digest:
+        """Keep ``data`` and return its digest; ``name`` is that digest, where it is known."""
+        name = name or digest(data)
         path = self.path(name)
         if not path.exists():
             partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

@@ -124,7 +124,9 @@ class Task:
         }
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, JSON], model_bytes: bytes | None = None) -> Task:
+    def from_wire(
+        cls, wire: Mapping[str, JSON], model_bytes: bytes | memoryview | None = None
+    ) -> Task:
         """Rebuild a task from an untrusted document and the model's bytes (not copied).
 
         Raises WR-STUDY-060 when a key is missing, surplus or of the wrong type, and WR-STUDY-061
@@ -184,7 +186,7 @@ def _frozen_model(model: Vector) -> Vector:
     return own
 
 
-def _model_from_wire(wire: JSON, model_bytes: bytes | None) -> Vector | None:
+def _model_from_wire(wire: JSON, model_bytes: bytes | memoryview | None) -> Vector | None:
     if wire is None:
         if model_bytes is not None:
             raise _wrong_model()
