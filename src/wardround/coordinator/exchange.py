@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from wardround.coordinator import records
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.records import Sent, Versioned
@@ -210,7 +212,7 @@ class Exchange:
         adversary = self.study.adversary(len(setup.roster))
         encoding = FixedPoint.fit(task.bound, len(setup.roster), task.ring_bits)
         if task.model is not None:
-            self.blobs.put(memoryview(task.model).cast("B"), task.model_digest)
+            self.blobs.put(task.model.view(np.uint8).data, task.model_digest)
         manifest = Manifest(
             study=self.study.digest,
             study_id=self.study.id,
