@@ -29,7 +29,7 @@ $(READY): requirements/core.txt requirements/demo.txt requirements/dev.txt pypro
 		-r requirements/core.txt -r requirements/demo.txt -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c "import duckdb, fastapi, httpx, numpy, sklearn.linear_model, sqlalchemy, uvicorn"
+	@$(BIN)/python -c "import fastapi, httpx, numpy, sklearn.linear_model, sqlalchemy, uvicorn"
 	@touch $@
 
 setup-system: ## install the Debian packages that some tests use (root or sudo)
