@@ -12,6 +12,9 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 
+# A demonstration is a score of short processes: without compiled modules each takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-system demo test test-all lint format docs bench clean
 
@@ -29,7 +32,7 @@ $(READY): requirements/core.txt requirements/demo.txt requirements/dev.txt pypro
 		-r requirements/core.txt -r requirements/demo.txt -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c "import fastapi, httpx, numpy, sklearn.linear_model, sqlalchemy, uvicorn"
+	@$(BIN)/python -c "import sklearn.linear_model, wardround.coordinator.serve, wardround.simulation.demo, wardround.site.serve"
 	@touch $@
 
 setup-system: ## install the Debian packages that some tests use (root or sudo)
