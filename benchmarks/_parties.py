@@ -8,6 +8,7 @@ JSON lines on standard input and answers on standard output.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -249,6 +250,7 @@ def _forget_peak() -> None:
 
 async def _obey(party: CoordinatorParty | SiteParty) -> None:
     await party.start()
+    gc.freeze()  # as the services do
     _answer({"ready": True})
     orders: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()

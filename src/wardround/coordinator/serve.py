@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
     coordinator = home.open()
     try:
         async with _listening(home, coordinator):
+            gc.freeze()  # what is loaded by now stays; collections need not walk it time and again
             say("listening", {"url": home.url})
             published = await _drive(home, coordinator, say, wait_s)
             if not once:

@@ -67,6 +67,7 @@ class Door:
         self._check_task = check_task
         self._now = now
         self._checked_on: date | None = None
+        self._terms: Terms | None = None
         self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
         with state.database.begin() as connection:
@@ -133,8 +134,10 @@ class Door:
 
     def _policy(self, order: Order) -> Terms:
         """Profile, manifest and task are what the signed study and the hospital's policy allow."""
-        refuse_if_incomplete(self._study)
-        terms = combine(self._study, self._custody.hospital)
+        terms = self._terms
+        if terms is None:  # study and policy are fixed: what they make together is worked out once
+            refuse_if_incomplete(self._study)
+            terms = self._terms = combine(self._study, self._custody.hospital)
         manifest, task = order.manifest, order.task
         if not terms.allows(task.kind):
             raise _refused("WR-SITE-010", "The hospital's policy does not allow this task.")

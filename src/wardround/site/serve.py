@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -79,6 +80,7 @@ async def run(home: SiteHome, say: Say) -> None:
 
     client = https_client(home.url, _context(home))
     agent = assemble(custody, client, key, identity, worker, database, ending, say)
+    gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
     renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
     try:
         await agent.run()
