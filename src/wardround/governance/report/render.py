@@ -269,7 +269,7 @@ def _coefficients(rows: tuple[Coefficient, ...]) -> tuple[list[dict[str, object]
         drawn.append(
             {
                 "label": row.label,
-                "unit": row.unit,
+                "unit": "" if row.unit == "1" else row.unit,  # UCUM for no unit
                 "strip": plots.interval_strip(scale, [mark], origin=0.0),
                 "value": signed(value),
                 "low": signed(low) if known else "",
