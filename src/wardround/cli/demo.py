@@ -181,7 +181,7 @@ def _say_what_holds(done: Demonstration) -> None:
     say("Hospitals alone are tested on their own held-out records, so their rows don't compare.")
     if done.missing_limits:
         for name, reason in sorted(done.missing_limits.items()):
-            say(f"This host does not enforce {name}: {reason}")
+            say(f"Sandbox: this host does not enforce {name}: {reason}")
     else:
-        say("Sandbox: every limit of the base set was enforced.")
+        say("Sandbox: everything that Wardround can ask of a host was enforced.")
     say(f"Took {done.seconds:.0f} s.")

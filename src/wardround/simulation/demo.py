@@ -30,7 +30,7 @@ from wardround.errors import WardroundError
 from wardround.governance.report import LocalReport, Performance, ReportData
 from wardround.learning.agreed import rule_of, variables_of
 from wardround.learning.local import assess, fit_alone
-from wardround.sandbox import BASE_LIMITS, probe
+from wardround.sandbox import probe
 from wardround.simulation.hospitals import FEATURES, OUTCOME, DemoHospital, write_demo_hospitals
 from wardround.site.custody import computable
 from wardround.study import Study
@@ -62,10 +62,7 @@ def run_demo(folder: Path, progress: Progress) -> Demonstration:
     started = time.monotonic()
     _make_fresh(folder)
     host = probe()
-    missing = {
-        limit.value: host.missing.get(limit, "not enforced")
-        for limit in BASE_LIMITS - host.enforced
-    }
+    missing = {limit.value: reason for limit, reason in sorted(host.missing.items())}
     hospitals = write_demo_hospitals(folder / "hospitals")
     stage = _Stage(folder, hospitals, progress, started + TIME_LIMIT_S)
     study = stage.agree([limit.value for limit in sorted(host.enforced)])
