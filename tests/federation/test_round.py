@@ -73,13 +73,19 @@ class RoundMachine(RuleBasedStateMachine):
 
     @rule(site=ANYONE)
     def vote(self, site: SiteName) -> None:
-        asked = self.state.asks_vote_of(site)
+        voting = self.state.phase in (RoundPhase.VOTE, RoundPhase.RECOVER)
+        asked = voting and site in self.state.packets - self.state.votes - self.state.refused
         self.become(lambda state: state.on_vote(site), asked=asked)
 
     @rule(site=ANYONE)
     def shares(self, site: SiteName) -> None:
         asked = self.state.phase is RECOVER and site in self.state.votes
         self.become(lambda state: state.on_shares(site), asked=asked)
+
+    @rule()
+    def waiting(self) -> None:
+        asked = self.state.phase is RECOVER and not self.state.widened
+        self.become(Round.on_waiting, asked=asked)
 
     @rule()
     def opened(self) -> None:
@@ -186,7 +192,9 @@ def test_the_round_fails_as_soon_as_too_few_can_sign() -> None:
 def test_a_late_voter_may_still_help_to_recover() -> None:
     state = voted(after_packets(round_(), 4))
     assert state.phase is RECOVER
-    assert state.asks_vote_of(NAMES[3])
+    assert not state.waits_for(NAMES[3]), "the first voters help; the others are spared"
+    assert state.on_waiting().asks_vote_of(NAMES[3]), "unless the first take their time"
+    assert state.on_refused(NAMES[0]).asks_vote_of(NAMES[3]), "or one of them can't help"
     assert state.on_shares(NAMES[3]) is state, "no shares without the site's own vote"
     assert NAMES[3] in state.on_vote(NAMES[3]).on_shares(NAMES[3]).shares
 

@@ -27,6 +27,9 @@ from wardround.secagg.encoding import RingArray
 from wardround.study import Study, Task
 from wardround.trust.canonical import digest
 
+PATIENCE_S = 2.0
+"""How long the first helpers may take before every survivor is asked for recovery shares."""
+
 Say = Callable[[str, dict[str, str | int | float]], None]
 
 
@@ -247,11 +250,19 @@ class Driver:
         )
 
     async def _settle(self, done: Callable[[], bool]) -> None:
-        """Wait until ``done``; when the study's deadline passes first, say so to the state."""
-        deadline = time.monotonic() + self.study.cohort.deadline_s
+        """Wait until ``done``; when the study's deadline passes first, say so to the state.
+
+        After a part of that time everyone is asked for what so far only some were asked.
+        """
+        started = time.monotonic()
+        deadline = started + self.study.cohort.deadline_s
+        patience = started + min(PATIENCE_S, self.study.cohort.deadline_s / 4)
         while not done():
-            left = deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= deadline:
                 self.exchange.deadline_passed()
                 return
-            await self.exchange.changed.wait_for(left)
+            if now >= patience:
+                self.exchange.ask_everyone()
+                patience = deadline
+            await self.exchange.changed.wait_for(min(patience, deadline) - now)

@@ -30,7 +30,9 @@ class Round:
     """The state of one attempt at one total.
 
     ``minimum`` is the least number of survivors over which a total may be opened, ``needed`` how
-    many recovery shares the opening wants (more than the threshold after a bad one).
+    many recovery shares the opening wants (more than the threshold after a bad one). ``helpers``
+    are the first to have voted, and are asked for shares; everyone else is spared the work unless
+    the round is ``widened``.
     """
 
     round: RoundId
@@ -48,6 +50,8 @@ class Round:
     refused: frozenset[SiteName] = frozenset()
     votes: frozenset[SiteName] = frozenset()
     shares: frozenset[SiteName] = frozenset()
+    helpers: frozenset[SiteName] = frozenset()
+    widened: bool = False
     reason: str | None = None
 
     @property
@@ -75,7 +79,7 @@ class Round:
             case RoundPhase.VOTE:
                 return site in self.packets - self.votes
             case RoundPhase.RECOVER:
-                return site in self.packets - self.shares
+                return site in (self.packets if self.widened else self.helpers) - self.shares
         return False
 
     def asks_vote_of(self, site: SiteName) -> bool:
@@ -96,11 +100,13 @@ class Round:
         """``site`` refuses, or can't go on with this round."""
         if self.over or site not in self.roster or site in self.refused:
             return self
-        return replace(self, refused=self.refused | {site})._settle()
+        widened = self.widened or site in self.helpers
+        return replace(self, refused=self.refused | {site}, widened=widened)._settle()
 
     def on_vote(self, site: SiteName) -> Round:
-        """``site`` has signed the survivor set."""
-        if not self.asks_vote_of(site):
+        """``site`` has signed the survivor set; a late vote is welcome, and asks for nothing."""
+        voting = self.phase in (RoundPhase.VOTE, RoundPhase.RECOVER)
+        if not voting or site not in self.packets - self.votes - self.refused:
             return self
         return replace(self, votes=self.votes | {site})._settle()
 
@@ -114,8 +120,14 @@ class Round:
         """The opening found ``bad`` shares that don't fit; more are wanted."""
         if self.phase is not RoundPhase.OPENING:
             return self
-        again = replace(self, phase=RoundPhase.RECOVER, needed=self.threshold + bad)
+        again = replace(self, phase=RoundPhase.RECOVER, needed=self.threshold + bad, widened=True)
         return again._settle()
+
+    def on_waiting(self) -> Round:
+        """The helpers take their time: ask every survivor."""
+        if self.phase is not RoundPhase.RECOVER or self.widened:
+            return self
+        return replace(self, widened=True)
 
     def on_opened(self) -> Round:
         """The total has been opened and stored."""
@@ -139,7 +151,7 @@ class Round:
         alive = self.packets - self.refused
         if self.phase is RoundPhase.VOTE:
             if len(self.votes) >= self.threshold:
-                return replace(self, phase=RoundPhase.RECOVER)
+                return replace(self, phase=RoundPhase.RECOVER, helpers=self.votes)
             if len(alive | self.votes) < self.threshold:
                 return self._fail("too few survivors are left to sign the survivor set")
         if self.phase is RoundPhase.RECOVER:

@@ -59,6 +59,7 @@ class Link:
         trouble: Callable[[WardroundError], None] = lambda _error: None,
     ) -> None:
         self._client = client
+        self._base = str(client.base_url).rstrip("/")
         self._key = key
         self._identity = identity
         self._trouble = trouble
@@ -156,7 +157,15 @@ class Link:
                 body_sha256=body_sha256,
             )
             try:
-                answer = await self._client.request(method, target, content=body, headers=headers)
+                # Built here: merging defaults into each request costs more than sending it.
+                request = httpx.Request(
+                    method,
+                    f"{self._base}{target}",
+                    headers=headers,
+                    content=body,
+                    extensions={"timeout": self._client.timeout.as_dict()},
+                )
+                answer = await self._client.send(request)
             except httpx.TransportError as error:
                 self._trouble(unreachable(error))
             else:
