@@ -334,3 +334,66 @@ async def test_what_the_agent_tells_its_operator_is_not_what_the_coordinator_hea
         "answer",
     }
     assert bedside.codes() == ["WR-STUDY-080"]
+
+
+# Whatever is sent, the agent goes on
+
+
+async def test_an_index_beyond_all_rounds_does_not_hang_the_agent(bedside: Bedside) -> None:
+    first, far = bedside.order(), bedside.order(attempt=1, index=2**52)
+    script = await play(bedside, contribute(bedside, first), contribute(bedside, far))
+    assert isinstance(script.heard[1], Packet) and isinstance(script.heard[2], Refusal)
+
+
+async def test_an_unforeseen_exception_is_refused_without_its_text(
+    bedside: Bedside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_ask: Instruction) -> Status:
+        raise KeyError("patient 4711")
+
+    monkeypatch.setattr(bedside.seat, "vote", fail)
+    order, told = bedside.order(), Told()
+    script = Script(bedside.vote_ask(order), contribute(bedside, order))
+    assert await code_of(agent(bedside, script, told).run()) == "WR-SITE-050"
+    assert isinstance(script.heard[1], Refusal) and isinstance(script.heard[2], Packet)
+    assert bedside.codes()[-1] == "WR-SITE-052"
+    assert "4711" not in repr(told.events)
+
+
+async def test_an_unforeseen_exception_at_the_end_ends_the_agent_without_its_text(
+    bedside: Bedside,
+) -> None:
+    def fail(_documents: object, _model: object) -> None:
+        raise ValueError("patient 4711")
+
+    with pytest.raises(WardroundError, match="WR-SITE-052") as raised:
+        await agent(bedside, Script(finish(bedside)), Told(), fail).run()
+    assert "4711" not in str(raised.value)
+    assert raised.value.__cause__ is None and raised.value.__context__ is None
+
+
+async def test_a_senseless_instruction_is_asked_for_again(bedside: Bedside) -> None:
+    class Garbled(Script):
+        async def next(self, seen: int) -> Asked | None:
+            if len(self.polls) < 1:
+                self.polls.append(seen)
+                raise WardroundError("WR-ROUND-001", "An instruction is malformed.", "Look.")
+            return await super().next(seen)
+
+    told = Told()
+    script = Garbled(contribute(bedside, bedside.order()))
+    assert await code_of(agent(bedside, script, told).run()) == "WR-SITE-050"
+    assert isinstance(script.heard[1], Packet)
+    assert ("trouble", {"code": "WR-ROUND-001"}) in told.events
+
+
+async def test_a_head_that_was_countersigned_survives_a_restart(bedside: Bedside) -> None:
+    bedside.grow(3)
+    script = Script(finish(bedside))
+    await agent(bedside, script, Told()).run()
+    bedside.restart()
+    assert bedside.door.seen == bedside.head
+
+
+def test_papers_do_not_show_the_key_of_the_patients(bedside: Bedside) -> None:
+    assert repr(bedside.papers.patient_key) not in repr(bedside.papers)

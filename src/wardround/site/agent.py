@@ -19,6 +19,7 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest, RoundId
+from wardround.site import records
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
 from wardround.site.link import Asked, Link
@@ -93,7 +94,14 @@ class Agent:
         while True:
             self._before_each()
             if asked is None:
-                asked = await self.link.next(self._seen)
+                try:
+                    asked = await self.link.next(self._seen)
+                except WardroundError as error:  # an instruction that makes no sense, say
+                    if not error.code.startswith("WR-ROUND"):
+                        raise
+                    self._say("trouble", code=error.code)
+                    await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                    setbacks += 1
                 continue
             ask, body = asked
             if ask.ask is Ask.STOP:
@@ -131,27 +139,32 @@ class Agent:
         return self._door.seen.size if self._door.seen else 0
 
     async def _answer(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
-        scope = ask.round or ask.batch or ask.run
         try:
-            match ask.ask:
-                case Ask.ADVERTISE:
-                    return self._seat.advertise(ask)
-                case Ask.DEAL:
-                    return self._seat.deal(ask)
-                case Ask.CONTRIBUTE:
-                    return await self._contribute(ask, body)
-                case Ask.VOTE:
-                    return self._seat.vote(ask)
-                case Ask.RECOVER:
-                    return self._seat.recover(ask)
-                case _:
-                    return self._finish(ask, body)
-        except WardroundError as reason:
-            self._say("refused", what=ask.ask.value, code=reason.code)
-            refusal = self._door.refuse(ask.run, scope, reason)
-            if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
-                raise
-            return refusal
+            return await self._carry_out(ask, body)
+        except WardroundError as error:
+            reason = error
+        except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
+            reason = _upset(error)
+        self._say("refused", what=ask.ask.value, code=reason.code)
+        refusal = self._door.refuse(ask.run, ask.round or ask.batch or ask.run, reason)
+        if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
+            raise reason
+        return refusal
+
+    async def _carry_out(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+        match ask.ask:
+            case Ask.ADVERTISE:
+                return self._seat.advertise(ask)
+            case Ask.DEAL:
+                return self._seat.deal(ask)
+            case Ask.CONTRIBUTE:
+                return await self._contribute(ask, body)
+            case Ask.VOTE:
+                return self._seat.vote(ask)
+            case Ask.RECOVER:
+                return self._seat.recover(ask)
+            case _:
+                return self._finish(ask, body)
 
     async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
         sent = self._door.already_sent(RoundId(ask.round or ""))
@@ -204,6 +217,20 @@ class Agent:
             model=model,
         )
         with self._state.transaction() as transaction:
+            coordinator = self._study.coordinator.signing_key
+            records.save_head(transaction.connection, coordinator, head)
             transaction.record("witness", run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
+
+
+def _upset(error: Exception) -> WardroundError:
+    """What to say of an exception that nobody foresaw: its kind alone, as its text may quote data.
+
+    It is not chained to the error either, which a log might print.
+    """
+    return WardroundError(
+        "WR-SITE-052",
+        f"An instruction could not be carried out ({type(error).__name__}); the text is withheld.",
+        "The agent refuses and goes on. Report it: an instruction should be refused for a reason.",
+    )

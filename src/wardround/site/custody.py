@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class Custody:
     exclusions: Path
     hospital: HospitalPolicy
     table: FeatureTable
-    patient_key: bytes
+    patient_key: bytes = field(repr=False)
     spool: Path
 
 

@@ -86,7 +86,9 @@ class Seat:
             self._accepted = True
         self._require_setup(member, manifest)
         if self._masked is not None:
-            for index in range(self._masked[0].index, manifest.index):
+            # The coordinator names any index it likes: no further than there can be rounds.
+            end = min(manifest.index, self._study.cohort.rounds_per_setup)
+            for index in range(self._masked[0].index, end):
                 member.forget(index)
 
     def mask(self, manifest: Manifest, manifest_digest: Digest, values: RingArray) -> None:
