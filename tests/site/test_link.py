@@ -240,7 +240,7 @@ async def test_after_a_restart_only_what_is_missing_is_sent(tmp_path: Path, larg
     assert far.requests[1].content == large[PART_BYTES : 2 * PART_BYTES]
 
 
-@pytest.mark.parametrize("missing", [b"junk", b"{}", b"[3]", b"[-1]", b'["0"]', b"[0.5]"])
+@pytest.mark.parametrize("missing", [b"junk", b"{}", b"[3]", b"[-1]", b'["0"]', b"[0.5]", b"[[1]]"])
 async def test_an_impossible_list_of_missing_parts_has_a_code(
     tmp_path: Path, large: bytes, missing: bytes
 ) -> None:

@@ -12,7 +12,11 @@ from typing import cast
 
 import httptools
 
+from wardround.federation.messages import MAXIMUM_HEAD_BYTES, MAXIMUM_MODEL_BYTES
+
 _MOST_HEADERS = 200
+_MOST_BYTES = MAXIMUM_HEAD_BYTES + MAXIMUM_MODEL_BYTES
+"""Of an answer: the largest there can be is an instruction that brings a model along."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Line(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._received = 0
 
     async def exchange(
         self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], content: bytes
@@ -41,7 +46,7 @@ class Line(asyncio.Protocol):
         """Send a request and wait for the answer. Raises `OSError` or `HttpParserError`."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._headers, self._body = [], []
+        self._headers, self._body, self._received = [], [], 0
         lines = [b"%s %s HTTP/1.1" % (method.encode("ascii"), target)]
         lines += [b"%s: %s" % header for header in headers]
         self._transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
@@ -64,6 +69,11 @@ class Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A piece of an answer came."""
+        self._received += len(data)
+        if self._received > _MOST_BYTES:
+            self.close()
+            self._end(httptools.HttpParserError("an answer larger than any can be"))
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -124,9 +124,9 @@ class Link:
             if not packet.part_digests:  # sent before: ask what is still missing
                 path = f"/v1/rounds/{packet.round}/parts"
                 missing = _document(await self._request("GET", path, b""))
-                if not isinstance(missing, list) or not set(missing) <= set(numbers):
+                if not isinstance(missing, list) or not all(one in numbers for one in missing):
                     raise malformed("list of missing parts")
-                numbers = missing
+                numbers = [number for number in numbers if number in missing]
             for number in numbers:
                 body = os.pread(descriptor, PART_BYTES, number * PART_BYTES)
                 path = f"/v1/rounds/{packet.round}/parts/{number}"
