@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +59,7 @@ class Invitation:
     study: str
     site: SiteName
     url: str
-    token: str
+    token: str = field(repr=False)
     ca: str
 
     @classmethod
@@ -74,7 +74,7 @@ class Invitation:
                     "url": str(url),
                     "token": str(token),
                     "ca": str(ca),
-                }:
+                } if url.startswith("https://"):  # never a plain line, whatever a proxy offers
                     return cls(study, SiteName(site), url, token, ca)
         except (OSError, WardroundError):
             pass

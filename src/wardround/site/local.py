@@ -51,6 +51,12 @@ def keep_model(
         )
     envelope = Envelope.from_json(signature)
     model = open_model(weights, description.encode(), envelope, study.coordinator_key)
+    if model.statement.study != study.digest:
+        raise WardroundError(
+            "WR-SITE-051",
+            "The model with which the coordinator ended the run is of another study.",
+            "Ask the study's coordinator; nothing was taken over.",
+        )
     folder = home.reports / "model"
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "model.safetensors", weights)
