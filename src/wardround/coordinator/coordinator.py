@@ -151,6 +151,8 @@ class Coordinator:
             yield
         finally:
             self._waiting[site, instance] -= 1
+            if not self._waiting[site, instance]:
+                del self._waiting[site, instance]
 
     def present(self) -> tuple[SiteName, ...]:
         """The sites that have approved and been heard of lately."""

@@ -16,9 +16,10 @@ import numpy as np
 
 from wardround.coordinator import records
 from wardround.coordinator.exchange import Exchange
-from wardround.coordinator.opening import open_total
+from wardround.coordinator.opening import open_total, payload_lost
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
+from wardround.federation.messages import PacketHeader
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import BatchId, Digest, RoundId, SiteName
@@ -203,8 +204,8 @@ class Driver:
         encoding = FixedPoint(
             task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
         )
-        values = encoding.decode(ring)
-        name = exchange.blobs.put(ring.data)
+        stored = asyncio.to_thread(exchange.blobs.put, ring.data)
+        values, name = await asyncio.gather(asyncio.to_thread(encoding.decode, ring), stored)
         seconds = time.monotonic() - started
         with exchange.state.transaction() as transaction:
             connection = transaction.connection
@@ -236,6 +237,7 @@ class Driver:
                 for site, sent in exchange.said(state.batch, "advert").items()
             }
             self._adverts = state.batch, adverts
+        self._require_payloads(state)
         shares = {
             site: RecoveryShares.open(sent.envelope, keys[site])
             for site, sent in exchange.said(state.round, "shares").items()
@@ -248,6 +250,19 @@ class Driver:
             shares,
             exchange.spool,
         )
+
+    def _require_payloads(self, state: Round) -> None:
+        """Every payload is still the one that its site signed.
+
+        What arrived since this process started was hashed as it came. What lay there already may
+        have lost bytes with the power, and a sum over it would be wrong without a word.
+        """
+        exchange = self.exchange
+        for site, sent in exchange.said(state.round, "packet").items():
+            header = PacketHeader.from_payload(sent.envelope.payload)
+            found = exchange.spool.payload_digest(RoundId(state.round), site, header.size_bytes)
+            if site in state.survivors and found != header.payload:
+                raise payload_lost()
 
     async def _settle(self, done: Callable[[], bool]) -> None:
         """Wait until ``done``; when the study's deadline passes first, say so to the state.

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated
 
 import orjson
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
-from wardround.coordinator.reception import Reception
+from wardround.coordinator.reception import Reception, read_body
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, malformed, unframe
 from wardround.ids import Digest, RoundId, SiteName
@@ -25,6 +24,9 @@ from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
 MAXIMUM_WAIT_S = 30.0
+MAXIMUM_ENROLMENT_BYTES = 64 << 10
+"""Anybody may send this one, so little of it is read."""
+
 _STATUS = {
     "WR-COORD-001": 503,
     "WR-COORD-031": 403,
@@ -49,8 +51,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         return {"study": coordinator.study.id, "state": coordinator.state_name}
 
     @app.post("/v1/enrol")
-    async def enrol(request: Annotated[dict[str, str], Body()]) -> dict[str, str]:
-        site, token, csr = (request.get(key, "") for key in ("site", "token", "csr"))
+    async def enrol(request: Request) -> dict[str, str]:
+        site, token, csr = _enrolment(await read_body(request, MAXIMUM_ENROLMENT_BYTES))
         certificate = coordinator.enrolment.enrol(SiteName(site), token, csr.encode())
         return {"certificate": certificate.decode()}
 
@@ -109,6 +111,17 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     return app
 
 
+def _enrolment(body: bytes) -> tuple[str, str, str]:
+    """Site, token and CSR; anything else is refused and not repeated, as a token may be in it."""
+    try:
+        match orjson.loads(body):
+            case {"site": str(site), "token": str(token), "csr": str(csr)}:
+                return site, token, csr
+    except orjson.JSONDecodeError:
+        pass
+    raise malformed("enrolment")
+
+
 async def _in_turn(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Pieces as the line takes them, so that a slow one holds no more than a piece in memory."""
     for piece in pieces:
@@ -118,10 +131,13 @@ async def _in_turn(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 async def _next(coordinator: Coordinator, peer: Peer, request: Request) -> Response:
     """The site's next instruction, waited for as long as the agent asked."""
     try:
-        wait = min(float(request.query_params.get("wait", "0")), MAXIMUM_WAIT_S)
+        asked = float(request.query_params.get("wait", "0"))
         seen = int(request.query_params.get("seen", "0"))
     except ValueError as error:
         raise malformed("query") from error
+    if not asked >= 0:  # nor a number at all: a clock that waits for NaN never stands still
+        raise malformed("query")
+    wait = min(asked, MAXIMUM_WAIT_S)
     message = coordinator.instruction_now(peer.site, seen)
     if message is not None or not wait:
         return _message(message)

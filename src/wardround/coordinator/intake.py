@@ -15,10 +15,10 @@ import orjson
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.records import Sent
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, PacketHeader, Refused, Witness
+from wardround.federation.messages import PART_BYTES, Ask, PacketHeader, Refused, Witness
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
-from wardround.ids import BatchId, RoundId, SiteName
+from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.setup import adverts_digest
 from wardround.trust.canonical import digest
@@ -233,6 +233,22 @@ class Intake:
         if (said.batch, said.index, said.manifest, said.survivors) != asked:
             raise refused("WR-COORD-025", "The statement is over another manifest or survivors.")
 
+    def _require_own_ending(self, witness: Witness) -> None:
+        """Refuse a countersignature of anything but the ending that is being offered.
+
+        Evidence with one stray witness in it does not verify, so one site could spoil it for all.
+        """
+        ending = self._exchange.ending
+        if ending is None or ending[0].ask is not Ask.FINISH:
+            raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
+        documents = ending[0].documents
+        signature = documents.get("signature")
+        models: tuple[Digest | None, ...] = (None,)
+        if isinstance(signature, dict):
+            models = (digest(Envelope.from_json(signature).payload),)
+        if witness.journal.model_dump() != documents["journal"] or witness.model not in models:
+            raise refused("WR-COORD-025", "The statement is over another journal or model.")
+
     def _on_refusal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         refusal = Refused.open(envelope, exchange.keys[site])
@@ -250,6 +266,7 @@ class Intake:
         _same(witness.site, site, witness.study, exchange.study.digest, witness.run, exchange.run)
         sent = Sent(envelope, b"")
         if not self._repeated(exchange.run, "witness", site, sent):
+            self._require_own_ending(witness)
             exchange.keep(exchange.run, "witness", site, sent)
 
 

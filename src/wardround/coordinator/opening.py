@@ -6,20 +6,24 @@ Memory holds one total and one chunk, however many sites there are; the packets 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
 from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
 from wardround.federation.messages import Manifest
-from wardround.ids import Digest, RoundId, SiteName
+from wardround.ids import Digest, SiteName
 from wardround.secagg import Adversary, Advert, RecoveryShares
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.recovery import Unmasking
 
 _CHUNK_BYTES = 1 << 20
+_SPLIT_FROM = 1 << 20
+"""Totals of as many elements are added up by two threads."""
 
 
 def open_total(
@@ -34,41 +38,61 @@ def open_total(
 
     Raises ``WR-SECAGG-…`` when too few good shares are at hand.
     """
-    unmasking = Unmasking.prepare(
-        adverts=adverts,
-        ring_bits=64 if manifest.ring_bits == 64 else 32,
-        survivors=survivors,
-        recovered=shares,
-        index=manifest.index,
-        manifest=manifest_digest,
-        adversary=Adversary(len(manifest.roster), manifest.corrupt),
-    )
     dtype = np.dtype(np.uint64 if manifest.ring_bits == 64 else np.uint32)
     total = np.empty(manifest.length, dtype)
-    step = _CHUNK_BYTES // dtype.itemsize
-    scratch = np.empty(step, dtype)
-    round_ = RoundId(manifest.round)
+
+    def add_up(start: int, stop: int) -> None:
+        unmasking = Unmasking.prepare(
+            adverts=adverts,
+            ring_bits=64 if manifest.ring_bits == 64 else 32,
+            survivors=survivors,
+            recovered=shares,
+            index=manifest.index,
+            manifest=manifest_digest,
+            adversary=Adversary(len(manifest.roster), manifest.corrupt),
+        )
+        paths = [spool.path(manifest.round, site) for site in survivors]
+        _add_up(paths, unmasking, total, start, stop)
+
+    if manifest.length < _SPLIT_FROM:
+        add_up(0, manifest.length)
+        return total
+    middle = manifest.length // 2
+    with ThreadPoolExecutor(2) as threads:  # reading, adding and AES all let go of the interpreter
+        for half in [threads.submit(add_up, 0, middle), threads.submit(add_up, middle, len(total))]:
+            half.result()
+    return total
+
+
+def _add_up(
+    paths: Sequence[Path], unmasking: Unmasking, total: RingArray, start: int, stop: int
+) -> None:
+    """Sum elements ``start`` to ``stop`` of the payloads into ``total`` and take the masks out."""
+    step = _CHUNK_BYTES // total.itemsize
+    scratch = np.empty(step, total.dtype)
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(spool.path(round_, site).open("rb", buffering=0))
-            for site in survivors
-        ]
-        for start in range(0, manifest.length, step):
-            chunk = total[start : start + step]
-            _read(files[0].fileno(), chunk, start)
+        files = [stack.enter_context(path.open("rb", buffering=0)) for path in paths]
+        for at in range(start, stop, step):
+            chunk = total[at : min(at + step, stop)]
+            _read(files[0].fileno(), chunk, at)
             for file in files[1:]:
                 part = scratch[: len(chunk)]
-                _read(file.fileno(), part, start)
+                _read(file.fileno(), part, at)
                 np.add(chunk, part, out=chunk)
-            unmasking.unmask(chunk, start)
-    return total
+            unmasking.unmask(chunk, at)
 
 
 def _read(descriptor: int, into: RingArray, start: int) -> None:
     got = os.preadv(descriptor, [into.view(np.uint8).data], start * into.itemsize)
     if got != into.nbytes:
-        raise WardroundError(
-            "WR-COORD-012",
-            "A spooled payload is shorter than it was when it was accepted.",
-            "Nothing to do by hand: the round is tried again. Check the disk if it recurs.",
-        )
+        raise payload_lost()
+
+
+def payload_lost() -> WardroundError:
+    """The refusal to sum over bytes that are not the ones that were signed."""
+    return WardroundError(
+        "WR-COORD-012",
+        "A spooled payload is gone, or is not what it was when it was accepted.",
+        "The run ends here, since the hospitals answer a task only once. Check the disk, then "
+        "start a new run.",
+    )

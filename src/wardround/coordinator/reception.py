@@ -44,7 +44,7 @@ class Reception:
     async def admit(self, request: Request) -> tuple[Peer, bytes]:
         """Who asks, and the verified body."""
         visitor = self.visitor(request)
-        body = await _body(request)
+        body = await read_body(request, MAXIMUM_BODY_BYTES)
         visitor.verify(body=body)
         return visitor.peer, body
 
@@ -74,11 +74,12 @@ class Reception:
         self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """A request's body; raises WR-COORD-013 as soon as it is larger than that."""
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
-        if size > MAXIMUM_BODY_BYTES:
+        if size > most_bytes:
             raise WardroundError(
                 "WR-COORD-013",
                 "A request body is larger than any message may be.",

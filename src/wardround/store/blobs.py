@@ -10,7 +10,7 @@ from wardround.errors import WardroundError
 from wardround.ids import Digest
 from wardround.trust.canonical import digest
 
-_PIECE_BYTES = 256 << 10
+_PIECE_BYTES = 128 << 10
 
 
 class Blobs:
