@@ -350,6 +350,7 @@ def witness(puppets: Puppets, **changes: object) -> Envelope:
 
 
 def test_a_witness_is_kept_across_a_restart(puppets: Puppets) -> None:
+    puppets.exchange.finish({}, b"")
     signed = witness(puppets)
     assert puppets.refused(FIRST, "witness", signed) is None
     assert puppets.refused(FIRST, "witness", signed) is None
@@ -362,6 +363,25 @@ def test_a_witness_is_kept_across_a_restart(puppets: Puppets) -> None:
 def test_a_witness_of_another_run_is_refused(puppets: Puppets) -> None:
     assert puppets.refused(FIRST, "witness", witness(puppets, run="other")) == "WR-COORD-025"
     assert puppets.refused(FIRST, "witness", witness(puppets, study=OTHER)) == "WR-COORD-025"
+
+
+def test_a_witness_of_anything_but_the_ending_cannot_spoil_the_evidence(puppets: Puppets) -> None:
+    assert puppets.refused(FIRST, "witness", witness(puppets)) == "WR-COORD-023"
+    signature = refusal(puppets, "any")  # any envelope will do
+    puppets.exchange.finish({"signature": orjson.loads(signature.to_json())}, b"")
+    head, model = puppets.exchange.journal_head(), digest(signature.payload)
+    stray = witness(puppets, journal=head, model=OTHER)
+    assert puppets.refused(FIRST, "witness", stray) == "WR-COORD-025"
+    later = witness(puppets, model=model)
+    assert puppets.exchange.journal_head() != head, "the refusal was journalled"
+    assert puppets.refused(FIRST, "witness", later) == "WR-COORD-025"
+    good = witness(puppets, journal=head, model=model)
+    assert puppets.refused(FIRST, "witness", good) is None
+
+
+def test_a_stopped_run_has_no_witnesses(puppets: Puppets) -> None:
+    puppets.exchange.stop("the test is over")
+    assert puppets.refused(FIRST, "witness", witness(puppets)) == "WR-COORD-023"
 
 
 # What is kept, and for how long
