@@ -12,9 +12,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -183,6 +186,25 @@ class SiteHome:
                 "The steward reads the study and approves it with `wardround site approve`.",
                 path=str(self.papers / "study.json"),
             ) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only agent of this folder; raises WR-SITE-053 when one runs already.
+
+        Two agents hold two sets of masking keys over one memory: a coordinator that asks each of
+        them the same would open two totals with this hospital's contribution.
+        """
+        with (self.folder / "agent.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WardroundError(
+                    "WR-SITE-053",
+                    "An agent is running on this folder already.",
+                    "Use that one, or stop it first.",
+                    path=str(self.folder),
+                ) from error
+            yield
 
     def enrolled(self, invitation: Invitation, certificate: bytes) -> None:
         """Keep what enrolment brought."""

@@ -52,8 +52,13 @@ async def run(home: SiteHome, say: Say) -> None:
     """Take part in the approved study until its run ends.
 
     Refuses to start without every paper, with a host that can't enforce what the hospital's
-    policy asks for, or with an expired certificate.
+    policy asks for, with an expired certificate, or beside another agent of the same folder.
     """
+    with home.alone():
+        await _run(home, say)
+
+
+async def _run(home: SiteHome, say: Say) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
