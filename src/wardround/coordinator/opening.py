@@ -22,7 +22,7 @@ from wardround.secagg.encoding import RingArray
 from wardround.secagg.recovery import Unmasking
 
 _CHUNK_BYTES = 1 << 20
-_SPLIT_FROM = 1 << 20
+_SPLIT_FROM = 1 << 19
 """Totals of as many elements are added up by two threads."""
 
 

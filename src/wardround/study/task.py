@@ -142,14 +142,19 @@ class Task:
             raise _malformed("parameters", "must be a table")
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             raise _malformed("bound", "must be a number")
-        return cls(
+        model = _model_from_wire(wire["model"], model_bytes)
+        task = cls(
             kind=kind,
             parameters=parameters,
             length=_whole("length", wire["length"]),
             bound=float(bound),
             ring_bits=cast("RingBits", _whole("ring_bits", wire["ring_bits"])),
-            model=_model_from_wire(wire["model"], model_bytes),
+            model=model,
         )
+        if isinstance(wire["model"], Mapping):
+            # It has just been compared with the bytes: hashing a large model once is enough.
+            task.__dict__["model_digest"] = wire["model"]["digest"]
+        return task
 
 
 @dataclass(frozen=True, eq=False)
