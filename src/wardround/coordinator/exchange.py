@@ -287,9 +287,11 @@ class Exchange:
 
     def _end(self, how: Ask) -> None:
         self.flush()
-        with self._transaction() as transaction:
-            finished = self._now().isoformat()
-            transaction.record("ended", run=self.run, how=how.value, finished=finished)
+        said = {"run": self.run, "how": how.value}
+        before = (one.facts for one in self.state.journal.entries() if one.kind == "ended")
+        if not any(said.items() <= dict(facts).items() for facts in before):  # else: a restart
+            with self._transaction() as transaction:
+                transaction.record("ended", **said, finished=self._now().isoformat())
         self.save_checkpoint()
 
     def save_checkpoint(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,10 +53,16 @@ class Published:
 def publish(
     home: CoordinatorHome, coordinator: Coordinator, candidate: Candidate, started: datetime
 ) -> Published:
-    """Write the results of the finished run and verify the evidence as a stranger would."""
+    """Write the results of the finished run and verify the evidence as a stranger would.
+
+    They appear under the run's name all at once; what a crash cut short is written again.
+    """
     exchange = coordinator.exchange
     assert exchange is not None
-    folder = home.results / exchange.run
+    final = home.results / exchange.run
+    folder = home.results / f".{exchange.run}.partial"
+    for leftover in (folder, final):
+        shutil.rmtree(leftover, ignore_errors=True)
     signature = save_model(
         folder / "model", candidate, coordinator.study, exchange.run, coordinator.key
     )
@@ -78,7 +85,8 @@ def publish(
         verification=verification,
     )
     save_results(data, folder)
-    return Published(folder, folder / "report.html", folder / "evidence.json", verification.ok)
+    folder.rename(final)
+    return Published(final, final / "report.html", final / "evidence.json", verification.ok)
 
 
 def save_results(data: ReportData, folder: Path) -> None:

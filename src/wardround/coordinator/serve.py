@@ -96,10 +96,11 @@ async def _drive(
         model.weights,
     )
     await _farewell(coordinator, len(present))
+    # Published first: a crash in between leaves a run that is carried on, not one without results.
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, started)
     with coordinator.state.transaction() as transaction:
         name = digest(signature.payload)
         records.end_run(transaction.connection, exchange.run, "finished", model=name)
-    published = await asyncio.to_thread(publish, home, coordinator, candidate, started)
     say("published", {"report": str(published.report), "verified": int(published.verified)})
     return published
 

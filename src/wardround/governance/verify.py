@@ -124,6 +124,8 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
         "That clocks were right: times are the coordinator's, in a journal that the hospitals "
         "countersigned.",
         "That no more hospitals than the adversary statement allows worked together.",
+        "How many numbers earlier runs of the study opened: the limit is checked for this run, and "
+        "by each hospital for all of them.",
     ]
     if study_holds:
         try:

@@ -48,8 +48,9 @@ def large_enough(patients: int, minimum: int) -> bool:
 def check_cohort(patients: int, minimum: int) -> None:
     """Refuse a cohort of fewer than ``minimum`` patients; the error doesn't say how many it has.
 
-    The refusal itself answers a question about the data, so it stays in the hospital: what leaves
-    is a vector of zeros under the same mask as any other.
+    The reason answers a question about the data, so it stays in the hospital: the outside hears
+    only *refused*, as for any other reason. (Small cohorts within a task, such as held-out
+    records, are answered with zeros under the mask instead: see ``learning``.)
     """
     if not large_enough(patients, minimum):
         raise WardroundError(

@@ -9,13 +9,14 @@ which order, and it may restart, repeat and contradict itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
@@ -31,7 +32,7 @@ from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, check_approval, load_exclusions
 from wardround.study.hospital import Terms, combine
 from wardround.study.profiles import Profile, refuse_if_incomplete
-from wardround.trust.canonical import digest
+from wardround.trust.canonical import digest, digest_json
 from wardround.trust.dsse import Envelope
 from wardround.trust.merkle import verify_consistency
 
@@ -177,15 +178,33 @@ class Door:
             )
             table = custody.table.excluding(exclusions.patients)
             self._list = None
-            await self._worker.load(computable(self._study, table))
+            await self._load(computable(self._study, table))
             self._patients = records.patient_set(table.patient_ids, custody.patient_key)
             self._list = content
         check_cohort(len(self._patients), terms.minimum_cohort)
         with self._state.database.begin() as connection:
             records.check_task(connection, order.manifest, self._patients)
             least = max(terms.minimum_cell, records.LEAST_DIFFERENCE)
-            records.check_patients(connection, order.task.hash, self._patients, least)
+            records.check_patients(connection, self._question(order), self._patients, least)
         return self._patients
+
+    async def _load(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
+        """Hand the columns to the worker; one that has ended is started anew, as confined."""
+        try:
+            await self._worker.load(columns)
+        except WardroundError as error:
+            if error.code != "WR-SANDBOX-007":
+                raise
+            await self._worker.start()
+            await self._worker.load(columns)
+
+    def _question(self, order: Order) -> Digest:
+        """What counts as the same question: a kind of task, whatever its parameters.
+
+        Two Newton steps near the optimum, or two histograms with edges a hair apart, differ as
+        tasks and say the same; after a withdrawal their difference would be about one patient.
+        """
+        return digest_json({"study": self._study.digest, "kind": order.task.kind})
 
     def _budget(self, order: Order, terms: Terms) -> None:
         """The opened numbers still fit under the lower of the study's and the hospital's limit."""
@@ -204,7 +223,14 @@ class Door:
                 "minimum_cohort": terms.minimum_cohort,
             },
         }
-        return await self._worker.call(request, task.model)
+        try:
+            return await self._worker.call(request, task.model)
+        except WardroundError as error:
+            if error.code.startswith(
+                "WR-SANDBOX"
+            ):  # it may have ended: the next answer has a new one
+                self._list = None
+            raise
 
     def _bound(self, order: Order, values: Vector) -> None:
         """The contribution has the task's shape; its range is checked where it is encoded."""
@@ -261,7 +287,7 @@ class Door:
         manifest = order.manifest
         with self._state.transaction() as transaction:
             connection = transaction.connection
-            records.bind(connection, manifest, packet, order.task.hash, patients)
+            records.bind(connection, manifest, packet, self._question(order), patients)
             records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
             ledger.charge(
                 connection,

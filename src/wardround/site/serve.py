@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from wardround.errors import WardroundError
+from wardround.federation.messages import malformed
 from wardround.governance.files import write_whole
 from wardround.ids import Digest
 from wardround.sandbox import ConfinedWorker
@@ -100,8 +101,14 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
     """Renew the certificate when half of its life is over."""
     while True:
         left = certificate_expiry(home.certificate_path.read_bytes()) - datetime.now(UTC)
-        await asyncio.sleep(max(left.total_seconds() / 2, 1.0))
-        certificate = await agent.link.renew(make_csr(key))
+        await asyncio.sleep(max(left.total_seconds() / 2, 60.0))
+        try:
+            certificate = await agent.link.renew(make_csr(key))
+            if peer_identity(certificate) != peer_identity(home.certificate_path.read_bytes()):
+                raise malformed("certificate")
+        except WardroundError as error:
+            say("trouble", code=error.code)  # half of its life is left to try again
+            continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
         await agent.link.use(https_client(home.url, _context(home)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from wardround.errors import WardroundError
 from wardround.ids import Digest
 from wardround.trust.canonical import digest
+from wardround.trust.keys import sync_folder
 
 _PIECE_BYTES = 128 << 10
 
@@ -20,14 +22,25 @@ class Blobs:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, data: bytes | memoryview, name: Digest | None = None) -> Digest:
-        """Keep ``data`` and return its digest; ``name`` is that digest, where it is known."""
+    def put(
+        self, data: bytes | memoryview, name: Digest | None = None, *, durable: bool = False
+    ) -> Digest:
+        """Keep ``data`` and return its digest; ``name`` is that digest, where it is known.
+
+        ``durable`` waits for the disk: for bytes that could not be had again after a power cut.
+        """
         name = name or digest(data)
         path = self.path(name)
         if not path.exists():
             partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-            partial.write_bytes(data)
+            with partial.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             partial.replace(path)
+            if durable:
+                sync_folder(self._folder)
         return name
 
     def get(self, name: Digest) -> bytes:
