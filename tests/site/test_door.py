@@ -13,6 +13,7 @@ from bedside import ME, PEERS, Bedside
 from ward import SITES, TODAY, plan, policy
 from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead
+from wardround.learning.agreed import variables_of
 from wardround.site import ledger
 from wardround.study import HospitalPolicy, Profile, Task, approve, sign_exclusions
 from wardround.study.approval import PAYLOAD_TYPE, Approval
@@ -310,6 +311,22 @@ async def test_the_same_question_over_nearly_the_same_patients(
     again = bedside.order(index=1, step=1)
     assert await bedside.refused(again) == "WR-SITE-024"
     assert len(bedside.worker.calls) == 1
+
+
+async def test_moving_a_parameter_a_little_does_not_make_another_question(
+    bedside: Bedside,
+) -> None:
+    variables = variables_of(bedside.study)
+    ends = list(zip(variables.low, variables.high, strict=True))
+
+    def histogram(share: float) -> Task:
+        edges = [[low, low + share * (high - low), high] for low, high in ends]
+        return bedside.task("histogram", edges=edges)
+
+    await bedside.answered(bedside.order(histogram(0.5)))
+    bedside.exclude(f"{ME}-0")
+    nearly = bedside.order(histogram(0.5 + 1e-9), index=1, step=1)
+    assert await bedside.refused(nearly) == "WR-SITE-024"
 
 
 async def test_the_same_question_in_another_run_and_after_a_restart(bedside: Bedside) -> None:
