@@ -37,7 +37,7 @@ def test_json_is_one_document(command, evidence):
     assert shown.code == 0
     assert report["verified"] is True
     assert report["level"] == "E0"
-    assert len(report["not_checked"]) == 5
+    assert len(report["not_checked"]) == 6
 
 
 def test_a_broken_file_fails(command, broken):
