@@ -56,12 +56,15 @@ class Enrolment:
         self._state = state
         self._now = now
         self._current: dict[SiteName, bytes] = {}
+        self._replacements: dict[SiteName, bytes] = {}
         self._peers: dict[bytes, Peer] = {}
         self._approved: dict[SiteName, Envelope] = {}
         with state.database.begin() as connection:
             for row in connection.execute(select(enrolments)):
                 if row.certificate is not None:
                     self._current[row.site] = row.certificate
+                if row.replacement is not None:
+                    self._replacements[row.site] = row.replacement
             for row in connection.execute(select(approvals)):
                 self._approved[row.site] = Envelope.from_json(row.envelope)
 
@@ -109,24 +112,45 @@ class Enrolment:
             transaction.connection.execute(
                 update(enrolments)
                 .where(enrolments.c.site == site)
-                .values(token_digest=None, certificate=_der(certificate), enrolled_at=self._now())
+                .values(
+                    token_digest=None,
+                    certificate=_der(certificate),
+                    replacement=None,
+                    enrolled_at=self._now(),
+                )
             )
             transaction.record("enrolled", site=site, certificate=digest(_der(certificate)))
         self._current[site] = _der(certificate)
+        self._replacements.pop(site, None)
         return certificate
 
     def renew(self, peer: Peer, csr: bytes) -> bytes:
-        """A new certificate (PEM) for a site that holds the current one."""
+        """A new certificate (PEM) for a site that holds the current one.
+
+        The current one counts until the new one is first used: the answer may be lost on its way,
+        and the agent needs a moment to change over.
+        """
         certificate = self._issue(peer.site, csr)
         with self._state.transaction() as transaction:
             transaction.connection.execute(
                 update(enrolments)
                 .where(enrolments.c.site == peer.site)
-                .values(certificate=_der(certificate))
+                .values(replacement=_der(certificate))
             )
             transaction.record("renewed", site=peer.site, certificate=digest(_der(certificate)))
-        self._current[peer.site] = _der(certificate)
+        self._replacements[peer.site] = _der(certificate)
         return certificate
+
+    def _change_over(self, peer: Peer) -> None:
+        """The renewed certificate is in use: the older one is void."""
+        with self._state.transaction() as transaction:
+            transaction.connection.execute(
+                update(enrolments)
+                .where(enrolments.c.site == peer.site)
+                .values(certificate=peer.certificate, replacement=None)
+            )
+            transaction.record("replaced", site=peer.site, by=digest(peer.certificate))
+        self._current[peer.site] = self._replacements.pop(peer.site)
 
     def identify(self, certificate: bytes | None) -> Peer:
         """Whose certificate (DER) this is, if it is one that this study uses now.
@@ -143,7 +167,10 @@ class Enrolment:
         peer = self._peers.get(certificate)
         if peer is None:
             peer = self._peers[certificate] = self._parse(certificate)
-        if self._current.get(peer.site) != certificate or peer.expires < self._now():
+        expired = peer.expires < self._now()
+        if self._replacements.get(peer.site) == certificate and not expired:
+            self._change_over(peer)
+        if self._current.get(peer.site) != certificate or expired:
             self._peers.pop(certificate)
             raise WardroundError(
                 "WR-COORD-034",

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
@@ -45,6 +49,15 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     async def problem(_request: Request, error: Exception) -> Response:
         assert isinstance(error, WardroundError)
         return _problem(error, _STATUS.get(error.code, 409))
+
+    @app.exception_handler(StarletteHTTPException)
+    async def unknown(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, StarletteHTTPException)
+        return _problem(malformed("request"), error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, _error: Exception) -> Response:
+        return _problem(malformed("request"), 400)
 
     @app.get("/v1/health")
     async def health() -> dict[str, str]:
@@ -102,7 +115,9 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             incoming.accept(incoming.sha256.digest())
 
     @app.get("/v1/blobs/{name}/parts/{number}")
-    async def blob(request: Request, name: str, number: int) -> Response:
+    async def blob(
+        request: Request, name: str, number: Annotated[int, PathParameter(ge=0, lt=2**20)]
+    ) -> Response:
         peer, _ = await reception.admit(request)
         coordinator.exchange_for(peer).check_blob(Digest(name))
         pieces = coordinator.blobs.read_part(Digest(name), number * PART_BYTES, PART_BYTES)

@@ -25,9 +25,12 @@ enrolments = Table(
     Column("site", String, primary_key=True),
     Column("token_digest", String, nullable=True),
     Column("certificate", LargeBinary, nullable=True),
+    Column("replacement", LargeBinary, nullable=True),
     Column("enrolled_at", DateTime(timezone=True), nullable=True),
 )
-"""One row per site of the study; the token's digest is removed when the token is used."""
+"""One row per site of the study; the token's digest is removed when the token is used.
+
+A renewed certificate is the ``replacement`` until its first use, which makes the older one void."""
 
 approvals = Table(
     "approvals",
