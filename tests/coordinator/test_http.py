@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
+from puppets import Puppets
 from ward import SITES, Ward, code_of, open_ward
 from wardround.coordinator.http import MAXIMUM_ENROLMENT_BYTES, create_app
 from wardround.errors import WardroundError
+from wardround.federation.messages import PART_BYTES, frame
+from wardround.simulation.inprocess import Certified
+from wardround.study import Task
+from wardround.trust.keys import SigningKey
+from wardround.trust.requests import sign_request
 
 
 @pytest.fixture
@@ -65,3 +74,255 @@ async def test_a_payload_that_changed_on_disk_is_not_summed(ward: Ward) -> None:
     driver._open_ring = after_a_power_cut
     with pytest.raises(WardroundError, match="WR-COORD-012"):
         await asyncio.wait_for(driver.sum(ward.task()), 30)
+
+
+# By hand: one site's requests, signed and sent as a test wants them
+
+ME, PEER = SITES[:2]
+
+
+class Hand:
+    """Sends requests for one site; ``key`` signs them, ``certificate`` is shown."""
+
+    def __init__(self, ward: Ward, site: str = ME) -> None:
+        hospital = ward.hospitals[site]
+        self.key: SigningKey = hospital.agent_key
+        self.identity = str(hospital.identity.text)
+        self.instance = "hand"
+        app = Certified(create_app(ward.coordinator), hospital.certificate)
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="https://localhost"
+        )
+
+    def signed(
+        self, method: str, path: str, body: bytes = b"", now: int | None = None
+    ) -> httpx.Request:
+        target = f"{path}{'&' if '?' in path else '?'}instance={self.instance}"
+        moment = int(time.time()) if now is None else now
+        headers = sign_request(self.key, self.identity, method, target, body, moment)
+        return self.client.build_request(method, target, content=body, headers=headers)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        return await self.client.send(request)
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> httpx.Response:
+        return await self.send(self.signed(method, path, body))
+
+
+def problem(answer: httpx.Response) -> str:
+    """The code of a problem document (RFC 9457), which must be whole."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == answer.status_code >= 400
+    assert document["type"] == f"urn:wardround:{document['code']}"
+    assert document["title"] and document["detail"]
+    return str(document["code"])
+
+
+@pytest.fixture
+async def idle(tmp_path: Path) -> AsyncIterator[Ward]:
+    """A ward without agents; every approval is at hand, and a round of two parts is open."""
+    async with open_ward(tmp_path, start=False) as ward:
+        for site, hospital in ward.hospitals.items():
+            peer = ward.coordinator.enrolment.identify(_der(hospital.certificate))
+            assert peer.site == site
+            ward.coordinator.approve(peer, hospital.custody.approval)
+        yield ward
+
+
+def _der(pem: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem.decode())
+
+
+async def test_a_request_counts_once_unaltered_and_under_its_own_key(idle: Ward) -> None:
+    hand = Hand(idle)
+    request = hand.signed("POST", "/v1/next?wait=0&seen=0")
+    assert (await hand.send(request)).status_code == 204
+    assert problem(await hand.send(request)) == "WR-TRUST-045"
+
+    unsigned = hand.client.build_request("POST", "/v1/next?wait=0&seen=0&instance=hand")
+    assert problem(await hand.send(unsigned)) == "WR-TRUST-040"
+    moved = hand.signed("POST", "/v1/next?wait=0&seen=0")
+    moved.url = moved.url.copy_set_param("seen", "7")
+    assert problem(await hand.send(moved)) == "WR-TRUST-042"
+    body = hand.signed("PUT", "/v1/approval", b"{}")
+    swapped = hand.client.build_request("PUT", body.url, content=b"[]", headers=body.headers)
+    assert problem(await hand.send(swapped)) == "WR-TRUST-043"
+    old = hand.signed("POST", "/v1/next?wait=0&seen=0", now=int(time.time()) - 900)
+    assert problem(await hand.send(old)) == "WR-TRUST-044"
+
+    thief = Hand(idle, PEER)
+    thief.identity = hand.identity
+    assert problem(await thief.ask("POST", "/v1/next?wait=0&seen=0")) == "WR-TRUST-041"
+    thief.identity = Hand(idle, PEER).identity
+    thief.key = hand.key
+    assert problem(await thief.ask("POST", "/v1/next?wait=0&seen=0")) == "WR-TRUST-042"
+
+
+async def test_two_agents_with_one_identity(idle: Ward) -> None:
+    first, second = Hand(idle), Hand(idle)
+    second.instance = "twin"
+    second.client = first.client
+    assert (await first.ask("POST", "/v1/next?wait=0&seen=0")).status_code == 204
+    assert problem(await second.ask("POST", "/v1/next?wait=0&seen=0")) == "WR-COORD-037"
+
+
+async def test_without_a_certificate_there_is_only_enrolment(idle: Ward) -> None:
+    app = httpx.ASGITransport(create_app(idle.coordinator))
+    async with httpx.AsyncClient(transport=app, base_url="https://localhost") as client:
+        for method, path in [
+            ("POST", "/v1/next"),
+            ("POST", "/v1/answers"),
+            ("POST", "/v1/renew"),
+            ("PUT", "/v1/approval"),
+            ("GET", "/v1/rounds/r/parts"),
+            ("PUT", "/v1/rounds/r/parts/0"),
+            ("GET", "/v1/blobs/b/parts/0"),
+        ]:
+            answer = await client.request(method, path)
+            assert (answer.status_code, problem(answer)) == (401, "WR-COORD-032")
+        assert (await client.get("/v1/health")).json()["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/elsewhere"),
+        ("GET", "/v1/next"),
+        ("PUT", "/v1/rounds/r/parts/first"),
+        ("GET", "/v1/blobs/b/parts/-1"),
+        ("GET", "/v1/blobs/b/parts/1.5"),
+        ("POST", "/v1/next?wait=0&seen=many"),
+    ],
+)
+async def test_requests_that_make_no_sense_are_problems_too(
+    idle: Ward, method: str, path: str
+) -> None:
+    assert problem(await Hand(idle).ask(method, path)) == "WR-ROUND-001"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"junk", frame({}), frame({"kind": 5, "envelope": {}}), frame({"kind": "vote"})],
+)
+async def test_an_answer_that_is_none(idle: Ward, body: bytes) -> None:
+    idle.drive()
+    answer = await Hand(idle).ask("POST", "/v1/answers?wait=0&seen=0", body)
+    assert problem(answer) == "WR-ROUND-001"
+
+
+@pytest.fixture
+async def wide(idle: Ward) -> AsyncIterator[Puppets]:
+    """A round whose payloads come in two parts."""
+
+    puppets = Puppets(idle)
+    task = idle.task()
+    length = (PART_BYTES + 800) // 8
+    idle.task = lambda *_: Task(task.kind, task.parameters, length, task.bound, task.ring_bits)
+    puppets.ready()
+    yield puppets
+
+
+async def test_a_payload_in_parts_is_resumed_after_a_cut(wide: Puppets) -> None:
+    hand = Hand(wide.ward)
+    payload = wide.masked(ME)
+    header = wide.header(ME, payload).sign(wide.key(ME))
+    parts = f"/v1/rounds/{wide.round}/parts"
+    message = frame({"kind": "packet", "envelope": header.to_dict()})
+    assert (await hand.ask("GET", parts)).json() == [0, 1]
+    assert problem(await hand.ask("POST", "/v1/answers?wait=0&seen=0", message)) == "WR-COORD-026"
+    first, second = payload[:PART_BYTES], payload[PART_BYTES:]
+    for number, body in [(0, first[:-1]), (0, first + b"x"), (1, first), (2, b""), (2, second)]:
+        answer = await hand.ask("PUT", f"{parts}/{number}", body)
+        assert problem(answer) == "WR-COORD-011", number
+    assert (await hand.ask("GET", parts)).json() == [0, 1], "a part that does not fit is not kept"
+    assert (await hand.ask("PUT", f"{parts}/1", second)).status_code == 204
+    assert (await hand.ask("GET", parts)).json() == [0]
+    assert (await hand.ask("PUT", f"{parts}/0", first)).status_code == 204
+    assert (await hand.ask("PUT", f"{parts}/0", first)).status_code == 204, "twice is fine"
+    other = bytes(len(first))
+    assert problem(await hand.ask("PUT", f"{parts}/0", other)) == "WR-COORD-011"
+    assert (await hand.ask("POST", "/v1/answers?wait=0&seen=0", message)).status_code == 204
+    assert wide.exchange.spool.path(wide.round, ME).read_bytes() == payload
+    assert problem(await hand.ask("GET", parts)) == "WR-COORD-023"
+    assert problem(await hand.ask("PUT", f"{parts}/0", first)) == "WR-COORD-023"
+
+
+async def test_parts_for_another_round_or_of_another_site_are_not_taken(wide: Puppets) -> None:
+    hand = Hand(wide.ward)
+    for round_ in ("another", "..%2f..%2fetc", wide.exchange.run):
+        answer = await hand.ask("PUT", f"/v1/rounds/{round_}/parts/0", bytes(PART_BYTES))
+        assert problem(answer) in ("WR-COORD-023", "WR-ROUND-001")
+    unsigned = hand.signed("PUT", f"/v1/rounds/{wide.round}/parts/0", bytes(PART_BYTES))
+    del unsigned.headers["signature"]
+    assert problem(await hand.send(unsigned)) == "WR-TRUST-040"
+    assert (await hand.ask("GET", f"/v1/rounds/{wide.round}/parts")).json() == [0, 1]
+
+
+async def test_a_coordinator_that_was_killed_asks_for_the_parts_it_lost(wide: Puppets) -> None:
+    ward = wide.ward
+    payload = wide.masked(ME)
+    parts = f"/v1/rounds/{wide.round}/parts"
+    await Hand(ward).ask("PUT", f"{parts}/0", payload[:PART_BYTES])
+    await ward.crash()
+    ward.open_coordinator()
+    wide.exchange = ward.drive().exchange
+    await ward.serve()
+    hand = Hand(ward)
+    assert (await hand.ask("GET", parts)).json() == [0, 1], "what was not whole is not trusted"
+    for number in (1, 0):
+        body = payload[number * PART_BYTES :][:PART_BYTES]
+        assert (await hand.ask("PUT", f"{parts}/{number}", body)).status_code == 204
+    header = wide.header(ME, payload).sign(wide.key(ME))
+    message = frame({"kind": "packet", "envelope": header.to_dict()})
+    assert (await hand.ask("POST", "/v1/answers?wait=0&seen=0", message)).status_code == 204
+    assert ME in wide.exchange.round.state.packets
+
+
+async def test_statements_that_come_together_are_all_kept(idle: Ward) -> None:
+    """They share one transaction; nobody hears that his is kept before it is."""
+    puppets = Puppets(idle)
+    puppets.exchange.start_setup(SITES)
+
+    async def advertise(site: str) -> httpx.Response:
+        advert = puppets.member(site).advert()
+        message = frame({"kind": "advert", "envelope": advert.to_dict()})
+        answer = await Hand(idle, site).ask("POST", "/v1/answers?wait=0&seen=0", message)
+        assert site in puppets.exchange.said(puppets.exchange.setup.state.batch, "advert")
+        return answer
+
+    answers = await asyncio.gather(*(advertise(site) for site in SITES[:3]))
+    assert {one.status_code for one in answers} <= {200, 204}
+    assert len(idle.entries("advert")) == 3
+    await idle.crash()
+    idle.open_coordinator()
+    restored = idle.drive().exchange
+    assert restored.setup.state.advertised == set(SITES[:3])
+
+
+async def test_statements_whose_transaction_failed_are_not_counted(
+    idle: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppets = Puppets(idle)
+    puppets.exchange.start_setup(SITES)
+    advert = puppets.member(ME).advert()
+    message = frame({"kind": "advert", "envelope": advert.to_dict()})
+
+    def fail(*_arguments: object) -> None:
+        raise WardroundError("WR-COORD-001", "Another was faster.", "Again.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("wardround.coordinator.records.save_statement", fail)
+        answer = await Hand(idle).ask("POST", "/v1/answers?wait=0&seen=0", message)
+        assert (answer.status_code, problem(answer)) == (503, "WR-COORD-001")
+    assert puppets.exchange.setup_ahead.advertised == set()
+    assert idle.entries("advert") == []
+    hand = Hand(idle)
+    assert (await hand.ask("POST", "/v1/answers?wait=0&seen=0", message)).status_code == 204
+    assert puppets.exchange.setup.state.advertised == {ME}
+
+
+async def test_a_problem_never_repeats_what_was_sent(idle: Ward) -> None:
+    answer = await Hand(idle).ask("PUT", "/v1/approval", b'{"secret": "s3cret"}')
+    assert problem(answer) == "WR-TRUST-020"
+    assert "s3cret" not in answer.text and orjson.loads(answer.content)
