@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -50,20 +51,25 @@ class Database:
             self._migrate(migrations)
         except DatabaseError as error:
             self.engine.dispose()
-            raise WardroundError(
-                "WR-STORE-001",
-                "The state database can't be read.",
-                "It is damaged or no database: restore it from a backup; don't delete it, "
-                "since it holds what was already answered.",
-                path=make_url(url).database,
-            ) from error
+            raise _damaged(make_url(url).database) from error
 
     @classmethod
     def file(cls, path: Path, migrations: Sequence[Migration]) -> Database:
-        """Open or create the SQLite database at ``path``, readable by its owner alone."""
+        """Open or create the SQLite database at ``path``, readable by its owner alone.
+
+        A new one gets its name when it is whole. So an empty file is a damaged one, and refused:
+        SQLite would take it for new, and what was already answered would be forgotten.
+        """
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
+            fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            fresh.touch(mode=0o600)
+            cls(f"sqlite:///{fresh}", migrations).close()
+            with suppress(FileExistsError):  # another process was faster
+                path.hardlink_to(fresh)
+            fresh.unlink()
+        elif path.stat().st_size == 0:
+            raise _damaged(str(path))
         return cls(f"sqlite:///{path}", migrations)
 
     @contextmanager
@@ -110,6 +116,16 @@ class Database:
             for migrate in migrations[version:]:
                 migrate(connection)
             connection.execute(update(_version_table).values(version=len(migrations)))
+
+
+def _damaged(path: str | None) -> WardroundError:
+    return WardroundError(
+        "WR-STORE-001",
+        "The state database can't be read.",
+        "It is damaged or no database: restore it from a backup; don't delete it, "
+        "since it holds what was already answered.",
+        path=path,
+    )
 
 
 def _engine(url: str) -> Engine:
