@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +33,11 @@ class LineReader:
             ``-012`` where it is plainly in another encoding, ``-017`` where a line is too long.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path | zipfile.Path, name: str) -> None:
         self._path = path
         self.name = name
         self.lines = 0
+        self.size_bytes = 0
         self.complete = True
         self._hash = hashlib.sha256()
 
@@ -43,11 +45,12 @@ class LineReader:
         try:
             # A pipe or device would block for ever, so only a regular file is opened.
             if not self._path.is_file():
-                raise _unreadable(self.name)
+                raise unreadable_file(self.name)
             with self._path.open("rb") as file:
                 while line := file.readline(MAXIMUM_LINE_BYTES + 1):
                     self._hash.update(line)
                     self.lines += 1
+                    self.size_bytes += len(line)
                     if len(line) > MAXIMUM_LINE_BYTES:
                         raise WardroundError(
                             "WR-DATA-017",
@@ -63,8 +66,8 @@ class LineReader:
                     if b"\0" in line:
                         raise wrong_encoding(self.name, self.lines)
                     yield line
-        except OSError as error:
-            raise _unreadable(self.name) from error
+        except (OSError, zipfile.BadZipFile) as error:
+            raise unreadable_file(self.name) from error
         if self.lines == 0:
             raise empty(self.name)
 
@@ -115,7 +118,8 @@ def check_unreadable_share(source: str, unreadable: int, total: int, allowed: fl
         )
 
 
-def _unreadable(name: str) -> WardroundError:
+def unreadable_file(name: str) -> WardroundError:
+    """Return the error for a file that isn't there or may not be read."""
     return WardroundError(
         "WR-DATA-010",
         "The file does not exist or can't be read.",
