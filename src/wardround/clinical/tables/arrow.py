@@ -43,13 +43,14 @@ class Mistyped(Exception):
 
 def read_batch(
     array: CArray,
+    part: range,
     formats: Mapping[str, str],
     kinds: Mapping[str, ColumnKind],
     markers: Collection[str],
     *,
     where: str,
 ) -> dict[str, Cells]:
-    """Return the columns of one record batch.
+    """Return the columns of some rows of one record batch.
 
     ``formats`` are the Arrow formats of its fields in order, named as in ``kinds``. Text in a
     DATE column is read as ISO 8601, integers in a BOOLEAN column as 0 and 1.
@@ -58,23 +59,25 @@ def read_batch(
         Mistyped: where a format can't become the kind.
         WardroundError: ``WR-DATA-012`` for text that is not UTF-8; ``where`` names the source.
     """
+    # A slice of a record batch leaves its children whole.
+    rows = range(array.offset + part.start, array.offset + part.stop)
     return {
-        name: _read(array.child(at), formats[name], kinds[name], markers, where)
+        name: _read(array.child(at), rows, formats[name], kinds[name], markers, where)
         for at, name in enumerate(formats)
     }
 
 
-def slices(array: CArray, rows: int) -> Iterator[CArray]:
-    """Cut a record batch into parts of at most ``rows`` rows, without copying."""
+def parts(array: CArray, rows: int) -> Iterator[range]:
+    """Cut a record batch's rows into parts of at most ``rows``."""
     for start in range(0, array.length, rows):
-        yield array[start : min(start + rows, array.length)]
+        yield range(start, min(start + rows, array.length))
 
 
 def _read(
-    array: CArray, form: str, kind: ColumnKind, markers: Collection[str], where: str
+    array: CArray, part: range, form: str, kind: ColumnKind, markers: Collection[str], where: str
 ) -> Cells:
     view = array.view()
-    rows, start = view.length, view.offset
+    rows, start = len(part), view.offset + part.start
     if form == "n":
         return _nothing(kind, rows)
     missing = np.zeros(rows, dtype=np.bool_)

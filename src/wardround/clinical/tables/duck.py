@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wardround.clinical.tables.arrow import read_batch, slices
+from wardround.clinical.tables.arrow import parts, read_batch
 from wardround.clinical.tables.cells import Cells
 from wardround.clinical.tables.kinds import kind_of
 from wardround.clinical.tables.table import ColumnInfo, ColumnKind
@@ -91,8 +91,8 @@ def draw(
         name: field.format for name, field in zip(kinds, stream.get_schema().children, strict=True)
     }
     for array in stream:
-        for part in slices(array, batch_rows):
-            yield part.length, read_batch(part, formats, kinds, markers, where=where)
+        for part in parts(array, batch_rows):
+            yield len(part), read_batch(array, part, formats, kinds, markers, where=where)
 
 
 def _type(kind: ColumnKind, is_text: bool) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import URL
 
 from wardround.clinical.provenance import FileRead
-from wardround.clinical.tables.arrow import Mistyped, read_batch, slices
+from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
 from wardround.clinical.tables.cells import Cells
 from wardround.clinical.tables.duck import quoted
 from wardround.clinical.tables.kinds import kind_of
@@ -128,12 +128,12 @@ class PostgresSession:
             fields = stream.get_schema().children
             formats = dict(zip(kinds, (field.format for field in fields), strict=True))
             for array in stream:
-                for part in slices(array, batch_rows):
+                for part in parts(array, batch_rows):
                     try:
-                        cells = read_batch(part, formats, kinds, markers, where=self._shown)
+                        cells = read_batch(array, part, formats, kinds, markers, where=self._shown)
                     except Mistyped:
                         raise refused(self._shown, None) from None
-                    yield part.length, cells
+                    yield len(part), cells
 
     def arrow(
         self, source: Source, kinds: Mapping[str, ColumnKind], batch_rows: int
@@ -207,7 +207,9 @@ def _cast(column: str, kind: ColumnKind) -> str:
             return f"{column}::float8"
         case ColumnKind.DATE:
             # Infinity has no day; as a day that no calendar has, it is set aside as such.
-            return f"CASE WHEN isfinite({column}) THEN {column}::date ELSE DATE '10000-01-01' END"
+            return (
+                f"CASE WHEN NOT isfinite({column}) THEN DATE '10000-01-01' ELSE {column}::date END"
+            )
         case ColumnKind.BOOLEAN:
             return f"{column}::boolean"
         case ColumnKind.TEXT:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 
 from wardround.clinical.provenance import FileRead
 from wardround.clinical.sources.lines import unreadable_file, wrong_encoding
-from wardround.clinical.tables.arrow import Mistyped, read_batch, slices
+from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
 from wardround.clinical.tables.cells import Cells, from_objects
 from wardround.clinical.tables.duck import quoted
 from wardround.clinical.tables.kinds import kind_of
@@ -184,12 +184,12 @@ class SqliteSession:
             if not formats:
                 fields = array.schema.children
                 formats = dict(zip(kinds, (field.format for field in fields), strict=True))
-            for part in slices(array, batch_rows):
+            for part in parts(array, batch_rows):
                 try:
-                    cells = read_batch(part, formats, kinds, markers, where=self._shown)
+                    cells = read_batch(array, part, formats, kinds, markers, where=self._shown)
                 except Mistyped:
                     raise refused(self._shown, None) from None
-                yield part.length, cells
+                yield len(part), cells
 
     def _draw_cells(
         self,
