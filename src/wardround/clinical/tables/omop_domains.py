@@ -133,7 +133,8 @@ def long_query(
 
     A value that is only a bound is shown as text (``<5``), never as a number. A coded value is
     shown by its concept's name, a unit by its UCUM code where the vocabulary has it. A person is
-    one row each for gender, race and ethnicity, with the birth date as the day.
+    one row each for gender, race and ethnicity, with the birth date as the day. Rows come in no
+    order, so a digest over them may differ where the content is the same.
     """
     return " UNION ALL ".join(
         _select(domain, concept, dialect, concept_ids, descendants)
@@ -176,7 +177,7 @@ def _select(
         bounds = " ".join(f"WHEN {key} THEN '{sign}'" for key, sign in _BOUNDS.items())
         listed = ", ".join(map(str, _BOUNDS))
         bounded = f"e.{shape.operator} IN ({listed})"
-        texts.append(f"CASE e.{shape.operator} {bounds} END || CAST({number} AS VARCHAR(40))")
+        texts.append(f"CASE e.{shape.operator} {bounds} END || {_written(number)}")
         number = f"CASE WHEN {bounded} THEN NULL ELSE {number} END"
     if shape.coded in present and "concept" in dialect.tables:
         joins += (
@@ -200,6 +201,15 @@ def _select(
         f" {_first(texts)} AS value_text, {_first(unit)} AS unit, {day} AS day"
         f" FROM {dialect.table(domain)} e{joins}"
         f"{_where(of(concept), dialect, concept_ids, descendants)}"
+    )
+
+
+def _written(number: str) -> str:
+    """Return a number as text, a whole one without the decimals that some databases add."""
+    return (
+        f"CASE WHEN ABS({number}) < 1000000000 AND {number} = CAST({number} AS BIGINT)"
+        f" THEN CAST(CAST({number} AS BIGINT) AS VARCHAR(40))"
+        f" ELSE CAST({number} AS VARCHAR(40)) END"
     )
 
 

@@ -37,8 +37,10 @@ class Adbc:
                 yield nanoarrow.c_array_stream(handle)
         except Error as error:
             raise refused(self._name, error.sqlstate) from None
-        except nanoarrow._utils.NanoarrowException:  # raised by the stream, with the driver's words
-            raise refused(self._name, None) from None
+        except nanoarrow._utils.NanoarrowException as error:
+            # A stream has the driver's words and no SQLSTATE; only this one phrase is looked for.
+            writing = "read-only transaction" in str(error)
+            raise refused(self._name, "25006" if writing else None) from None
 
     def run(self, statement: str) -> None:
         """Run a statement that returns nothing."""

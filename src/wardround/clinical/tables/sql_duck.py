@@ -43,13 +43,8 @@ class DuckBackend:
     @contextmanager
     def session(self) -> Iterator[DuckSession]:
         """Open a connection of its own to the same memory."""
-        import duckdb
-
-        try:
-            with self._connection.cursor() as connection:
-                yield DuckSession(connection, self._shown)
-        except (duckdb.Error, RuntimeError, Mistyped):
-            raise refused(self._shown, None) from None
+        with self._connection.cursor() as connection:
+            yield DuckSession(connection, self._shown)
 
 
 class DuckSession:
@@ -61,7 +56,8 @@ class DuckSession:
 
     def describe(self, source: Source) -> tuple[ColumnInfo, ...]:
         """Return the columns of a table or query."""
-        return duck.describe(self._connection, source.sql)
+        with _plainly(self._shown):
+            return duck.describe(self._connection, source.sql)
 
     def statement(self, source: Source, kinds: Mapping[str, ColumnKind]) -> str:
         """Return the plain SELECT."""
@@ -75,9 +71,10 @@ class DuckSession:
         markers: Collection[str],
     ) -> Iterator[tuple[int, dict[str, Cells]]]:
         """Yield rows and cells, a batch at a time."""
-        return duck.draw(
-            self._connection, source.sql, kinds, batch_rows, markers, where=self._shown
-        )
+        with _plainly(self._shown):
+            yield from duck.draw(
+                self._connection, source.sql, kinds, batch_rows, markers, where=self._shown
+            )
 
     def arrow(
         self, source: Source, kinds: Mapping[str, ColumnKind], batch_rows: int
@@ -85,7 +82,8 @@ class DuckSession:
         """Yield Arrow record batches of the size that DuckDB makes them."""
         import nanoarrow
 
-        yield from nanoarrow.c_array_stream(self._connection.sql(self.statement(source, kinds)))
+        with _plainly(self._shown):
+            yield from nanoarrow.c_array_stream(self._connection.sql(self.statement(source, kinds)))
 
     def catalogue(self) -> Iterator[CatalogueEntry]:
         """Yield all tables with their rows counted."""
@@ -95,3 +93,14 @@ class DuckSession:
             yield CatalogueEntry(
                 str(name), None, False, None, int(count[0][0]), self.describe(source)
             )
+
+
+@contextmanager
+def _plainly(name: str) -> Iterator[None]:
+    """Turn DuckDB's and the stream's errors into one that is known to hold no value."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.Error, RuntimeError, Mistyped):
+        raise refused(name, None) from None

@@ -13,14 +13,14 @@ from wardround.errors import WardroundError
 _HIDDEN = re.compile(
     r"""
     --[^\n]* | /\*.*?\*/
-    | [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*'
+    | (?<![\w$])[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*'
     | "(?:[^"]|"")*" | `(?:[^`]|``)*`
-    | \$(?P<tag>[A-Za-z_][A-Za-z_0-9]*|)\$.*?\$(?P=tag)\$
+    | (?<![\w$])\$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$
     """,
     re.VERBOSE | re.DOTALL,
 )
 _FIRST_WORD = re.compile(r"\s*\(*\s*(SELECT|WITH|VALUES)\b", re.IGNORECASE)
-_UNCLOSED = re.compile(r"""['"`]|/\*|\*/|\$[A-Za-z_0-9]*\$""")
+_UNCLOSED = re.compile(r"""['"`]|/\*|\*/|\$\w*\$""")
 
 
 @dataclass(frozen=True)
