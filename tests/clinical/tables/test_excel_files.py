@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import struct
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,6 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
     requires.package("python_calamine")
     path = tmp_path / "labs.xlsx"
     whole = write_excel(path).read_bytes()
-    # An encrypted workbook is an OLE compound file with a stream EncryptedPackage.
     for content, code in {
         whole[: len(whole) // 2]: "WR-DATA-051",
         f"id,name\n1,{CANARY}".encode(): "WR-DATA-051",
@@ -92,6 +92,40 @@ def test_bad_files_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(WardroundError) as caught:
             cells(excel_table("labs", write(path, [["twice", "twice"], [1, 2]])), [column])
         assert caught.value.code in ("WR-DATA-014", "WR-DATA-015")
+
+
+def compound_file(stream: str) -> bytes:
+    """An OLE compound file ([MS-CFB]) with one stream of 4,096 zeros, as Excel encrypts into."""
+    end, free, fat = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
+    header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
+    header += struct.pack("<5H6x", 0x3E, 3, 0xFFFE, 9, 6)
+    header += struct.pack("<9I", 0, 1, 1, 0, 4096, end, 0, end, 0)
+    header += struct.pack("<109I", 0, *[free] * 108)
+    chain = [fat, end, *range(3, 10), end]
+    table = struct.pack("<128I", *chain, *[free] * (128 - len(chain)))
+
+    def entry(name: str, kind: int, child: int, start: int, size: int) -> bytes:
+        text = f"{name}\0".encode("utf-16-le")
+        return (
+            text.ljust(64, b"\0")
+            + struct.pack("<HBBIII", len(text), kind, 1, free, free, child)
+            + bytes(36)
+            + struct.pack("<IQ", start, size)
+        )
+
+    directory = entry("Root Entry", 5, 1, end, 0) + entry(stream, 2, free, 2, 4096)
+    empty = (bytes(66) + b"\0\1" + struct.pack("<3I", free, free, free)).ljust(128, b"\0")
+    return header + table + directory + empty * 2 + bytes(4096)
+
+
+def test_an_encrypted_workbook_is_called_that(tmp_path: Path) -> None:
+    requires.package("python_calamine")
+    path = tmp_path / "labs.xlsx"
+    path.write_bytes(compound_file("EncryptedPackage"))
+    with pytest.raises(WardroundError) as caught:
+        excel_table("labs", path).describe()
+    assert caught.value.code == "WR-DATA-051"
+    assert "password" in caught.value.problem
 
 
 def test_a_missing_package_is_said_with_its_remedy(

@@ -27,6 +27,11 @@ from wardround.ids import Digest
 
 MAXIMUM_WORKBOOK_BYTES = 256 * 2**20
 
+# Excel encrypts a whole .xlsx into one stream of an OLE compound file ([MS-OFFCRYPTO] 2.3.4.4);
+# the reader takes such a file for a damaged .xls.
+_COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+
 
 def excel_table(
     name: str,
@@ -141,6 +146,8 @@ def _sheet(content: bytes, name: str, wanted: str | None) -> object:
             'Install it with pip install "wardround[excel]".',
             path=name,
         ) from None
+    if content.startswith(_COMPOUND_FILE) and _ENCRYPTED in content:
+        raise _protected(name)
     try:
         workbook = calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         sheets = workbook.sheet_names
@@ -149,9 +156,7 @@ def _sheet(content: bytes, name: str, wanted: str | None) -> object:
         if wanted in sheets:
             return workbook.get_sheet_by_name(wanted)
     except calamine.PasswordError:
-        raise _refused(
-            name, "The workbook is protected by a password.", "Save it without one."
-        ) from None
+        raise _protected(name) from None
     except calamine.CalamineError:
         raise _refused(
             name,
@@ -163,6 +168,10 @@ def _sheet(content: bytes, name: str, wanted: str | None) -> object:
         f"The workbook has no sheet {wanted!r}." if wanted else "The workbook has several sheets.",
         "Name one of its sheets in the mapping (key `sheet`).",
     )
+
+
+def _protected(name: str) -> WardroundError:
+    return _refused(name, "The workbook is protected by a password.", "Save it without one.")
 
 
 def _refused(name: str, problem: str, remedy: str) -> WardroundError:

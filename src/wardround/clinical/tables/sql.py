@@ -10,7 +10,6 @@ from wardround.clinical.sources.lines import empty
 from wardround.clinical.tables.account import Accounted
 from wardround.clinical.tables.reading import Reading, kinds_of
 from wardround.clinical.tables.sql_backend import Backend, CatalogueEntry, Session, Source
-from wardround.clinical.tables.sql_cursor import CursorBackend
 from wardround.clinical.tables.sql_postgres import PostgresBackend
 from wardround.clinical.tables.sql_sqlite import SqliteBackend
 from wardround.clinical.tables.sql_text import TableSource, single_select
@@ -67,6 +66,8 @@ def open_backend(url: str, *, reader_account: bool = False) -> Backend:
         case "postgresql":
             return PostgresBackend(address)
         case _:
+            from wardround.clinical.tables.sql_cursor import CursorBackend
+
             return CursorBackend(address, reader_account=reader_account)
 
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sqlalchemy.engine import URL
-
 from wardround.clinical.provenance import FileRead
 from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
 from wardround.clinical.tables.cells import Cells
@@ -23,6 +21,7 @@ from wardround.clinical.tables.table import ColumnInfo, ColumnKind
 
 if TYPE_CHECKING:
     from nanoarrow.c_array import CArray
+    from sqlalchemy.engine import URL
 
 # Scans that join a running one would begin anywhere; the digest needs the table's own order.
 _SESSION = (

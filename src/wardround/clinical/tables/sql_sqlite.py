@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote as percent
 
-from sqlalchemy.engine import URL
-
 from wardround.clinical.provenance import FileRead
 from wardround.clinical.sources.lines import unreadable_file, wrong_encoding
 from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
@@ -32,6 +30,7 @@ from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
     from nanoarrow.c_array import CArray
+    from sqlalchemy.engine import URL
 
 _SAMPLE_ROWS = 10_000
 _ALLOWED = {

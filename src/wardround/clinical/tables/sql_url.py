@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING
 
 from wardround.errors import WardroundError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_KEYS = re.compile(r"pass|pwd|secret|token|key$", re.IGNORECASE)
@@ -46,8 +47,8 @@ class DatabaseUrl:
     def shown(self) -> str:
         """The address for people: without password and options."""
         try:
-            url = make_url(self.text)
-        except ArgumentError:
+            url = self._parsed()
+        except WardroundError:
             return "database"
         where = f"{url.host or ''}{f':{url.port}' if url.port else ''}"
         return f"{url.get_backend_name()}://{where}/{url.database or ''}"
@@ -96,6 +97,9 @@ class DatabaseUrl:
         return variables[name]
 
     def _parsed(self) -> URL:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
         try:
             return make_url(self.text)
         except (ArgumentError, ValueError):
