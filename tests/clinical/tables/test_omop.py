@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 import requires
 from columns import CANARY, Postgres, cells
@@ -229,6 +231,28 @@ def test_what_is_no_omop_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WardroundError) as caught:
         omop_tables(tmp_path / "gone.zip")
     assert caught.value.code == "WR-DATA-010"
+
+
+@given(
+    cuts=st.lists(st.tuples(st.integers(0, 5000), st.binary(min_size=1, max_size=3)), max_size=8)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(cuts=[(6, b"\x21")])
+def test_no_damaged_zip_makes_it_crash(cuts: list[tuple[int, bytes]], tmp_path: Path) -> None:
+    path = tmp_path / "omop.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in SMALL.items():
+            archive.writestr(f"{name}.csv", text)
+    content = bytearray(path.read_bytes())
+    for at, change in cuts:
+        at %= len(content)
+        content[at : at + len(change)] = change
+    path.write_bytes(content)
+    try:
+        with omop_tables(path) as omop:
+            rows(omop.table(OmopDomain.MEASUREMENT))
+    except WardroundError as error:
+        assert error.code.startswith("WR-DATA-0")
 
 
 def test_an_extract_of_ohdsi_is_read_whole() -> None:

@@ -258,6 +258,18 @@ def test_arrow_record_batches_speak_the_capsule_protocol(ehr: Path, database: Po
         assert [row["n"] for row in rows] == expected("n")
 
 
+def test_a_whole_stream_is_taken_by_another_library(ehr: Path, database: Postgres) -> None:
+    requires.package("adbc_driver_sqlite")
+    duckdb = requires.package("duckdb")
+    for url in (sqlite_url(ehr), database.url):
+        stream = sql_table(url, table="matrix").arrow_stream(["name", "n"])
+        with duckdb.connect() as connection:
+            found = connection.execute("SELECT name, n FROM stream").fetchall()
+        assert [name for name, _ in found] == expected("name")
+        assert [n for _, n in found] == expected("n")
+        assert stream is not None
+
+
 # --- the catalogue
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,16 @@ from wardround.errors import WardroundError
 from wardround.ids import Digest
 
 MAXIMUM_LINE_BYTES = 16 * 1024 * 1024
+
+# What a damaged, encrypted or oddly compressed member of a ZIP file may raise, besides a bad disk.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 _UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
@@ -66,7 +77,7 @@ class LineReader:
                     if b"\0" in line:
                         raise wrong_encoding(self.name, self.lines)
                     yield line
-        except (OSError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise unreadable_file(self.name) from error
         if self.lines == 0:
             raise empty(self.name)

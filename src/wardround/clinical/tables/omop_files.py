@@ -124,7 +124,7 @@ class OmopFiles:
         try:
             # Held open as long as the extract: its members are read one by one.
             archive = zipfile.ZipFile(source)
-        except (OSError, zipfile.BadZipFile):
+        except (OSError, NotImplementedError, ValueError, zipfile.BadZipFile):
             raise not_omop(source.name, "It is no folder and no whole ZIP file.") from None
         self._folder = zipfile.Path(archive)
         return archive.namelist()

@@ -23,6 +23,7 @@ from wardround.clinical.tables.table import (
 )
 
 if TYPE_CHECKING:
+    from nanoarrow import Array
     from nanoarrow.c_array import CArray
 
 
@@ -146,6 +147,22 @@ class SqlTable(Accounted):
             wanted = [column.name for column in schema] if columns is None else columns
             kinds = kinds_of(schema, wanted, (), self._name)
             yield session.arrow(self._source, kinds, batch_rows)
+
+    def arrow_stream(self, columns: Sequence[str] | None = None) -> Array:
+        """Return all of it in memory, as an object with ``__arrow_c_stream__``.
+
+        Any library that speaks the Arrow C stream interface takes it, as often as it likes; types
+        are the database's.
+        """
+        from nanoarrow import Array
+        from nanoarrow.c_array_stream import CArrayStream
+
+        with self.arrow_batches(columns) as batches:
+            arrays = list(batches)
+        if not arrays:
+            raise empty(self._name)
+        stream = CArrayStream.from_c_arrays(arrays, arrays[0].schema, validate=False)
+        return Array(stream)
 
     def where(self, place: int) -> str:
         """Return a place of a batch as ``table:row``, in the order read."""
