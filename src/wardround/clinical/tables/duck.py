@@ -71,18 +71,17 @@ def draw(
 ) -> Iterator[tuple[int, dict[str, Cells]]]:
     """Yield rows and cells of ``source``, in its order, a batch at a time.
 
-    Text that is said to be a DATE comes as text, and is read as ISO 8601.
+    Text that is said to be a DATE comes as text, and is read as ISO 8601; a whole number that is
+    wanted as text comes without decimals.
 
     Raises:
         duckdb.Error, RuntimeError: whose text may hold a value; the caller never shows it.
     """
     import nanoarrow
 
-    text = {
-        column.name for column in describe(connection, source) if column.kind is ColumnKind.TEXT
-    }
+    schema = {column.name: column.kind for column in describe(connection, source)}
     casts = ", ".join(
-        f"CAST({quoted(name)} AS {_type(kind, name in text)}) AS {quoted(name)}"
+        f"{_cast(quoted(name), schema[name], kind)} AS {quoted(name)}"
         for name, kind in kinds.items()
     )
     relation = connection.sql(f"SELECT {casts} FROM {source}")  # noqa: S608
@@ -95,5 +94,11 @@ def draw(
             yield len(part), read_batch(array, part, formats, kinds, markers, where=where)
 
 
-def _type(kind: ColumnKind, is_text: bool) -> str:
-    return _AS[ColumnKind.TEXT if is_text and kind is ColumnKind.DATE else kind]
+def _cast(column: str, found: ColumnKind, wanted: ColumnKind) -> str:
+    if found is ColumnKind.TEXT and wanted is ColumnKind.DATE:
+        return column
+    plain = f"CAST({column} AS {_AS[wanted]})"
+    if found is ColumnKind.NUMBER and wanted is ColumnKind.TEXT:
+        whole = f"TRY_CAST({column} AS BIGINT)"
+        return f"CASE WHEN {column} = {whole} THEN CAST({whole} AS VARCHAR) ELSE {plain} END"
+    return plain

@@ -160,7 +160,7 @@ class Omop:
         self._files.load(domain, columns_of(domain))
         for table, columns in VOCABULARY.items():
             self._files.load(table, columns)
-        return Dialect(None, self._files.columns, epoch_days=False)
+        return Dialect(None, self._files.columns, sqlite=False)
 
     def _described(self, backend: Backend) -> dict[str, tuple[str, ...]]:
         with backend.session() as session:

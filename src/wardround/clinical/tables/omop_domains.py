@@ -104,13 +104,13 @@ def columns_of(domain: OmopDomain) -> tuple[str, ...]:
 class Dialect:
     """What differs between databases: where tables are, which there are, how a day is kept.
 
-    ``tables`` maps each present table to its columns; ``epoch_days`` is true for SQLite, where
-    OHDSI's tools write dates as seconds since 1970 and others as text.
+    ``tables`` maps each present table to its columns. ``sqlite`` is true where OHDSI's tools write
+    dates as seconds since 1970 and identifiers as REAL, and others dates as text.
     """
 
     schema: str | None
     tables: Mapping[str, Collection[str]]
-    epoch_days: bool
+    sqlite: bool
 
     def table(self, name: str) -> str:
         """Return a table's name with its schema."""
@@ -118,12 +118,20 @@ class Dialect:
 
     def day(self, column: str) -> str:
         """Return an expression for a day."""
-        if not self.epoch_days:
+        if not self.sqlite:
             return column
         return (
             f"CASE typeof({column}) WHEN 'text' THEN {column}"
             f" WHEN 'null' THEN NULL ELSE date({column}, 'unixepoch') END"
         )
+
+    def identifier(self, column: str) -> str:
+        """Return an expression for an identifier as text."""
+        text = f"CAST({column} AS VARCHAR(40))"
+        if not self.sqlite:
+            return text
+        whole = f"CAST(CAST({column} AS INTEGER) AS VARCHAR(40))"
+        return f"CASE typeof({column}) WHEN 'real' THEN {whole} ELSE {text} END"
 
 
 def long_query(
@@ -196,7 +204,7 @@ def _select(
         unit.append(f"e.{shape.unit_text}")
     day = _birth_day() if domain is OmopDomain.PERSON else dialect.day(of(shape.day))
     return (
-        f"SELECT CAST(e.person_id AS VARCHAR(40)) AS patient,"  # noqa: S608
+        f"SELECT {dialect.identifier('e.person_id')} AS patient,"  # noqa: S608
         f" COALESCE({of(concept)}, 0) AS concept_id, {number} AS value,"
         f" {_first(texts)} AS value_text, {_first(unit)} AS unit, {day} AS day"
         f" FROM {dialect.table(domain)} e{joins}"

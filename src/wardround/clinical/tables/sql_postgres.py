@@ -105,14 +105,14 @@ class PostgresSession:
     def statement(self, source: Source, kinds: Mapping[str, ColumnKind]) -> str:
         """Return a SELECT whose columns have one of four types.
 
-        Text that is said to be a DATE comes as text, and is read as ISO 8601.
+        Text that is said to be a DATE comes as text, and is read as ISO 8601; a whole number that
+        is wanted as text comes without decimals.
         """
-        text = {column.name for column in self.describe(source) if column.kind is ColumnKind.TEXT}
-        kinds = {
-            name: ColumnKind.TEXT if name in text and kind is ColumnKind.DATE else kind
+        schema = {column.name: column for column in self.describe(source)}
+        columns = ", ".join(
+            f"{_cast(quoted(name), schema[name], kind)} AS {quoted(name)}"
             for name, kind in kinds.items()
-        }
-        columns = ", ".join(f"{_cast(quoted(c), kind)} AS {quoted(c)}" for c, kind in kinds.items())
+        )
         return f"SELECT {columns} FROM {source.sql}"  # noqa: S608
 
     def draw(
@@ -200,18 +200,20 @@ def _described(field: object) -> ColumnInfo:
     return ColumnInfo(field.name, kind_of(declared), declared)  # type: ignore[attr-defined]
 
 
-def _cast(column: str, kind: ColumnKind) -> str:
-    match kind:
+def _cast(column: str, found: ColumnInfo, wanted: ColumnKind) -> str:
+    match wanted:
         case ColumnKind.NUMBER:
             return f"{column}::float8"
-        case ColumnKind.DATE:
+        case ColumnKind.DATE if found.kind is not ColumnKind.TEXT:
             # Infinity has no day; as a day that no calendar has, it is set aside as such.
             return (
                 f"CASE WHEN NOT isfinite({column}) THEN DATE '10000-01-01' ELSE {column}::date END"
             )
         case ColumnKind.BOOLEAN:
             return f"{column}::boolean"
-        case ColumnKind.TEXT:
+        case ColumnKind.TEXT if found.declared.startswith("numeric"):
+            return f"trim_scale({column})::text"
+        case ColumnKind.TEXT | ColumnKind.DATE:
             return f"{column}::text"
 
 

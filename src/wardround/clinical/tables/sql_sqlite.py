@@ -142,8 +142,9 @@ class SqliteSession:
     ) -> Iterator[CArray]:
         """Yield Arrow record batches: doubles, text, and 0 or 1 for truth values; dates as text."""
         typed = ", ".join(f"{_TYPED[kind]} AS {quoted(name)}" for name, kind in kinds.items())
+        schema = {column.name: column.kind for column in self.describe(source)}
         cells = ", ".join(
-            f"CAST({quoted(name)} AS TEXT)" if kind is ColumnKind.TEXT else quoted(name)
+            _as_text(quoted(name), schema[name]) if kind is ColumnKind.TEXT else quoted(name)
             for name, kind in kinds.items()
         )
         query = f"SELECT {typed} UNION ALL SELECT {cells} FROM {source.sql}"  # noqa: S608
@@ -276,6 +277,18 @@ def _path(url: URL) -> Path:
     return Path(database)
 
 
+def _as_text(column: str, found: ColumnKind) -> str:
+    """Return a cell as text, a whole number without the decimals that SQLite adds to a REAL."""
+    text = f"CAST({column} AS TEXT)"
+    if found is not ColumnKind.NUMBER:
+        return text
+    whole = f"CAST({column} AS INTEGER)"
+    return (
+        f"CASE WHEN typeof({column}) = 'real' AND {column} = {whole}"
+        f" THEN CAST({whole} AS TEXT) ELSE {text} END"
+    )
+
+
 def _has_adbc() -> bool:
     from importlib.util import find_spec
 
@@ -287,6 +300,8 @@ def _plainly(name: str) -> Iterator[None]:
     """Turn SQLite's errors into ours, whose text is known to hold no value."""
     try:
         yield
+    except UnicodeDecodeError:  # a damaged file's own name for a table, quoted in a message
+        raise unreachable(name) from None
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
