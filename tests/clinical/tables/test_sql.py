@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ def test_a_postgresql_that_refuses(database: Postgres, tmp_path: Path) -> None:
     assert refusal(closed.describe).code == "WR-DATA-053"
 
 
+def test_a_missing_driver_is_said_with_its_remedy(
+    database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "adbc_driver_postgresql", None)
+    error = refusal(sql_table(database.url, table="matrix").describe)
+    assert error.code == "WR-DATA-050"
+    assert 'pip install "wardround[sql]"' in error.remedy
+
+
 def test_a_password_is_taken_from_the_environment_and_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -295,6 +305,47 @@ def test_a_whole_stream_is_taken_by_another_library(ehr: Path, database: Postgre
         assert [name for name, _ in found] == expected("name")
         assert [n for _, n in found] == expected("n")
         assert stream is not None
+
+
+# --- one state of the database
+
+
+def test_one_read_of_postgresql_sees_one_state(database: Postgres) -> None:
+    database.run(
+        "DROP TABLE IF EXISTS busy; CREATE TABLE busy AS"
+        " SELECT i, repeat('x', 60) AS note FROM generate_series(1, 400000) i"
+    )
+    batches = sql_table(database.url, table="busy").batches(["i", "note"])
+    rows = len(next(batches))
+    database.run("DELETE FROM busy")
+    assert rows + sum(map(len, batches)) == 400_000
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_one_read_of_sqlite_sees_one_state(journal: str, tmp_path: Path) -> None:
+    requires.package("adbc_driver_sqlite")
+    path = tmp_path / "ehr.db"
+    writer = sqlite3.connect(path, timeout=0, isolation_level=None)
+    writer.execute(f"PRAGMA journal_mode = {journal}")
+    writer.execute("CREATE TABLE t (a INTEGER)")
+    writer.execute("BEGIN")
+    writer.executemany("INSERT INTO t VALUES (?)", ((i,) for i in range(20_000)))
+    writer.execute("COMMIT")
+    batches = sql_table(sqlite_url(path), table="t").batches(["a"], 1000)
+    rows = len(next(batches))
+    if journal == "WAL":
+        writer.execute("DELETE FROM t")
+    else:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            writer.execute("DELETE FROM t")
+    assert rows + sum(map(len, batches)) == 20_000
+    # An iteration that is given up lets go of the file.
+    batches = sql_table(sqlite_url(path), table="t").batches(["a"])
+    if journal == "DELETE":
+        next(batches)
+        batches.close()
+        writer.execute("DELETE FROM t")
+    writer.close()
 
 
 # --- the catalogue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -64,8 +65,6 @@ def connect(driver: str, uri: str, name: str) -> Iterator[Adbc]:
         WardroundError: ``WR-DATA-050`` where the package is missing, ``-053`` where the database
             can't be reached.
     """
-    import importlib
-
     try:
         path = importlib.import_module(driver)._driver_path()
         from adbc_driver_manager import AdbcConnection, AdbcDatabase, Error
