@@ -8,9 +8,13 @@ fill its memory or be read as something that it is not.
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
+import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from wardround.clinical.provenance import FileRead
 from wardround.errors import WardroundError
@@ -18,18 +22,71 @@ from wardround.ids import Digest
 
 MAXIMUM_LINE_BYTES = 16 * 1024 * 1024
 
+_BUFFER_BYTES = 1024 * 1024
+_NOTHING = Digest(f"sha256:{hashlib.sha256().hexdigest()}")
+_GZIP = b"\x1f\x8b"
 _UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+
+
+class HashedFile(io.RawIOBase):
+    """A regular file that is hashed as it is read; what is hashed are its bytes on the disk.
+
+    Raises:
+        WardroundError: ``WR-DATA-010`` where there is no such file or it can't be opened.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        # A pipe or device would block for ever, so only a regular file is opened.
+        try:
+            if not path.is_file():
+                raise unreadable(name)
+            self._file = path.open("rb", buffering=0)
+        except (OSError, ValueError) as error:
+            raise unreadable(name) from error
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill ``buffer`` as far as the file reaches."""
+        count = self._file.readinto(buffer) or 0
+        self._hash.update(memoryview(buffer)[:count])
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    @property
+    def digest(self) -> Digest:
+        """The SHA-256 of what has been read."""
+        return Digest(f"sha256:{self._hash.hexdigest()}")
+
+
+def unpacked(file: HashedFile) -> BinaryIO:
+    """The file's content, through gzip where its first bytes say so."""
+    buffered = io.BufferedReader(file, _BUFFER_BYTES)
+    if buffered.peek(2)[:2] == _GZIP:
+        # GzipFile's own readline is slow: one more buffer makes it as fast as a plain file's.
+        inner = cast("io.RawIOBase", gzip.GzipFile(fileobj=buffered))
+        return io.BufferedReader(inner, _BUFFER_BYTES)
+    return buffered
 
 
 class LineReader:
     """Iterate over a file's lines as bytes, line ends included, a UTF-8 mark at the start not.
 
-    After the iteration ``result`` describes the file; ``complete`` tells, during the iteration
-    too, whether the last line handed out ended in a line end.
+    A file that begins as gzip does is unpacked on the way. After the iteration ``result``
+    describes the file; ``complete`` tells, during the iteration too, whether the last line handed
+    out ended in a line end.
 
     Raises (while iterating):
         WardroundError: ``WR-DATA-010`` where the file can't be read, ``-011`` where it is empty,
-            ``-012`` where it is plainly in another encoding, ``-017`` where a line is too long.
+            ``-012`` where it is plainly in another encoding, ``-013`` where its compressed form is
+            cut off, ``-017`` where a line is too long.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -37,41 +94,49 @@ class LineReader:
         self.name = name
         self.lines = 0
         self.complete = True
-        self._hash = hashlib.sha256()
+        self._file: HashedFile | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            # A pipe or device would block for ever, so only a regular file is opened.
-            if not self._path.is_file():
-                raise _unreadable(self.name)
-            with self._path.open("rb") as file:
-                while line := file.readline(MAXIMUM_LINE_BYTES + 1):
-                    self._hash.update(line)
-                    self.lines += 1
-                    if len(line) > MAXIMUM_LINE_BYTES:
-                        raise WardroundError(
-                            "WR-DATA-017",
-                            f"A line is longer than {MAXIMUM_LINE_BYTES // 2**20} MiB.",
-                            "Check that the file has the form that the mapping says.",
-                            path=f"{self.name}:{self.lines}",
-                        )
-                    self.complete = line.endswith(b"\n")
-                    if self.lines == 1:
-                        if line.startswith(_UTF16_OR_32):
-                            raise wrong_encoding(self.name, 1)
-                        line = line.removeprefix(codecs.BOM_UTF8)
-                    if b"\0" in line:
-                        raise wrong_encoding(self.name, self.lines)
-                    yield line
-        except OSError as error:
-            raise _unreadable(self.name) from error
+            with HashedFile(self._path, self.name) as self._file, unpacked(self._file) as content:
+                yield from self.split(content)
+        except EOFError:
+            raise truncated(self.name, self.lines + 1) from None
+        except (OSError, zlib.error) as error:
+            raise unreadable(self.name) from error
         if self.lines == 0:
             raise empty(self.name)
+
+    def split(self, content: BinaryIO) -> Iterator[bytes]:
+        """Yield the lines of ``content`` and count them; the rules are those of the class."""
+        while line := content.readline(MAXIMUM_LINE_BYTES + 1):
+            self.lines += 1
+            if len(line) > MAXIMUM_LINE_BYTES:
+                raise too_long(self.name, self.lines)
+            self.complete = line.endswith(b"\n")
+            if self.lines == 1:
+                if line.startswith(_UTF16_OR_32):
+                    raise wrong_encoding(self.name, 1)
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if b"\0" in line:
+                raise wrong_encoding(self.name, self.lines)
+            yield line
 
     @property
     def result(self) -> FileRead:
         """The file as read so far."""
-        return FileRead(self.name, Digest(f"sha256:{self._hash.hexdigest()}"), self.lines)
+        digest = _NOTHING if self._file is None else self._file.digest
+        return FileRead(self.name, digest, self.lines)
+
+
+def too_long(name: str, line: int) -> WardroundError:
+    """Return the error for a line, or a document, that no record is as long as."""
+    return WardroundError(
+        "WR-DATA-017",
+        f"A line is longer than {MAXIMUM_LINE_BYTES // 2**20} MiB.",
+        "Check that the file has the form that the mapping says.",
+        path=f"{name}:{line}",
+    )
 
 
 def empty(name: str) -> WardroundError:
@@ -115,7 +180,8 @@ def check_unreadable_share(source: str, unreadable: int, total: int, allowed: fl
         )
 
 
-def _unreadable(name: str) -> WardroundError:
+def unreadable(name: str) -> WardroundError:
+    """Return the error for a file that can't be opened or read."""
     return WardroundError(
         "WR-DATA-010",
         "The file does not exist or can't be read.",
