@@ -112,7 +112,8 @@ def _large(content: BinaryIO, name: str) -> Iterator[Resource | None]:
         raise not_fhir(name) from None
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         raise not_fhir(name)
-    current_entries(bundle, name)
+    if current_entries(bundle, name):  # under a key that is written another way: none was seen
+        raise not_fhir(name)
 
 
 def _why(text: bytes, name: str) -> WardroundError:

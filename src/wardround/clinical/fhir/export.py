@@ -189,8 +189,7 @@ class ExportStream:
         return self._exchange.base.follow(link, url, self._export.what)
 
     def _manifest(self, status: httpx.URL) -> Manifest:
-        clock = self._exchange.clock
-        deadline = clock.monotonic() + self._exchange.limits.reading_s
+        deadline = self._exchange.clock.monotonic() + self._exchange.limits.reading_s
         attempt = 0
         while True:
             try:
@@ -203,9 +202,10 @@ class ExportStream:
                 raise
             if answer.status == 200:
                 return Manifest.parse(answer.body, status, self._export.types, self._may_fetch)
-            if clock.monotonic() >= deadline:
-                raise _failed("The export was not ready in time.")
-            self._exchange.wait(answer.headers, attempt, deadline, STATUS)
+            try:
+                self._exchange.wait(answer.headers, attempt, deadline, STATUS)
+            except WardroundError:
+                raise _failed("The export was not ready in time.") from None
             attempt = min(attempt + 1, 10)
 
     def _may_fetch(self, url: httpx.URL) -> bool:

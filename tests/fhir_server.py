@@ -7,15 +7,17 @@ here. The assertion's signature is checked with code of its own.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
+import httpx
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -28,6 +30,51 @@ from starlette.routing import Route
 FHIR_JSON = "application/fhir+json"
 Record = dict[str, Any]
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+
+class InProcess(httpx.BaseTransport):
+    """A transport that hands each request to an application in this process."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._inner = httpx.ASGITransport(app, raise_app_exceptions=True)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        async def answered() -> tuple[httpx.Response, list[bytes]]:
+            response = await self._inner.handle_async_request(request)
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            return response, [piece async for piece in response.stream]
+
+        response, pieces = asyncio.run(answered())
+        return httpx.Response(response.status_code, headers=response.headers, stream=Pieces(pieces))
+
+
+class Pieces(httpx.SyncByteStream):
+    """A body as raw pieces."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+
+
+@dataclass
+class FakeClock:
+    """Time that passes only by sleeping; ``slept`` lists for how long."""
+
+    at: datetime = datetime(2026, 11, 25, 8, tzinfo=UTC)
+    elapsed_s: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.at + timedelta(seconds=self.elapsed_s)
+
+    def monotonic(self) -> float:
+        return self.elapsed_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.elapsed_s += seconds
 
 
 @dataclass
