@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +257,50 @@ def test_one_entry_without_an_end_does_not_fill_the_memory() -> None:
     with pytest.raises(WardroundError, match="WR-DATA-017"):
         list(document(endless, "b.json"))  # type: ignore[arg-type]
     assert endless.given < 40 * 2**20
+
+
+def test_a_bundle_of_any_size_needs_the_memory_of_its_largest_entry() -> None:
+    entry = b'{"resource":{"resourceType":"Basic","text":"%s"}}' % (b"a" * 2**20)
+
+    class Many:
+        def __init__(self) -> None:
+            self._left = 200
+            self._text = b'{"resourceType":"Bundle","type":"collection","entry":['
+
+        def read(self, size: int) -> bytes:
+            while self._left and len(self._text) < size:
+                self._left -= 1
+                self._text += entry + (b"," if self._left else b"]}")
+            part, self._text = self._text[:size], self._text[size:]
+            return part
+
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in document(Many(), "b.json", whole_bytes=2**20))  # type: ignore[arg-type]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 200
+    assert peak < 32 * 2**20
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_damaged_bundles_are_read_or_refused() -> None:
+    chance = random.Random(7)
+    whole = orjson.dumps(bundle([{"resourceType": "Patient", "id": "Muster"}] * 2))
+    refused = 0
+    for _ in range(100_000):
+        text = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(text) + 1)
+            text[at : at + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 2))
+        for limit in (8, 2**20):
+            try:
+                list(document(io.BytesIO(text), "b.json", whole_bytes=limit))
+            except WardroundError as error:
+                refused += 1
+                assert "Muster" not in str(error)
+    assert 100_000 < refused < 200_000
 
 
 def test_a_real_export_reads_the_same_as_lines_and_as_bundle(tmp_path: Path) -> None:

@@ -81,6 +81,10 @@ def test_provenance_states_the_request_but_no_patient(hospital: Hospital) -> Non
     )
 
 
+def test_what_is_searched_for_is_in_no_repr() -> None:
+    assert SECRET not in repr(Search("Patient", (("name", SECRET),)))
+
+
 def test_search_values_reach_no_log(hospital: Hospital, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         hospital.ids(Search("Patient", (("name", SECRET),)))
@@ -119,6 +123,7 @@ def test_any_stated_pause_is_survived(pause: str) -> None:
     hospital.server.faults.append(("Observation", answer))
     try:
         assert hospital.ids() == ["w0"]
+        assert hospital.clock.slept[0] >= 1.0
     except WardroundError as error:
         assert error.code == "WR-DATA-060"
     assert sum(hospital.clock.slept) <= 600

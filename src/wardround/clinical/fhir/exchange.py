@@ -34,7 +34,7 @@ from wardround.trust.canonical import JSON
 JSON_TYPES = ("application/fhir+json", "application/json", "application/json+fhir")
 _LATER = frozenset({429, 503})
 _PASSING = _LATER | {500, 502, 504}
-_FIRST_PAUSE_S = 1.0
+_SHORTEST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Answer:
     content: bytes = field(default=b"")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ask:
     """What is asked: ``what`` names it in errors and holds no value."""
 
@@ -176,7 +176,8 @@ class Exchange:
         """Sleep as long as the answer asks, or longer each time; never beyond ``deadline``."""
         pause = stated_pause(headers.get("retry-after"), self.clock.now())
         if pause is None:
-            pause = min(_FIRST_PAUSE_S * 2**attempt, 60.0)
+            pause = min(_SHORTEST_PAUSE_S * 2**attempt, 60.0)
+        pause = max(pause, _SHORTEST_PAUSE_S)
         if pause > self.limits.longest_pause_s or self.clock.monotonic() + pause > deadline:
             raise WardroundError(
                 "WR-DATA-060",
@@ -189,30 +190,32 @@ class Exchange:
     def _until_answered(self, ask: Ask, seconds: float) -> httpx.Response:
         renewed = False
         deadline = self.clock.monotonic() + self.limits.reading_s
-        attempts = ask.attempts or self.limits.attempts
         harmless = ask.harmless and ask.method == "GET"
-        for attempt in range(attempts):
-            last = attempt + 1 == attempts
+        left = ask.attempts or self.limits.attempts
+        pauses = 0
+        while left > 0:
             try:
                 response = self._send(ask, seconds)
             except httpx.TransportError:
-                if last or not harmless:
+                if left == 1 or not harmless:
                     break
-                self.wait(httpx.Headers(), attempt, deadline, ask.what)
-                continue
-            if response.status_code in ask.expected:
-                return response
-            try:
-                if response.status_code == 401 and not renewed and self._access.renew():
-                    renewed = True
-                    continue
-                # Whoever is told to come back later has changed nothing yet.
-                again = response.status_code in (_PASSING if harmless else _LATER)
-                if last or not again:
-                    raise self._refusal(response, ask)
-            finally:
-                response.close()
-            self.wait(response.headers, attempt, deadline, ask.what)
+                headers = httpx.Headers()
+            else:
+                if response.status_code in ask.expected:
+                    return response
+                try:
+                    if response.status_code == 401 and not renewed and self._access.renew():
+                        renewed = True
+                        continue
+                    # Whoever is told to come back later has changed nothing yet.
+                    again = response.status_code in (_PASSING if harmless else _LATER)
+                    if left == 1 or not again:
+                        raise self._refusal(response, ask)
+                finally:
+                    response.close()
+                headers = response.headers
+            self.wait(headers, pauses, deadline, ask.what)
+            left, pauses = left - 1, pauses + 1
         raise unreachable(ask.what)
 
     def _send(self, ask: Ask, seconds: float) -> httpx.Response:

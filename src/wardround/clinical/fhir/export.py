@@ -39,7 +39,7 @@ _LINES = (*_NDJSON, "application/octet-stream", "binary/octet-stream")
 """Object stores don't know what they keep."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Export:
     """What to export: one group's patients, all patients, or (both unset) the whole system.
 

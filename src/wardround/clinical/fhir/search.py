@@ -22,7 +22,7 @@ _EMPTY_PAGES = 100
 """How many pages without a resource may follow each other: a filtering server sends some."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Search:
     """What to search for.
 
