@@ -315,6 +315,13 @@ class FhirServerDouble:
         location = f"{self.base}/Subscription/{name}/_history/1"
         return Response(status_code=201, headers={"Location": location})
 
+    def ring(self, knock: Callable[[str, dict[str, str]], object]) -> None:
+        """Call every hook as R4 has it for an empty payload: a POST with the stated headers."""
+        for subscription in self.subscriptions.values():
+            channel = subscription["channel"]
+            headers = dict(line.split(": ", 1) for line in channel["header"])
+            knock(channel["endpoint"], headers)
+
 
 def path_of(base: str) -> str:
     return "/" + base.split("/", 3)[3]

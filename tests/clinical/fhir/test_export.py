@@ -188,19 +188,22 @@ def test_a_file_elsewhere_is_not_fetched(hospital: Hospital, key: str) -> None:
     assert hospital.code() == "WR-DATA-063"
 
 
+class Always:
+    """Access by one token for ever."""
+
+    def header(self, _exchange: object) -> str:
+        return "Bearer secret"
+
+    def renew(self) -> bool:
+        return False
+
+
 def test_a_file_in_a_store_that_the_hospital_named_is_fetched_without_a_token() -> None:
     hospital = Hospital()
     hospital.edit(
         requiresAccessToken=True,
         output=[{"type": "Patient", "url": "https://store.example/fhir/jobs/1/Patient.ndjson"}],
     )
-
-    class Always:
-        def header(self, _exchange: object) -> str:
-            return "Bearer secret"
-
-        def renew(self) -> bool:
-            return False
 
     transport = InProcess(hospital.server.app())
     client = FhirServer(BASE, transport, Always(), clock=hospital.clock)
@@ -210,6 +213,14 @@ def test_a_file_in_a_store_that_the_hospital_named_is_fetched_without_a_token() 
         (headers["host"], "authorization" in headers) for *_, headers in hospital.server.requests
     }
     assert shown == {("ehr.example", True), ("store.example", False)}
+
+
+def test_a_file_that_needs_no_token_gets_none() -> None:
+    hospital = Hospital()
+    transport = InProcess(hospital.server.app())
+    list(FhirServer(BASE, transport, Always(), clock=hospital.clock).export("ehr", Export()))
+    for _, path, headers in hospital.server.requests:
+        assert ("authorization" in headers) == (not path.endswith(".ndjson")), path
 
 
 @pytest.mark.parametrize(

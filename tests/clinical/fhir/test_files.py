@@ -105,6 +105,7 @@ BAD = {
     "utf16.ndjson": (LINES.decode().encode("utf-16"), "WR-DATA-012"),
     "utf16.json": (LINES.decode().encode("utf-16"), "WR-DATA-012"),
     "latin.json": (b'{"resourceType":"Patient","id":"M\xfcller"}', "WR-DATA-012"),
+    "cut-letter.json": ('{"resourceType":"Patient","id":"ü'.encode()[:-1], "WR-DATA-013"),
     "cut.json": (orjson.dumps(bundle(RECORDS))[:-20], "WR-DATA-013"),
     "cut.ndjson.gz": (gzip.compress(LINES)[:-20], "WR-DATA-013"),
     "cut.json.gz": (gzip.compress(orjson.dumps(bundle(RECORDS)))[:-20], "WR-DATA-013"),
@@ -230,6 +231,7 @@ def test_a_large_bundle_cut_off_anywhere_is_refused(at: int) -> None:
     assert refused.value.code == "WR-DATA-013"
 
 
+TWICE = b'{"resourceType":"Bundle","type":"batch","entry":[],"entry":[]}'
 HIDDEN = b'{"resourceType":"Bundle","type":"batch","entr\\u0079":[{"resource":{}}]}'
 
 
@@ -239,6 +241,7 @@ def test_a_large_document_that_is_no_bundle_is_refused() -> None:
         b'{"entry":[{"resource":{}}]}',
         b"[[],[]]  ",
         HIDDEN,
+        TWICE,
     ):
         with pytest.raises(WardroundError, match="WR-DATA-064"):
             large(text)

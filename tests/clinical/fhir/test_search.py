@@ -108,7 +108,7 @@ def test_without_a_stated_time_pauses_grow_and_end() -> None:
     assert hospital.clock.slept == [1.0, 2.0, 4.0, 8.0]
 
 
-@pytest.mark.parametrize("pause", ["86400", "9" * 11, "Fri, 31 Dec 2027 23:59:59 GMT"])
+@pytest.mark.parametrize("pause", ["3600", "86400", "9" * 11, "Fri, 31 Dec 2027 23:59:59 GMT"])
 def test_a_server_can_not_make_the_agent_wait_for_ever(hospital: Hospital, pause: str) -> None:
     answer = Response(status_code=429, headers={"Retry-After": pause})
     hospital.server.faults.append(("Observation", answer))
@@ -253,6 +253,11 @@ PAGE = orjson.dumps({"resourceType": "Bundle", "type": "searchset", "note": SECR
         Response(b"[" * 10**6, media_type="application/fhir+json"),
         Response(PAGE, media_type="application/fhir+json", headers={"Content-Encoding": "br"}),
         Response(PAGE, media_type="application/fhir+json", headers={"Content-Encoding": "gzip"}),
+        Response(
+            gzip.compress(PAGE),
+            media_type="application/fhir+json",
+            headers={"Content-Encoding": "gzip, br"},
+        ),
         Response(
             gzip.compress(PAGE)[:-3],
             media_type="application/fhir+json",

@@ -64,6 +64,20 @@ class Authority:
         )
         return certificate, private
 
+    def revoked(self) -> Path:
+        """An empty list of revoked certificates."""
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now)
+            .next_update(now + timedelta(days=1))
+            .sign(self._key, hashes.SHA256())
+        )
+        path = self.folder / "revoked.pem"
+        path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        return path
+
     def _signed(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType
     ) -> x509.Certificate:
@@ -361,6 +375,7 @@ def unusable_files(authority: Authority) -> dict[str, Callable[[], object]]:
     other = authority.issue("other")[1]
     return {
         "absent CA": lambda: tls_context(authority.folder / "absent"),
+        "no certificate as CA": lambda: tls_context(authority.revoked()),
         "empty CA": lambda: tls_context(authority.folder / "empty"),
         "a key as CA": lambda: tls_context(key),
         "another key": lambda: tls_context(authority.path, certificate, other),

@@ -45,7 +45,8 @@ def tls_context(
             context.load_default_certs()
         else:
             context.load_verify_locations(cafile=ca_path)
-            if not context.get_ca_certs():  # a file without a certificate loads without complaint
+            # A list of revoked certificates, say, loads without complaint.
+            if not context.cert_store_stats()["x509"]:
                 raise unusable_secret(ca_path)
     except (OSError, ssl.SSLError):
         raise unusable_secret(ca_path) from None
