@@ -315,3 +315,15 @@ def test_a_real_export_reads_the_same_as_lines_and_as_bundle(tmp_path: Path) -> 
     with (tmp_path / "all.json").open("rb") as file:
         again = list(document(file, "all.json", whole_bytes=1024))
     assert again == found
+
+
+def test_the_examples_of_the_standard_are_read_one_resource_per_file() -> None:
+    folder = requires.shared("data/r4_examples")
+    names: list[Path] = []
+    for path in sorted(folder.rglob("*.json")):
+        example = json.loads(path.read_bytes())
+        if isinstance(example, dict) and example.get("resourceType", "Bundle") != "Bundle":
+            names.append(path)
+            found, _, _ = read(path.parent, path.name)
+            assert found == [example]
+    assert len(names) > 20

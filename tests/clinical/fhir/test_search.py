@@ -101,6 +101,14 @@ def test_the_server_is_given_the_time_that_it_asks_for(hospital: Hospital, statu
     assert hospital.clock.slept == [12.0, 108.0]
 
 
+def test_a_server_that_says_at_once_is_not_asked_in_a_busy_loop(hospital: Hospital) -> None:
+    for pause in ("0", "Fri, 31 Dec 1999 23:59:59 GMT"):
+        answer = Response(status_code=429, headers={"Retry-After": pause})
+        hospital.server.faults.append(("Observation", answer))
+    assert len(hospital.ids()) == 25
+    assert hospital.clock.slept == [1.0, 1.0]
+
+
 def test_without_a_stated_time_pauses_grow_and_end() -> None:
     hospital = Hospital(attempts=5)
     hospital.server.faults += [("Observation", outcome(500, "exception"))] * 5

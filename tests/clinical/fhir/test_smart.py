@@ -154,6 +154,14 @@ def test_a_key_is_read_from_jwk_and_pem(tmp_path: Path, algorithm: str) -> None:
         assert "k1" not in repr(loaded)
 
 
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_what_is_registered_is_the_public_half_and_nothing_else(algorithm: str) -> None:
+    shown = ClientKey(KEYS[algorithm], "k1").public_jwk()
+    whole = jwk(KEYS[algorithm])
+    public = {"kty", "kid", "crv", "x", "y", "n", "e"} & set(whole)
+    assert shown == {name: whole[name] for name in public} | {"alg": algorithm, "use": "sig"}
+
+
 BAD_KEYS = {
     "absent kid": pem(KEYS["ES384"]),
     "small": pem(rsa.generate_private_key(65537, 1024)),

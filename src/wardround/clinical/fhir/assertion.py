@@ -67,6 +67,20 @@ class ClientKey:
         """``RS384`` or ``ES384``."""
         return "RS384" if isinstance(self.key, rsa.RSAPrivateKey) else "ES384"
 
+    def public_jwk(self) -> dict[str, str]:
+        """The public key as JWK: what the server's operator registers for this agent."""
+        public = self.key.public_key()
+        if isinstance(public, rsa.RSAPublicKey):
+            numbers = public.public_numbers()
+            named = {"kty": "RSA", "n": _octets(numbers.n), "e": _octets(numbers.e)}
+        else:
+            point = public.public_numbers()
+            named = {"kty": "EC", "crv": "P-384"} | {
+                name: _octets(value, _COORDINATE_BYTES)
+                for name, value in (("x", point.x), ("y", point.y))
+            }
+        return named | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
     def assertion(self, client_id: str, audience: str, now_s: int, jti: str) -> str:
         """The statement that ``client_id`` asks ``audience`` (the token endpoint), good once.
 
@@ -118,6 +132,11 @@ def _number(jwk: JSON, name: str) -> int:
     except binascii.Error:
         raise ValueError("not base64url") from None
     return int.from_bytes(decoded)
+
+
+def _octets(value: int, size: int = 0) -> str:
+    """A number as RFC 7518 has it: of a stated size, or of as few bytes as it needs."""
+    return _encode(value.to_bytes(size or (value.bit_length() + 7) // 8))
 
 
 def _encode(data: bytes) -> str:
