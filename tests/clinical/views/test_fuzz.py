@@ -125,7 +125,7 @@ def view_of(path: str) -> dict[str, object]:
         "select": [
             {"column": [{"name": "a", "path": path, "collection": True}]},
             {"forEachOrNull": path, "column": [{"name": "b", "path": path, "type": "string"}]},
-            {"repeat": ["item", path], "column": [{"name": "c", "path": "id"}]},
+            {"repeat": ["item", f"item.select({path})"], "column": [{"name": "c", "path": "id"}]},
         ],
         "where": [{"path": f"({path}).exists()"}],
     }

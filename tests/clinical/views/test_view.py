@@ -195,6 +195,13 @@ def test_rows_that_multiply_fail_before_they_fill_the_memory() -> None:
     assert caught.value.code == "WR-DATA-037"
 
 
+def test_a_large_resource_is_no_endless_one() -> None:
+    names = [{"family": f"f{number}", "given": ["a", f"g{number}"]} for number in range(3000)]
+    path = "(name.given | name.family.where($this != 'f0')).count()"
+    [(found,)] = view({"column": [{**ID, "path": path}]}).rows({**PATIENT, "name": names})
+    assert found == 1 + 3000 + 2999
+
+
 def test_a_deep_resource_fails_alone_or_is_read() -> None:
     deep: dict[str, object] = {"id": "0"}
     for number in range(5000):

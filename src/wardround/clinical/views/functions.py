@@ -208,7 +208,9 @@ def _join(source: Evaluate, arguments: Sequence[Evaluate]) -> Evaluate:
             raise mistyped("The function join() wants text and finds something else.")
         if sum(map(len, texts)) + len(texts) * len(between) > MAXIMUM_TEXT:
             raise too_much(f"{MAXIMUM_TEXT} characters")
-        return [between.join(texts)]
+        result = between.join(texts)
+        scope.spend(len(texts) + len(result) // 100)
+        return [result]
 
     return run
 

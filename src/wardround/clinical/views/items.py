@@ -11,7 +11,8 @@ from wardround.clinical.views.failures import several, too_much
 Item: TypeAlias = object
 Items: TypeAlias = list[Item]
 
-MAXIMUM_STEPS = 200_000
+# A second or so; the largest real resources take a thousandth of it.
+MAXIMUM_STEPS = 1_000_000
 MAXIMUM_TEXT = 1_000_000
 
 

@@ -37,6 +37,5 @@ METADATA = frozenset(
         "reviewer",
         "endorser",
         "relatedArtifact",
-        "tags",
     }
 )

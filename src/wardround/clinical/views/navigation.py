@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from wardround.clinical.views.fhir_types import choice_key, choice_of, is_of
 from wardround.clinical.views.items import Evaluate, Item, Items, Scope
 
+# Steps to fewer elements than this are free; they are counted where they are multiplied.
+_FEW = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -24,7 +27,7 @@ def member(source: Evaluate | None, name: str, *, rooted: bool) -> Evaluate:
     if rooted and name[:1].isupper():
         return lambda items, _: [item for item in items if _resource_type(item) == name]
 
-    def step(items: Items) -> Items:
+    def step(items: Items, scope: Scope) -> Items:
         found: Items = []
         for item in items:
             if isinstance(item, dict):
@@ -35,11 +38,13 @@ def member(source: Evaluate | None, name: str, *, rooted: bool) -> Evaluate:
                     found += [entry for entry in value if entry is not None]
                 else:
                     found.append(value)
+        if len(found) > _FEW:
+            scope.spend(len(found))
         return found
 
     if source is None:
-        return lambda items, _: step(items)
-    return lambda items, scope: step(source(items, scope))
+        return step
+    return lambda items, scope: step(source(items, scope), scope)
 
 
 def choose(source: Evaluate, name: str) -> Evaluate:

@@ -58,14 +58,20 @@ def distinct(items: Items, scope: Scope) -> Items:
     """The items without repetitions, in order."""
     found: Items = []
     texts: set[str] = set()
+    others: Items = []  # which a differently written item may equal
+    temporals = any(isinstance(item, Temporal) for item in items)
     for item in items:
         if isinstance(item, str):
             if item in texts:
                 continue
             texts.add(item)
-        scope.spend((1 + len(found)) * (10 if isinstance(item, dict) else 1))
-        if not any(equal(item, other) is True for other in found):
+            if not _like_moment(item) and not temporals:
+                found.append(item)
+                continue
+        scope.spend((1 + len(others)) * (10 if isinstance(item, dict) else 1))
+        if not any(equal(item, other) is True for other in others):
             found.append(item)
+            others.append(item)
     return found
 
 
@@ -170,11 +176,13 @@ def _arithmetic(operator: str) -> _Binary:
     return run
 
 
-def _join(left: Items, right: Items, _: Scope) -> Items:
+def _join(left: Items, right: Items, scope: Scope) -> Items:
     parts = [one(side, "An operand of &") for side in (left, right)]
     if not all(part is None or isinstance(part, str) for part in parts):
         raise mistyped("The operator & joins text and finds something else.")
-    return [short("".join(part for part in parts if isinstance(part, str)))]
+    text = short("".join(part for part in parts if isinstance(part, str)))
+    scope.spend(len(text) // 100)
+    return [text]
 
 
 def _member(left: Items, right: Items, scope: Scope) -> Items:
@@ -193,13 +201,17 @@ def _equal_texts(left: str, right: str) -> bool | None:
     if left == right:
         return True
     # Of texts only moments can be equal when written differently: in another zone.
-    if len(left) < 16 or len(right) < 16 or left[10] != "T" or right[10] != "T":
+    if not _like_moment(left) or not _like_moment(right):
         return False
     a, b = Temporal.read(left), Temporal.read(right)
     if a is None or b is None:
         return False
     order = a.compare(b)
     return None if order is None else order == 0
+
+
+def _like_moment(text: str) -> bool:
+    return len(text) >= 16 and text[10] == "T"
 
 
 def _moment(value: Item) -> Temporal | None:

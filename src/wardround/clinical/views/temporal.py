@@ -32,7 +32,7 @@ class Temporal:
 
     text: str
     date: tuple[int, ...]
-    time: tuple[Decimal, ...]
+    time: tuple[int | Decimal, ...]
     zone: int | None
     timed: bool
 
@@ -43,7 +43,7 @@ class Temporal:
         if found is None or not text:
             return None
         day = tuple(int(found[part]) for part in _DATE_PARTS if found[part] is not None)
-        clock = tuple(Decimal(found[part]) for part in _TIME_PARTS if found[part] is not None)
+        clock = tuple(_number(found[part]) for part in _TIME_PARTS if found[part] is not None)
         if not _possible(day, clock) or (day and clock and not found["mark"]):
             return None
         if not day and (found["bare"] or found["zone"] or (not found["mark"] and len(clock) < 2)):
@@ -120,7 +120,11 @@ _CLOCK_LENGTHS = {2: 2, 4: 5, 6: 8, 9: 12}
 _EARLIEST_ZONE, _LATEST_ZONE = 14 * 60, -12 * 60
 
 
-def _possible(day: tuple[int, ...], clock: tuple[Decimal, ...]) -> bool:
+def _number(digits: str) -> int | Decimal:
+    return Decimal(digits) if "." in digits else int(digits)
+
+
+def _possible(day: tuple[int, ...], clock: tuple[int | Decimal, ...]) -> bool:
     """Whether the calendar has the day, and the clock the time (61 seconds with a leap second)."""
     year, month, number = (*day, *(1, 1, 1)[len(day) :])
     try:
@@ -154,7 +158,7 @@ def _filled_date(day: tuple[int, ...], *, high: bool) -> tuple[str, ...]:
     return f"{year:04}", f"{month:02}", f"{number:02}"
 
 
-def _filled_time(clock: tuple[Decimal, ...], *, high: bool) -> str:
+def _filled_time(clock: tuple[int | Decimal, ...], *, high: bool) -> str:
     hour = clock[0] if clock else 23 if high else 0
     minute = clock[1] if len(clock) > 1 else 59 if high else 0
     whole, _, fraction = str(clock[2] if len(clock) > 2 else 59 if high else 0).partition(".")

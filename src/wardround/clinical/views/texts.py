@@ -39,6 +39,7 @@ def _on_one(compute: _Compute) -> Build:
             values += [one(argument(items, scope), "An argument") for argument in arguments]
             if any(value is None for value in values):
                 return []
+            scope.spend(sum(len(value) for value in values if isinstance(value, str)) // 100)
             found = compute(*values)
             return [] if found is None else [found]
 
