@@ -108,7 +108,7 @@ def _document() -> dict[str, JSON]:
 
 
 class CoordinatorParty:
-    """Obeys ``sum`` (with ``length``), ``memory`` and ``forget_peak``."""
+    """Obeys ``sum`` (with ``length``), ``drop``, ``memory`` and ``forget_peak``."""
 
     def __init__(self, folder: Path, port: int) -> None:
         home = folder / "coordinator"
@@ -117,7 +117,8 @@ class CoordinatorParty:
         self._coordinator = Coordinator(study, key, CertificateAuthority.load(home), home)
         context = server_context(home / "server.pem", home / "server.key", home / "ca.pem")
         app = create_app(self._coordinator)
-        _add_plain_route(app, self._coordinator, home / "plain")
+        self._plain = Spool(home / "plain")
+        _add_plain_route(app, self._coordinator, self._plain)
         self._server = server(app, "127.0.0.1", port, context)
         self._driver: Driver | None = None
         self._sites = len(study.sites)
@@ -131,6 +132,9 @@ class CoordinatorParty:
         match order:
             case {"do": "sum", "length": int(length)}:
                 return await self._sum(length)
+            case {"do": "drop", "round": str(name)}:
+                self._plain.drop(RoundId(name))
+                return {}
             case {"do": "memory"}:
                 return {"peak_bytes": _peak_bytes()}
             case _:
@@ -153,9 +157,9 @@ class CoordinatorParty:
         return {"seconds": seconds, "model": task.model_digest, "size": length * 4}
 
 
-def _add_plain_route(app: FastAPI, coordinator: Coordinator, folder: Path) -> None:
+def _add_plain_route(app: FastAPI, coordinator: Coordinator, spool: Spool) -> None:
     """The same way in for the same bytes: signed requests, parts, spool; no mask, no round."""
-    reception, spool = Reception(coordinator), Spool(folder)
+    reception = Reception(coordinator)
 
     @app.put("/plain/{round_}/{number}", status_code=204)
     async def part(request: Request, round_: str, number: int, size: int) -> None:
@@ -166,10 +170,6 @@ def _add_plain_route(app: FastAPI, coordinator: Coordinator, folder: Path) -> No
                 incoming.write(piece)
             visitor.verify(body_sha256=incoming.sha256.digest())
             incoming.accept(incoming.sha256.digest())
-
-    @app.delete("/plain/{round_}", status_code=204)
-    async def drop(round_: str) -> None:
-        spool.drop(RoundId(round_))
 
 
 class SiteParty:

@@ -118,6 +118,7 @@ class _Federation:
             for site in self.sites:
                 site.hear()
             plain.append(time.perf_counter() - started)
+            self.coordinator.ask({"do": "drop", "round": f"{length}-{number}"})
         return {
             "exchange_s": statistics.median(exchange),
             "plain_s": statistics.median(plain),

@@ -192,4 +192,5 @@ class Coordinator:
         """Let go of the database."""
         if self._intake is not None:
             self._intake.close()
+        self.spool.clear()
         self.state.close()

@@ -182,6 +182,7 @@ class Driver:
         latest = self.exchange.round
         assert latest is not None
         self.exchange.spool.drop(latest.state.round)
+        self.exchange.spool.clear()
         self.say("round-failed", step=step, reason=latest.state.reason or "")
         return None
 

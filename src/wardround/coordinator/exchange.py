@@ -277,12 +277,14 @@ class Exchange:
         head = self.journal_head().model_dump()
         ending = {**documents, "journal": head}
         self.ending = Instruction(ask=Ask.FINISH, run=self.run, documents=ending), body
+        self.spool.clear()
         self.changed.notify()
 
     def stop(self, reason: str) -> None:
         """From now on, tell every site that the run has been stopped, and why."""
         self._end(Ask.STOP)
         self.ending = Instruction(ask=Ask.STOP, run=self.run, reason=reason), b""
+        self.spool.clear()
         self.changed.notify()
 
     def _end(self, how: Ask) -> None:

@@ -2,6 +2,9 @@
 
 Parts are written without waiting for the disk: a payload that a power cut takes is found missing
 by its digest and asked for again, byte for byte the same.
+
+The files of a round that is over are written over by the next one of the same size: a fresh page
+of the file system's cache costs several times as much as one that is there.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,15 +21,26 @@ from wardround.federation.messages import PART_BYTES
 from wardround.ids import Digest, RoundId, SiteName
 from wardround.trust.canonical import digest
 
+_GROWING = ".part"
+"""What the name of a payload ends in until all of it is there (no site's name has a dot)."""
+
 
 class IncomingPart:
     """A part on its way into the spool: written as it comes, held in no memory."""
 
-    def __init__(self, descriptor: int, number: int, size: int, known: dict[int, bytes]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        number: int,
+        size: int,
+        known: dict[int, bytes],
+        on_accepted: Callable[[], None],
+    ) -> None:
         self.sha256 = hashlib.sha256()
         self._descriptor = descriptor
         self._number = number
         self._known = known
+        self._on_accepted = on_accepted
         self._left = min(PART_BYTES, size - number * PART_BYTES)
         self._at = number * PART_BYTES
 
@@ -45,6 +59,7 @@ class IncomingPart:
         if self._left or found != signed_sha256 or self._known.get(self._number, found) != found:
             raise _wrong_part()
         self._known[self._number] = found
+        self._on_accepted()
 
 
 class Spool:
@@ -53,6 +68,8 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts: dict[tuple[RoundId, SiteName], dict[int, bytes]] = {}
+        self._spare: list[Path] = []
+        self.clear()
 
     def put(self, round_: RoundId, site: SiteName, number: int, data: bytes, size: int) -> None:
         """Write part ``number`` of a payload of ``size`` bytes in one go."""
@@ -70,12 +87,19 @@ class Spool:
         """
         if not 0 <= number < part_count(size):
             raise _wrong_part()
-        path = self.path(round_, site)
-        path.parent.mkdir(parents=True, exist_ok=True)
         known = self._known(round_, site, size)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        path = self.path(round_, site)
+        growing = path.with_suffix(_GROWING)
+        if not path.exists() and not growing.exists():
+            self._begin(growing, size)
+
+        def complete() -> None:
+            if len(known) == part_count(size) and growing.exists():
+                growing.rename(path)
+
+        descriptor = os.open(path if path.exists() else growing, os.O_WRONLY)
         try:
-            yield IncomingPart(descriptor, number, size, known)
+            yield IncomingPart(descriptor, number, size, known, complete)
         finally:
             os.close(descriptor)
 
@@ -92,19 +116,52 @@ class Spool:
         return digest(b"".join(known[number] for number in range(part_count(size))))
 
     def path(self, round_: RoundId, site: SiteName) -> Path:
-        """Where a payload lies."""
+        """Where a payload lies once it is whole."""
         return self._folder / round_ / site
 
     def discard(self, round_: RoundId, site: SiteName) -> None:
         """Forget what has arrived of a payload."""
-        self.path(round_, site).unlink(missing_ok=True)
+        path = self.path(round_, site)
+        path.unlink(missing_ok=True)
+        path.with_suffix(_GROWING).unlink(missing_ok=True)
         self._parts.pop((round_, site), None)
 
     def drop(self, round_: RoundId) -> None:
-        """Delete a round's payloads."""
-        shutil.rmtree(self._folder / round_, ignore_errors=True)
+        """Give up a round's payloads; whole ones are kept to be written over.
+
+        Only whole ones: a part that is still on its way into one that is not would otherwise end
+        up in the middle of another site's payload.
+        """
+        folder = self._folder / round_
+        if folder.exists():
+            self.clear()  # left over where the round before had more sites
+            for path in sorted(folder.iterdir()):
+                if path.suffix != _GROWING:
+                    self._spares.mkdir(exist_ok=True)
+                    self._spare.append(path.rename(self._spares / f"{len(self._spare)}"))
+            shutil.rmtree(folder)
         for key in [key for key in self._parts if key[0] == round_]:
             del self._parts[key]
+
+    def clear(self) -> None:
+        """Delete the files that are kept to be written over."""
+        self._spare.clear()
+        shutil.rmtree(self._spares, ignore_errors=True)
+
+    @property
+    def _spares(self) -> Path:
+        return self._folder / ".spare"
+
+    def _begin(self, path: Path, size: int) -> None:
+        """Make the file that a payload of ``size`` bytes grows into."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while self._spare:
+            spare = self._spare.pop()
+            if spare.stat().st_size == size:
+                spare.rename(path)
+                return
+            spare.unlink()
+        path.touch(mode=0o600)
 
     def _known(self, round_: RoundId, site: SiteName, size: int) -> dict[int, bytes]:
         key = (round_, site)
@@ -114,7 +171,7 @@ class Spool:
 
     @staticmethod
     def _recover(path: Path, size: int) -> dict[int, bytes]:
-        """After a restart: only a whole file is trusted; a partial one is sent again."""
+        """After a restart: only a whole payload is trusted; a partial one is sent again."""
         if not path.exists() or path.stat().st_size != size:
             return {}
         with path.open("rb") as file:

@@ -252,20 +252,25 @@ class Door:
         self._seat.mask(order.manifest, order.manifest_digest, ring)
 
     def _sign(self, order: Order, ring: RingArray) -> Packet:
-        """The masked vector is spooled, and its digest signed with what it answers."""
+        """The masked vector is spooled, and its digest signed with what it answers.
+
+        It is written over the packet of the round before: fresh pages of a file cost more than
+        masking what they hold.
+        """
         manifest = order.manifest
         path = self._custody.spool / f"{manifest.round}.packet"
-        for older in self._custody.spool.glob("*.packet"):
-            older.unlink()  # a new round means that earlier ones are over
         data = ring.view(np.uint8).data
         parts = []
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            for older in self._custody.spool.glob("*.packet"):
+                older.rename(path)  # a new round means that earlier ones are over
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 for start in range(0, len(data), PART_BYTES):
                     part = data[start : start + PART_BYTES]
                     parts.append(sha256(part).digest())
                     file.write(part)
+                file.truncate()
         except OSError as error:
             raise _refused("WR-SITE-015", "The packet can't be written to the spool.") from error
         header = PacketHeader(

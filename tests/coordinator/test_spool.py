@@ -1,0 +1,104 @@
+"""Payloads in the spool: whole or not there, and written over without getting mixed up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wardround.coordinator.spool import Spool
+from wardround.errors import WardroundError
+from wardround.federation.messages import PART_BYTES
+from wardround.ids import RoundId, SiteName
+from wardround.trust.canonical import digest
+
+ONE, TWO = RoundId("round-1"), RoundId("round-2")
+HARBOUR, HILL = SiteName("harbour"), SiteName("hill")
+SIZE = PART_BYTES + 1000
+
+
+def parts(seed: int) -> list[bytes]:
+    return [bytes([seed]) * PART_BYTES, bytes([seed + 1]) * 1000]
+
+
+def put_whole(spool: Spool, round_: RoundId, site: SiteName, seed: int) -> None:
+    for number, data in enumerate(parts(seed)):
+        spool.put(round_, site, number, data, SIZE)
+
+
+def test_a_payload_stands_under_its_name_once_it_is_whole(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    last, first = parts(1)[1], parts(1)[0]
+    spool.put(ONE, HARBOUR, 1, last, SIZE)
+    assert spool.missing(ONE, HARBOUR, SIZE) == [0]
+    assert spool.payload_digest(ONE, HARBOUR, SIZE) is None
+    assert not spool.path(ONE, HARBOUR).exists()
+    spool.put(ONE, HARBOUR, 0, first, SIZE)
+    assert spool.path(ONE, HARBOUR).read_bytes() == first + last
+    hashes = b"".join(bytes.fromhex(digest(part).removeprefix("sha256:")) for part in (first, last))
+    assert spool.payload_digest(ONE, HARBOUR, SIZE) == digest(hashes)
+
+
+def test_after_a_restart_only_whole_payloads_count(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    spool.put(ONE, HILL, 0, parts(3)[0], SIZE)
+    again = Spool(tmp_path)
+    assert again.missing(ONE, HARBOUR, SIZE) == []
+    assert again.missing(ONE, HILL, SIZE) == [0, 1]
+    put_whole(again, ONE, HILL, 3)
+    assert again.path(ONE, HILL).read_bytes() == b"".join(parts(3))
+
+
+def test_files_of_a_round_that_is_over_are_written_over(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    inode = spool.path(ONE, HARBOUR).stat().st_ino
+    spool.drop(ONE)
+    assert not spool.path(ONE, HARBOUR).exists()
+    put_whole(spool, TWO, HILL, 5)
+    assert spool.path(TWO, HILL).stat().st_ino == inode
+    assert spool.path(TWO, HILL).read_bytes() == b"".join(parts(5))
+
+
+def test_a_payload_of_another_size_gets_a_file_of_its_own(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    spool.drop(ONE)
+    spool.put(TWO, HARBOUR, 0, b"short", 5)
+    assert spool.path(TWO, HARBOUR).read_bytes() == b"short"
+
+
+def test_a_straggler_of_an_old_round_writes_into_nobody_elses_payload(tmp_path: Path) -> None:
+    """A slow upload keeps its file open past its round's end, and goes on writing."""
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    spool.put(ONE, HILL, 1, parts(7)[1], SIZE)
+    with (
+        spool.part(ONE, HILL, 0, SIZE) as unfinished,
+        spool.part(ONE, HARBOUR, 0, SIZE) as repeated,
+    ):
+        spool.drop(ONE)
+        put_whole(spool, TWO, HARBOUR, 3)
+        put_whole(spool, TWO, HILL, 5)
+        for late in (unfinished, repeated):
+            late.write(bytes([99]) * PART_BYTES)
+    assert spool.path(TWO, HARBOUR).read_bytes() == b"".join(parts(3))
+    assert spool.path(TWO, HILL).read_bytes() == b"".join(parts(5))
+
+
+def test_other_bytes_never_replace_a_part_that_arrived(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    with pytest.raises(WardroundError) as refused:
+        spool.put(ONE, HARBOUR, 1, b"x" * 1000, SIZE)
+    assert refused.value.code == "WR-COORD-011"
+    assert spool.path(ONE, HARBOUR).read_bytes() == b"".join(parts(1))
+
+
+def test_clearing_leaves_nothing_of_rounds_that_are_over(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    spool.drop(ONE)
+    spool.clear()
+    assert list(tmp_path.iterdir()) == []
