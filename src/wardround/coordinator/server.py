@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio.sslproto
 import ssl
 from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+READ_BYTES = 64 << 10
+"""What a connection reads at a time: asyncio's 256 KiB cost a megabyte for each site."""
 
 GRACE_S = 3
 """How long pending long polls may hold up a shutdown."""
@@ -27,6 +31,7 @@ class CertificateProtocol(HttpToolsProtocol):
 
 def server(app: ASGIApp, host: str, port: int, context: ssl.SSLContext) -> uvicorn.Server:
     """A server that is ready to run; port 0 picks a free one."""
+    asyncio.sslproto.SSLProtocol.max_size = READ_BYTES  # for the whole process: it is a server's
     config = uvicorn.Config(
         app,
         host=host,
