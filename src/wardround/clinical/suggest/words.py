@@ -1,0 +1,116 @@
+"""Names of columns and concepts, taken apart into words that can be compared."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import product
+from typing import Final
+
+MAX_READINGS: Final = 12
+"""Ways to spell out the abbreviations of one name that are tried."""
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_PART: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\WA-Z\d_]+|[A-Z]+|\d+")
+_DIGRAPHS: Final = (("ae", "a"), ("oe", "o"), ("ue", "u"), ("ph", "f"), ("y", "i"), ("k", "c"))
+
+
+@dataclass(frozen=True)
+class Abbreviations:
+    """The explicit table: what short words stand for, and words that say nothing."""
+
+    meanings: Mapping[str, tuple[str, ...]]
+    noise: frozenset[str]
+
+
+@cache
+def abbreviations() -> Abbreviations:
+    """Return the table that ships with Wardround (``abbreviations.toml``)."""
+    text = resources.files("wardround.clinical.suggest").joinpath("abbreviations.toml")
+    document = tomllib.loads(text.read_text("utf-8"))
+    meanings = {fold(word.strip("_")): tuple(m) for word, m in document["words"].items()}
+    return Abbreviations(meanings, frozenset(map(fold, document["noise"]["words"])))
+
+
+@cache
+def fold(word: str) -> str:
+    """Fold a word: without case and accents, and with the spellings that languages differ in made one.
+
+    *Hämoglobin*, *Haemoglobin* and *hemoglobina* then share nearly all their letters; ``k`` and
+    ``c``, ``y`` and ``i``, ``ph`` and ``f`` are one, so *Kreatinin* meets *creatinine*.
+    """
+    apart = unicodedata.normalize("NFKD", word.casefold())
+    plain = "".join(mark for mark in apart if not unicodedata.combining(mark))
+    if len(plain) < 4:  # in CK, K and pH the letters are all there is
+        return plain
+    for pair, one in _DIGRAPHS:
+        plain = plain.replace(pair, one)
+    return plain
+
+
+class Tokenizer:
+    """Splits names at marks, capitals and digits, and words that are written together.
+
+    A word that is ``known`` whole stays whole (*HbA1c*); one that consists of known words is taken
+    apart (*serumkreatinin*, *sysbp*).
+    """
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = frozenset(known)
+
+    def tokens(self, text: str) -> tuple[str, ...]:
+        """Return the folded words of a name, in order."""
+        found: list[str] = []
+        for word in _WORD.findall(unicodedata.normalize("NFC", text)):
+            whole = fold(word)
+            if whole in self._known:
+                found.append(whole)
+                continue
+            parts = [fold(part) for part in _PART.findall(word)] or [whole]
+            if len(parts) > 1 and all(len(part) == 1 for part in parts):
+                parts = [whole]
+            for part in parts:
+                found.extend(self._apart(part))
+        return tuple(found)
+
+    def _apart(self, word: str) -> tuple[str, ...]:
+        """Cover a word with known words, as few as possible; itself where that fails."""
+        if word in self._known or len(word) < 5 or word.isdigit():
+            return (word,)
+        best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
+        for end in range(2, len(word) + 1):
+            for start in range(max(0, end - 24), end - 1):
+                before, piece = best[start], word[start:end]
+                if before is None or piece not in self._known or len(piece) < 2:
+                    continue
+                known = best[end]
+                if known is None or len(before) + 1 < len(known):
+                    best[end] = (*before, piece)
+        found = best[-1]
+        # Many short pieces cover nearly anything by chance.
+        if found is None or len(found) > 3 or (len(found) > 2 and min(map(len, found)) < 3):
+            return (word,)
+        return found
+
+
+def readings(tokens: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return the name as it stands, then with its abbreviations spelt out, in each way.
+
+    Meanings are returned folded but not split further than at blanks.
+    """
+    table = abbreviations().meanings
+    choices = [
+        (token, *table.get(token, ())) if token in table else (token,) for token in tokens[:8]
+    ]
+    spelt = []
+    for chosen in product(*choices):
+        words = tuple(fold(word) for phrase in chosen for word in phrase.split())
+        spelt.append(words)
+        if len(spelt) == MAX_READINGS:
+            break
+    return tuple(dict.fromkeys(spelt))
