@@ -9,14 +9,14 @@ the place of the first right concept; `mrr` is its mean.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
 from benchmarks._labelled_fields import LabelledField, labelled_fields
 from benchmarks.report import Cell, Report
 from wardround.clinical.graph import Concept, ConceptGraph
 from wardround.clinical.profile import FieldProfile
-from wardround.clinical.suggest import Embedder, Signal, Suggester
+from wardround.clinical.suggest import Suggester
 from wardround.clinical.suggest.minilm import load_minilm
 
 TARGET = 1.2
@@ -43,7 +43,9 @@ def run() -> Report:
         rows.append(_row(f"held out, without {signal}", held, less, plain))
     embedder = load_minilm()
     if embedder is not None:
-        rows.append(_row("held out, with embedding", held, *_embedded(graph, embedder, held), plain))
+        meaning = Suggester(graph, embedder=embedder)
+        more = {id(one): rank_of(meaning, one) for one in held}
+        rows.append(_row("held out, with embedding", held, more, plain))
     mrr, baseline_mrr = _mrr(held, ranks), _mrr(held, plain)
     return Report(
         results=rows,
@@ -84,9 +86,7 @@ class Baseline:
         """The place of the first right concept, from 1; equals stand in the graph's order."""
         scores = self._scores(field.profile)
         order = sorted(range(len(scores)), key=lambda n: -scores[n])
-        return 1 + next(
-            place for place, n in enumerate(order) if self._labels[n][0] in field.gold
-        )
+        return 1 + next(place for place, n in enumerate(order) if self._labels[n][0] in field.gold)
 
     def _scores(self, profile: FieldProfile) -> list[float]:
         queries = [_plain(text) for text in (profile.field, profile.description) if text]
@@ -114,7 +114,10 @@ def _plain(text: str) -> str:
 def _by_source(fields: Sequence[LabelledField]) -> list[tuple[str, list[LabelledField]]]:
     names = dict.fromkeys((one.profile.source, one.held_out) for one in fields)
     return [
-        (f"{name} ({'held out' if held else 'tuning'})", [f for f in fields if f.profile.source == name])
+        (
+            f"{name} ({'held out' if held else 'tuning'})",
+            [f for f in fields if f.profile.source == name],
+        )
         for name, held in names
     ]
 

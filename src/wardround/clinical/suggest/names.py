@@ -72,6 +72,7 @@ class NameIndex:
             for label in labels
             if label.isalnum() and (len(label) < 9 or label.isalpha())
         }
+        short |= {word for labels in texts for label in labels for word in _joined(label)}
         plain = {word for labels in texts for label in labels for word in first.tokens(label)}
         self._tokenizer = Tokenizer(
             {w for w in plain | short if len(w) > 2} | set(abbreviations().meanings)
@@ -80,7 +81,8 @@ class NameIndex:
         words: list[tuple[str, ...]] = []
         for number, labels in enumerate(texts):
             for label in labels:
-                for tokens in dict.fromkeys((self._tokenizer.tokens(label), first.tokens(label))):
+                ways = (self._tokenizer.tokens(label), first.tokens(label), _joined(label))
+                for tokens in dict.fromkeys(ways):
                     if tokens:
                         self._labels.append(_Label(number, label))
                         words.append(tokens)
@@ -158,7 +160,8 @@ class NameIndex:
         precision = (weights @ best) / weights.sum()
         down = beta**2 * precision + recall
         with np.errstate(invalid="ignore"):
-            return np.where(down > 0, (1 + beta**2) * precision * recall / down, 0.0)
+            score = np.where(down > 0, (1 + beta**2) * precision * recall / down, 0.0)
+        return np.asarray(score, dtype=np.float64)
 
     def _weight(self, token: str) -> float:
         if token in abbreviations().noise:
@@ -194,7 +197,13 @@ class NameIndex:
         if token in self._at:
             dice[self._at[token]] = 1.0
         dice.flags.writeable = False
-        return dice
+        return np.asarray(dice, dtype=np.float64)
+
+
+def _joined(label: str) -> tuple[str, ...]:
+    """A short label as one word: ``CA 19-9`` is often written CA199."""
+    whole = fold("".join(mark for mark in label if mark.isalnum()))
+    return (whole,) if 3 <= len(whole) <= 8 and not label.isalnum() else ()
 
 
 def _begins(one: str, other: str) -> float:
@@ -210,7 +219,8 @@ def _begins(one: str, other: str) -> float:
 def _misspelt(one: str, other: str) -> float:
     """A letter left out or two exchanged leave few trigrams whole: compare letter by letter."""
     ratio = SequenceMatcher(None, one, other, autojunk=False).ratio()
-    return 0.95 * ratio if ratio >= 0.75 else 0.0
+    exchanged = sorted(one) == sorted(other) and ratio >= 0.75
+    return 0.95 * ratio if ratio >= 0.83 or exchanged else 0.0
 
 
 @lru_cache(maxsize=65536)

@@ -29,8 +29,8 @@ _NAMES: Final[Mapping[str, str]] = {
 
 _SUITS: Final[Mapping[tuple[FieldKind, ConceptType], float]] = {
     (FieldKind.NUMBER, ConceptType.NUMERIC): 0.5,
-    (FieldKind.NUMBER, ConceptType.BOOLEAN): -0.6,
-    (FieldKind.NUMBER, ConceptType.CATEGORY): -0.3,
+    (FieldKind.NUMBER, ConceptType.BOOLEAN): -1.0,
+    (FieldKind.NUMBER, ConceptType.CATEGORY): -0.8,
     (FieldKind.NUMBER, ConceptType.DATE): -1.0,
     (FieldKind.BOOLEAN, ConceptType.BOOLEAN): 0.6,
     (FieldKind.BOOLEAN, ConceptType.CATEGORY): 0.0,
@@ -95,6 +95,8 @@ def type_evidence(profile: FieldProfile, concept: Concept) -> Evidence | None:
     codes = kind is FieldKind.NUMBER and 2 <= profile.distinct <= 8
     if codes and concept.type is ConceptType.CATEGORY:
         strength = 0.3
+    if codes and concept.type is ConceptType.BOOLEAN:
+        strength = -0.3
     if codes and concept.type is ConceptType.NUMERIC:
         strength = 0.1
     seen = "declared" if profile.kind is FieldKind.EMPTY else "found"

@@ -23,11 +23,11 @@ WEIGHTS: Final[Mapping[Signal, float]] = {
     Signal.UNIT: 1.5,
     Signal.VALUES: 1.2,
     Signal.CATEGORIES: 1.5,
-    Signal.TYPE: 1.5,
+    Signal.TYPE: 2.0,
 }
 """Points for a signal of full strength."""
 
-START: Final = -5.0
+START: Final = -5.5
 """The sum without evidence: a concept taken at random is nearly surely the wrong one."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from wardround.clinical.numbers import DecimalMark
@@ -76,7 +76,7 @@ class Suggestion:
     concept: str
     score: float
     evidence: tuple[Evidence, ...]
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading
 
     def __repr__(self) -> str:
         return f"Suggestion({self.source!r}, {self.field!r}, {self.concept!r}, {self.score:.3f})"

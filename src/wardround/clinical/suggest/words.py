@@ -39,7 +39,7 @@ def abbreviations() -> Abbreviations:
 
 @cache
 def fold(word: str) -> str:
-    """Fold a word: without case and accents, and with the spellings that languages differ in made one.
+    """Fold a word: without case and accents, and with spellings that differ by language made one.
 
     *Hämoglobin*, *Haemoglobin* and *hemoglobina* then share nearly all their letters; ``k`` and
     ``c``, ``y`` and ``i``, ``ph`` and ``f`` are one, so *Kreatinin* meets *creatinine*.
