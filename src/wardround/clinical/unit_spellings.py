@@ -97,7 +97,8 @@ _BEDSIDE = {
     "ml/min/1.73m2": "mL/min/{1.73_m2}", "ml/min/1.73 m2": "mL/min/{1.73_m2}",
     "ml/min/1,73m2": "mL/min/{1.73_m2}", "mL/min/1.73m^2": "mL/min/{1.73_m2}",
     "mL/min/1.73 m^2": "mL/min/{1.73_m2}", "ml/min/1.73m^2": "mL/min/{1.73_m2}",
-    "mL/min/1.73_m2": "mL/min/{1.73_m2}",
+    "mL/min/1.73_m2": "mL/min/{1.73_m2}", "mL/min/1.73": "mL/min/{1.73_m2}",
+    "ml/min/1.73": "mL/min/{1.73_m2}", "mL/min/1.73.m2": "mL/min/{1.73_m2}",
     "mL/min/BSA": "mL/min/{1.73_m2}", "L/min/m^2": "L/min/m2", "ug/kg/min": "ug/kg/min",
     "mcg/kg/min": "ug/kg/min", "dyn.s.cm-5": "dyn.s/cm5",
     "METs": "[MET]", "METS": "[MET]", "MET": "[MET]",
@@ -134,7 +135,7 @@ _NUMBERS = {
 OVERRULED: Final = frozenset(
     # Kelvin, gauss and tesla in a volume; coulomb, farad, joule, picohenry, femtotonne, gigaradian;
     # and, where a laboratory writes in capitals, megagauss, megalitre and petagauss.
-    {f"{mark}/{volume}" for mark in "KGT" for volume in _VOLUMES}
+    {f"{mark}/{volume}" for mark in "KGT" for volume in ("L", "l", "uL", "ul", "mL", "ml", "mm3")}
     | {"C", "F", "J", "pH", "ft", "Grad", "MG", "ML", "PG", "MG/L", "PG/ML", "U/ML", "mm/1.h"}
 )
 """Spellings that are other units in UCUM, in which no value of a patient is ever written."""
