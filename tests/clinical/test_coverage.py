@@ -10,6 +10,8 @@ from collections import Counter
 
 import requires
 from wardround.clinical import ConceptGraph, ConceptType
+from wardround.clinical.omop_units import OMOP_UNITS
+from wardround.clinical.units import find_unit
 
 GRAPH = ConceptGraph.load()
 
@@ -55,3 +57,25 @@ def test_conditions_and_medications_of_a_fhir_export_are_known() -> None:
               "sepsis", "covid_19", "metformin", "ace_inhibitor", "statin", "taxane", "dialysis",
               "kidney_transplant", "coronary_intervention"}  # fmt: skip
     assert wanted <= found
+
+
+def test_units_of_an_omop_extract_are_those_of_their_spelling() -> None:
+    """Both columns of each measurement: the number of the unit, and what the source wrote."""
+    folder = requires.shared("data/omop_synthea27nj")
+    (archive,) = folder.glob("*.zip")
+    compared = 0
+    with zipfile.ZipFile(archive) as bundle:
+        (name,) = (
+            n for n in bundle.namelist() if n.endswith("MEASUREMENT.csv") and "MACOS" not in n
+        )
+        for row in csv.DictReader(io.TextIOWrapper(bundle.open(name), "utf-8")):
+            number, written = int(row["unit_concept_id"]), row["unit_source_value"]
+            if number == 0 or written == "pH":
+                continue
+            stated, spelt = find_unit(OMOP_UNITS[number]), find_unit(written)
+            assert stated is not None
+            assert spelt is not None
+            assert (stated.factor, stated.kinds) == (spelt.factor, spelt.kinds), number
+            compared += 1
+    assert compared > 5000
+    assert all(find_unit(code) for code in OMOP_UNITS.values())
