@@ -79,3 +79,31 @@ def test_units_of_an_omop_extract_are_those_of_their_spelling() -> None:
             compared += 1
     assert compared > 5000
     assert all(find_unit(code) for code in OMOP_UNITS.values())
+
+
+UNCONVERTIBLE = {
+    # OHDSI's list also approves a mass without its volume, and a few plain mistakes.
+    ("vldl_cholesterol", "mg"), ("non_hdl_cholesterol", "mg"), ("urine_albumin", "mg"),
+    ("urine_albumin", "mg/g"), ("uric_acid", "[iU]/L"), ("mchc", "pg"), ("body_weight", "[lbf_av]"),
+    ("lymphocyte_share", "10*3/uL"),
+}  # fmt: skip
+
+
+def test_units_that_ohdsi_approves_for_a_measurement_convert() -> None:
+    """The data quality dashboard's list of plausible units of 181 measurements."""
+    table = requires.shared("data/ohdsi_dqd/dqd_concept.csv")
+    refused = set()
+    converted = 0
+    with table.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for concept in GRAPH.with_code("omop", row["conceptId"]):
+                for number in filter(None, row["plausibleUnitConceptIds"].split(",")):
+                    unit = OMOP_UNITS.get(int(number), "[lbf_av]")
+                    if int(number) <= 0 or concept.unit is None:
+                        continue
+                    if GRAPH.find_path(unit, concept.unit, concept.id):
+                        converted += 1
+                    else:
+                        refused.add((concept.id, unit))
+    assert refused == UNCONVERTIBLE
+    assert converted > 200

@@ -163,6 +163,10 @@ def test_codes_become_the_positions_of_levels() -> None:
     assert GRAPH.coded("exercise_angina", "uci") == {"0": 0.0, "1": 1.0}
     assert GRAPH.coded("sex", "fhir") == {"female": 0.0, "male": 1.0}
     assert GRAPH.coded("sex", "no such coding") is None
+    general = GRAPH.coded("diabetes", "yes_no")
+    assert general is not None
+    assert (general["ja"], general["non"], general["Y"], general["0"]) == (1.0, 0.0, 1.0, 0.0)
+    assert GRAPH.coded("sex", "yes_no") is None
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ COMMON_UNITS: Final = (
     "nmol/L", "pmol/L", "meq/L", "mmol/mol", "mg/mmol", "mg/g", "U/L", "[iU]/L", "ukat/L", "nkat/L",
     "u[iU]/mL", "mU/L", "U/mL", "mm[Hg]", "kPa", "cm[H2O]", "[in_i]", "m", "cm", "[lb_av]", "kg",
     "g", "[degF]", "Cel", "%", "1", "a", "mo", "wk", "d", "h", "10*3/uL", "10*9/L", "/uL",
-    "10*6/uL", "10*12/L", "mL/d", "L/d", "mL/min", "mL/s/{1.73_m2}", "L/min", "mL", "L", "ms", "s",
-    "mV", "mm/h", "mg/d", "g/d", "fL", "pg", "fmol",
+    "10*6/uL", "10*12/L", "mL/d", "L/d", "mL/min", "mL/s/{1.73_m2}", "ng/mL{FEU}", "mg/L{FEU}",
+    "L/min", "mL", "L", "ms", "s", "mV", "mm/h", "mg/d", "g/d", "fL", "pg", "fmol",
 )  # fmt: skip
 """Units that records often use, by which a page shows what a concept can be brought from."""
