@@ -20,6 +20,7 @@ import typer
 from wardround.cli import app as root
 from wardround.cli.explain import pages as error_pages
 from wardround.clinical import Concept, ConceptGraph, ConceptType
+from wardround.clinical.picture import picture
 from wardround.clinical.quarantine import Reason
 from wardround.study.document import study_schema
 from wardround.study.hospital import hospital_schema
@@ -27,6 +28,7 @@ from wardround.study.policy import policy_schema
 from wardround.trust.canonical import JSON
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+PICTURES = REFERENCE.parent / "pictures"
 SOURCE = "*Written by `make docs` from the code; change it there.*"
 
 
@@ -57,7 +59,9 @@ def reference() -> dict[Path, str]:
         "concepts.md": concepts_page(),
         "set-aside.md": set_aside_page(),
     }
-    return {REFERENCE / name: text for name, text in texts.items()}
+    graph = ConceptGraph.load()
+    drawn = {PICTURES / "concept.svg": picture(graph, graph.concept("systolic_blood_pressure"))}
+    return {REFERENCE / name: text for name, text in texts.items()} | drawn
 
 
 def command_paths() -> Iterator[tuple[str, ...]]:
@@ -131,7 +135,8 @@ def concepts_page() -> str:
         "`wardround concepts search TEXT` finds one by any of its names (English, German, French, "
         "Spanish, Italian) or by a code; `wardround concepts show ID` says all that is known of "
         "it, and how it is got from other units, codings and concepts; `wardround concepts graph "
-        "ID` draws that.",
+        "ID` draws that:",
+        "![A concept, what it can be got from and what it leads to](../pictures/concept.svg)",
         "Units are UCUM codes. Records and mappings may also spell them as hospitals do (`mg/dl`, "
         "`mmHg`, `x10^9/L`, `Jahre`), and whatever UCUM or a concept's own edges can convert is "
         "converted exactly.",

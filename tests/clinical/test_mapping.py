@@ -130,7 +130,7 @@ def test_a_bad_mapping_is_refused(text: str, old: str, new: str, code: str, path
 
 def test_all_problems_are_reported_together() -> None:
     with pytest.raises(WardroundErrors) as caught:
-        parse(CSV.replace('"mm"', '"furlong"').replace('"malignant"', '"cancer"'))
+        parse(CSV.replace('"mm"', '"furlong"').replace('"malignant"', '"tumour"'))
     assert [error.code for error in caught.value.errors] == ["WR-DATA-002", "WR-DATA-001"]
 
 

@@ -38,6 +38,9 @@ SYSTEMS: Final[Mapping[str, str]] = {
 STEM_SYSTEMS: Final = frozenset({"icd10", "atc"})
 """Systems in which a concept's code stands for every code that begins with it."""
 
+EVERY_BOOLEAN: Final = "*"
+"""The concept of a value map that holds for every boolean."""
+
 LANGUAGES: Final[Mapping[str, str]] = {
     "en": "English",
     "de": "German",
@@ -160,8 +163,9 @@ class Derivation:
 class ValueMap:
     """How one coding writes the values of a concept.
 
-    ``values`` leads from the code to a level of a category, or to True or False. A code that is
-    not in it has no value: its record is set aside, never guessed.
+    ``concept`` may be :data:`EVERY_BOOLEAN`. ``values`` leads from the code to a level of a
+    category, or to True or False. A code that is not in it has no value: its record is set aside,
+    never guessed.
     """
 
     concept: str

@@ -102,6 +102,8 @@ def fold(text: str) -> str:
 
 
 def _match(query: str, words: list[str], entry: _Entry) -> Match | None:
+    if any(word not in entry.folded for word in words):
+        return None  # most labels: every other kind of match needs each word somewhere
     if entry.folded == query:
         return Match.EXACT
     if entry.folded.startswith(query):

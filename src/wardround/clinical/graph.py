@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import cache, cached_property
 
 from wardround.clinical.concept import (
+    EVERY_BOOLEAN,
     STEM_SYSTEMS,
     Concept,
     ConceptType,
@@ -24,6 +25,7 @@ from wardround.clinical.concept import (
 from wardround.clinical.concept_files import read_parts, shipped_texts
 from wardround.clinical.concept_search import Hit, Match, SearchIndex
 from wardround.clinical.route import Route, find_route, unreachable
+from wardround.clinical.ucum import Unit
 from wardround.clinical.unit_spellings import COMMON_UNITS
 from wardround.clinical.units import NO_EQUATIONS, UnitPath, find_path, find_unit
 from wardround.errors import WardroundError
@@ -166,8 +168,10 @@ class ConceptGraph:
         return tuple(c for c in self._concepts.values() if concept_id in c.parents)
 
     def value_maps(self, concept_id: str) -> tuple[ValueMap, ...]:
-        """Return the known codings of a category or a boolean."""
-        return tuple(self._value_maps.get(concept_id, ()))
+        """Return the known codings of a category or a boolean, its own before the general ones."""
+        own = self._value_maps.get(concept_id, [])
+        boolean = self.concept(concept_id).type is ConceptType.BOOLEAN
+        return (*own, *(self._value_maps.get(EVERY_BOOLEAN, ()) if boolean else ()))
 
     def coded(self, concept_id: str, coding: str) -> dict[str, float] | None:
         """Return what each code of a coding is in a feature table, or None for another coding."""
@@ -221,7 +225,10 @@ class ConceptGraph:
         concept = self.concept(concept_id)
         if concept.unit is None:
             return ()
-        paths = (find_path(unit, concept.unit, concept.equations) for unit in COMMON_UNITS)
+        # An annotation means nothing to UCUM, but whoever writes one means the thing it names.
+        notes = Unit.parse(concept.unit).notes
+        units = (unit for unit in COMMON_UNITS if Unit.parse(unit).notes == notes)
+        paths = (find_path(unit, concept.unit, concept.equations) for unit in units)
         return tuple(
             path
             for path in paths

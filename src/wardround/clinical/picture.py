@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from wardround.clinical.concept import Concept, ConceptType
+from wardround.clinical.concept import EVERY_BOOLEAN, Concept, ConceptType
 from wardround.clinical.picture_text import text, width, wrap
 
 if TYPE_CHECKING:
     from wardround.clinical.graph import ConceptGraph
 
-_WIDTH: Final = 1240.0
+_NARROWEST: Final = 780.0
 _MARGIN: Final = 44.0
 _SIDE: Final = 366.0  # a card of the outer columns
 _CENTRE: Final = 268.0
+_REACH: Final = 76.0  # from a column to the next: the length of an edge
 _PAD: Final = 16.0
 _GAP: Final = 16.0
 _LINE: Final = 19.0
@@ -108,15 +109,18 @@ class _Card:
 
 def picture(graph: ConceptGraph, concept: Concept) -> str:
     """Return the drawing of a concept's neighbourhood, a whole SVG document."""
-    title = wrap(concept.name, 32, _WIDTH - 2 * _MARGIN, most=2)
-    lead = wrap(concept.definition, 15, 860, most=3)
-    top = 64.0 + 40 * len(title) + 22 * len(lead) + 44
     sources, results = _sources(graph, concept), _results(graph, concept)
+    x_centre = _MARGIN + (_SIDE + _REACH if sources else 0.0)
+    x_right = x_centre + _CENTRE + _REACH
+    right = x_right + _SIDE if results else x_centre + _CENTRE
+    page = max(right + _MARGIN, _NARROWEST)
+    title = wrap(concept.name, 32, page - 2 * _MARGIN, most=2)
+    lead = wrap(concept.definition, 15, min(page - 2 * _MARGIN, 860.0), most=3)
+    top = 64.0 + 40 * len(title) + 22 * len(lead) + 44
     heart = _Heart(concept)
     tallest = max(_stack(sources), _stack(results), heart.height)
     height = top + tallest + _MARGIN + 34
     middle = top + tallest / 2
-    x_centre, x_right = (_WIDTH - _CENTRE) / 2, _WIDTH - _MARGIN - _SIDE
     edges, cards = [], []
     for column, x, near, far in (
         (sources, _MARGIN, _MARGIN + _SIDE, x_centre),
@@ -129,12 +133,12 @@ def picture(graph: ConceptGraph, concept: Concept) -> str:
             cards.append(card.draw(x, y))
             y += card.height + _GAP
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {height:.0f}"'
-        f' width="{_WIDTH:g}" height="{height:.0f}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {page:g} {height:.0f}"'
+        f' width="{page:g}" height="{height:.0f}" role="img">',
         f"<title>{escape(concept.name)}</title>",
         f"<desc>What {escape(concept.id)} can be got from, and what it leads to.</desc>",
         f"<style>{_STYLE}</style>",
-        f'<rect class="paper" width="{_WIDTH:g}" height="{height:.0f}"/>',
+        f'<rect class="paper" width="{page:g}" height="{height:.0f}"/>',
         text(_MARGIN, 46, concept.area, "kicker"),
         *(text(_MARGIN, 88 + 40 * n, line, "title") for n, line in enumerate(title)),
         *(
@@ -200,7 +204,8 @@ class _Heart:
 
 def _sources(graph: ConceptGraph, concept: Concept) -> list[_Card]:
     cards = [*_unit_cards(graph, concept)]
-    for known in graph.value_maps(concept.id):
+    own = [known for known in graph.value_maps(concept.id) if known.concept != EVERY_BOOLEAN]
+    for known in own:
         pairs = [(code, str(value).lower()) for code, value in known.values.items()]
         lines = [_Line(f"in codes: {known.coding}", "name")]
         lines += _wrapped(known.words, "note", 12, most=2)

@@ -2,7 +2,7 @@
 
 ``mg/dL`` is 10^-3 g over 10^-1 dm3; two units can be exchanged where their kinds and powers are
 the same, and the factor is then a quotient of two fractions, without any rounding. The grammar is
-that of UCUM 2.1, section 2.
+that of UCUM 2.1, section 2, but that ``1.73`` is refused.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _LARGEST_POWER: Final = 30
 _MOST_BITS: Final = 480  # of a numerator or denominator: a quotient of two still fits a float
 
 _SYMBOL = re.compile(r"(10[*^]|(?:\[[^][]*\]|[^][0-9(){}./+\-\s])+)([+-]?[0-9]+)?")
+_DECIMAL = re.compile(r"[0-9]\.[0-9]+(?![0-9*^])")
 _NUMBER = re.compile(r"[0-9]+")
 _NOTE = re.compile(r"\{[!-z|~]*\}")
 
@@ -102,6 +103,9 @@ class _Reader:
         total: _Quantity = (Fraction(1), {})
         total = _times(total, self._component(), -1) if self._next("/") else self._component()
         while True:
+            if _DECIMAL.match(self._text, self._at - 1):
+                # To UCUM 1.73 is 1 times 73; to whoever wrote mL/min/1.73 it is not.
+                raise UnitSyntaxError("a decimal number, which UCUM does not have")
             if self._next("."):
                 total = _times(total, self._component(), 1)
             elif self._next("/"):

@@ -97,7 +97,8 @@ _BEDSIDE = {
     "ml/min/1.73m2": "mL/min/{1.73_m2}", "ml/min/1.73 m2": "mL/min/{1.73_m2}",
     "ml/min/1,73m2": "mL/min/{1.73_m2}", "mL/min/1.73m^2": "mL/min/{1.73_m2}",
     "mL/min/1.73 m^2": "mL/min/{1.73_m2}", "ml/min/1.73m^2": "mL/min/{1.73_m2}",
-    "mL/min/1.73_m2": "mL/min/{1.73_m2}",
+    "mL/min/1.73_m2": "mL/min/{1.73_m2}", "mL/min/1.73": "mL/min/{1.73_m2}",
+    "ml/min/1.73": "mL/min/{1.73_m2}", "mL/min/1.73.m2": "mL/min/{1.73_m2}",
     "mL/min/BSA": "mL/min/{1.73_m2}", "L/min/m^2": "L/min/m2", "ug/kg/min": "ug/kg/min",
     "mcg/kg/min": "ug/kg/min", "dyn.s.cm-5": "dyn.s/cm5",
     "METs": "[MET]", "METS": "[MET]", "MET": "[MET]",
@@ -134,7 +135,7 @@ _NUMBERS = {
 OVERRULED: Final = frozenset(
     # Kelvin, gauss and tesla in a volume; coulomb, farad, joule, picohenry, femtotonne, gigaradian;
     # and, where a laboratory writes in capitals, megagauss, megalitre and petagauss.
-    {f"{mark}/{volume}" for mark in "KGT" for volume in _VOLUMES}
+    {f"{mark}/{volume}" for mark in "KGT" for volume in ("L", "l", "uL", "ul", "mL", "ml", "mm3")}
     | {"C", "F", "J", "pH", "ft", "Grad", "MG", "ML", "PG", "MG/L", "PG/ML", "U/ML", "mm/1.h"}
 )
 """Spellings that are other units in UCUM, in which no value of a patient is ever written."""
@@ -149,7 +150,7 @@ COMMON_UNITS: Final = (
     "nmol/L", "pmol/L", "meq/L", "mmol/mol", "mg/mmol", "mg/g", "U/L", "[iU]/L", "ukat/L", "nkat/L",
     "u[iU]/mL", "mU/L", "U/mL", "mm[Hg]", "kPa", "cm[H2O]", "[in_i]", "m", "cm", "[lb_av]", "kg",
     "g", "[degF]", "Cel", "%", "1", "a", "mo", "wk", "d", "h", "10*3/uL", "10*9/L", "/uL",
-    "10*6/uL", "10*12/L", "mL/d", "L/d", "mL/min", "mL/s/{1.73_m2}", "L/min", "mL", "L", "ms", "s",
-    "mV", "mm/h", "mg/d", "g/d", "fL", "pg", "fmol",
+    "10*6/uL", "10*12/L", "mL/d", "L/d", "mL/min", "mL/s/{1.73_m2}", "ng/mL{FEU}", "mg/L{FEU}",
+    "L/min", "mL", "L", "ms", "s", "mV", "mm/h", "mg/d", "g/d", "fL", "pg", "fmol",
 )  # fmt: skip
 """Units that records often use, by which a page shows what a concept can be brought from."""

@@ -10,7 +10,7 @@ mole).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
@@ -150,7 +150,7 @@ def find_path(source: str, target: str, equations: Equations = NO_EQUATIONS) -> 
     if _same(start, end):
         return UnitPath(source, target, ())
     if equations.scales:
-        return _along_scales(source, target, equations.scales)
+        return _along_scales(UnitPath(source, target, ()), start, end, equations.scales)
     bridged = _bridge(start, end, equations.bridges)
     if bridged is None:
         return None
@@ -173,13 +173,14 @@ def _same(one: Unit, other: Unit) -> bool:
     return (one.factor, one.kinds, one.offset) == (other.factor, other.kinds, other.offset)
 
 
-def _along_scales(source: str, target: str, scales: Sequence[Conversion]) -> UnitPath | None:
-    start, end = find_unit(source), find_unit(target)
+def _along_scales(
+    ends: UnitPath, start: Unit, end: Unit, scales: Sequence[Conversion]
+) -> UnitPath | None:
     for scale in scales:
         for edge in (scale, scale.reversed()):
             if _is(edge.source, start) and _is(edge.target, end):
-                step = Conversion(source, target, edge.factor, edge.offset, edge.reason)
-                return UnitPath(source, target, (step,))
+                step = replace(edge, source=ends.source, target=ends.target)
+                return replace(ends, steps=(step,))
     return None
 
 
