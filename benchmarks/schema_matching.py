@@ -69,7 +69,7 @@ def run() -> Report:
 
 def rank_of(suggester: Suggester, field: LabelledField) -> int:
     """The place of the first right concept, from 1."""
-    ranked = suggester.rank(field.profile, top=10_000)
+    ranked = suggester.rank(field.profile, top=10_000, least=0.0)
     return 1 + next(n for n, one in enumerate(ranked) if one.concept in field.gold)
 
 

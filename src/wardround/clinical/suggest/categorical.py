@@ -66,8 +66,8 @@ class CategorySignals:
         found = [
             _Trial(
                 _read(texts, coding.values),
-                # Nearly everything is coded as 0, 1, 2: that such a coding fits says little.
-                0.35 if all(len(code) == 1 for code in coding.values) else 1.0,
+                # Nearly everything is coded as 0, 1, 2 or as yes and no: a fit says little.
+                0.3 if all(_says_little(code) for code in coding.values) else 1.0,
                 f"the value map {coding.coding!r}",
             )
             for coding in self._graph.value_maps(concept.id)
@@ -86,6 +86,10 @@ class CategorySignals:
             only_yes_and_no = all(text.strip().casefold() in YES | NO for text in read)
             found.append(_Trial(read, 0.2 if only_yes_and_no else 1.0, "the concept's levels"))
         return found
+
+
+def _says_little(code: str) -> bool:
+    return (len(code) == 1 and code.isdigit()) or code.casefold() in YES | NO
 
 
 def _read(texts: Mapping[str, int], values: Mapping[str, str | bool]) -> Mapping[str, str | bool]:

@@ -145,7 +145,9 @@ class _MiniLm:
         return self._normalize(hidden + narrow, f"{name}.output.LayerNorm")
 
     def _linear(self, x: Array, name: str) -> Array:
-        return x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        # One flat product: NumPy would take a stack apart into many small ones.
+        flat = x.reshape(-1, x.shape[-1]) @ self._weights[f"{name}.weight"].T
+        return flat.reshape(*x.shape[:-1], -1) + self._weights[f"{name}.bias"]
 
     def _normalize(self, x: Array, name: str) -> Array:
         centred = x - x.mean(axis=-1, keepdims=True)

@@ -38,6 +38,9 @@ _ALIKE: Final = 0.55
 _SPELT_OUT: Final = 0.97
 """What spelling out an abbreviation costs: the name as it stands goes first."""
 
+_LETTERS: Final = 0.75
+"""What the likeness of the bare letters of two names is worth beside that of their words."""
+
 _MOST_WORDS: Final = 24
 """Words of a description that are read; what it is stands at its beginning."""
 
@@ -112,6 +115,13 @@ class NameIndex:
         self._starts = np.cumsum([0] + [len(tokens) for tokens in words[:-1]])
         self._whole = np.add.reduceat(self._weights[self._flat], self._starts)
         self._of = np.array([label.concept for label in self._labels], dtype=np.intp)
+        squeezed = [_bigrams(label.text) for label in self._labels]
+        pairs: dict[str, list[int]] = defaultdict(list)
+        for number, found in enumerate(squeezed):
+            for pair in found:
+                pairs[pair].append(number)
+        self._pairs = {pair: np.array(found) for pair, found in pairs.items()}
+        self._pair_counts = np.array([len(found) for found in squeezed])
         grams: dict[str, list[int]] = defaultdict(list)
         for index, word in enumerate(self._vocabulary):
             for gram in _trigrams(word):
@@ -124,9 +134,11 @@ class NameIndex:
         """Return, by the concept's number, its label that a column's name resembles most."""
         tokens = self._tokenizer.tokens(name)
         best: dict[int, NameMatch] = {}
-        for number, reading in enumerate(readings(tokens)):
+        for number, reading in enumerate(readings(tokens, self._tokenizer.inside)):
             scores = self._scores(reading, beta=1.0) * (_SPELT_OUT if number else 1.0)
             self._keep(best, scores)
+        saying = [token for token in tokens if token not in abbreviations().noise]
+        self._keep(best, _LETTERS * self._shared_letters("".join(saying)))
         return best
 
     def match_text(self, text: str) -> dict[int, NameMatch]:
@@ -136,6 +148,15 @@ class NameIndex:
         if tokens:
             self._keep(best, self._scores(tokens, beta=2.0))
         return best
+
+    def _shared_letters(self, name: str) -> NDArray[np.float64]:
+        """Dice of the pairs of neighbouring letters, marks and word borders left out."""
+        mine = _bigrams(name)
+        shared = np.zeros(len(self._labels))
+        for pair in mine & self._pairs.keys():
+            shared[self._pairs[pair]] += 1
+        dice = 2 * shared / np.maximum(len(mine) + self._pair_counts, 1)
+        return np.asarray(dice, dtype=np.float64)
 
     def _keep(self, best: dict[int, NameMatch], scores: NDArray[np.float64]) -> None:
         top = np.zeros(len(self._concepts))
@@ -221,6 +242,11 @@ def _misspelt(one: str, other: str) -> float:
     ratio = SequenceMatcher(None, one, other, autojunk=False).ratio()
     exchanged = sorted(one) == sorted(other) and ratio >= 0.75
     return 0.95 * ratio if ratio >= 0.83 or exchanged else 0.0
+
+
+def _bigrams(text: str) -> frozenset[str]:
+    letters = fold("".join(mark for mark in text if mark.isalnum()))
+    return frozenset(letters[at : at + 2] for at in range(len(letters) - 1))
 
 
 @lru_cache(maxsize=65536)

@@ -23,6 +23,10 @@ _WORTH_SAYING: Final = 0.25
 """A resemblance below it is chance; it is not shown as a reason and counts nothing."""
 
 
+LEAST: Final = 0.05
+"""The score that a number of the usual size has for a concept that nothing else speaks for."""
+
+
 class Suggester:
     """Ranks concepts for fields by codes, names, descriptions, units, values and types.
 
@@ -60,28 +64,40 @@ class Suggester:
         )
 
     def rank(
-        self, profile: FieldProfile, wanted: Collection[str] | None = None, top: int = 5
+        self,
+        profile: FieldProfile,
+        wanted: Collection[str] | None = None,
+        top: int = 5,
+        *,
+        least: float = LEAST,
     ) -> tuple[Suggestion, ...]:
         """Return the ``top`` concepts that a field may be, best first.
 
         ``wanted`` names the concepts that the study asks for: only they, and what they can be
-        derived from, are considered. Equal scores stand in the graph's order.
+        derived from, are considered. What scores below ``least`` is left out. Equal scores stand
+        in the graph's order.
 
         Raises:
             WardroundError: ``WR-DATA-001`` where ``wanted`` names an unknown concept.
         """
         chosen = None if wanted is None else self._with_inputs(wanted)
         ranked = self._all(profile, chosen)
-        return tuple(ranked[:top])
+        return tuple(one for one in ranked[:top] if one.score >= least)
 
     def find(
-        self, profiles: Sequence[FieldProfile], wanted: Collection[str], top: int = 5
+        self,
+        profiles: Sequence[FieldProfile],
+        wanted: Collection[str],
+        top: int = 5,
+        *,
+        least: float = LEAST,
     ) -> Mapping[str, tuple[Suggestion, ...]]:
         """Return, for each concept that the study wants, the fields that it may be in, best first.
 
         A field's score for a concept is lowered by the quotient to the field's best concept: a
         field that is surely the HDL cholesterol is no candidate for the total, although it
-        resembles it. Equal scores stand in the profiles' order.
+        resembles it. What scores below ``least`` is left out. Equal scores stand in the
+        profiles' order.
 
         Raises:
             WardroundError: ``WR-DATA-001`` where ``wanted`` names an unknown concept.
@@ -93,7 +109,7 @@ class Suggester:
         for profile in profiles:
             ranked = self._all(profile, None)
             for suggestion in ranked:
-                if suggestion.concept in found:
+                if suggestion.concept in found and suggestion.score >= least:
                     fit = suggestion.score**2 / max(ranked[0].score, 1e-12)
                     found[suggestion.concept].append((fit, suggestion))
         return {

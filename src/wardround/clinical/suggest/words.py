@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -97,16 +97,36 @@ class Tokenizer:
             return (word,)
         return found
 
+    def inside(self, word: str) -> str | None:
+        """Return the longest known word that an unknown one ends or begins with, or None.
 
-def readings(tokens: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        Surveys and old systems put a few letters before what they mean: *LBXGLU*, *VSWEIGHT*.
+        """
+        if word in self._known or len(word) < 4:
+            return None
+        for length in range(len(word) - 1, 1, -1):
+            ending, beginning = word[-length:], word[:length]
+            if ending in self._known:
+                return ending
+            if length >= 3 and beginning in self._known:
+                return beginning
+        return None
+
+
+def readings(
+    tokens: tuple[str, ...], inside: Callable[[str], str | None]
+) -> tuple[tuple[str, ...], ...]:
     """Return the name as it stands, then with its abbreviations spelt out, in each way.
 
-    Meanings are returned folded but not split further than at blanks.
+    ``inside`` finds a known word in an unknown one. Meanings are returned folded but not split
+    further than at blanks.
     """
     table = abbreviations().meanings
-    choices = [
-        (token, *table.get(token, ())) if token in table else (token,) for token in tokens[:8]
-    ]
+    choices: list[tuple[str, ...]] = []
+    for token in tokens[:8]:
+        core = inside(token)
+        meanings = table.get(token, ()) if core is None else (core, *table.get(core, ()))
+        choices.append((token, *meanings))
     spelt = []
     for chosen in product(*choices):
         words = tuple(fold(word) for phrase in chosen for word in phrase.split())
