@@ -79,7 +79,9 @@ class NumbersRead:
 
 
 def share(counts: Counter[str], test: Callable[[str], bool]) -> float:
-    """Return the share of cells whose text passes."""
+    """Return the share of cells whose text passes; 0 where none of the first few texts does."""
+    if not any(map(test, _some(counts))):
+        return 0.0
     return sum(count for text, count in counts.items() if test(text)) / counts.total()
 
 

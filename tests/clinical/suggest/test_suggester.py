@@ -74,6 +74,13 @@ def test_a_suggestion_says_why() -> None:
     assert any("the values m/w match" in r for r in first(field("Sex", ["m", "w"] * 9)).reasons)
 
 
+def test_what_speaks_against_a_concept_is_said_last() -> None:
+    as_length = SUGGESTER.rank(field("weight", spread(50, 90), unit_text="cm"), least=0.0, top=999)
+    weight = next(one for one in as_length if one.concept == "body_weight")
+    assert weight.reasons[-1] == "but the unit cm can't be converted to kg"
+    assert not weight.reasons[0].startswith("but")
+
+
 def test_the_score_is_the_sum_of_its_points() -> None:
     for suggestion in SUGGESTER.rank(field("Chol", spread(120, 280), unit_text="mg/dL")):
         total = sum(one.points for one in suggestion.evidence)

@@ -60,7 +60,7 @@ class NumericSignals:
         """Compare a field with a concept; ``unit`` is what :func:`stated_unit` found."""
         numbers = np.array(profile.quantiles) if profile.quantiles else np.empty(0)
         if concept.type is not ConceptType.NUMERIC:
-            return NumericFit(_no_unit_expected(unit, concept), None, False)
+            return NumericFit(_no_unit_expected(unit), None, False)
         if unit is None or concept.unit is None:
             return self._guess(numbers, concept)
         path = self._path(unit.text, concept)
@@ -152,8 +152,8 @@ def _worth(unit: str, same: bool) -> float:
     return 1.0 if same else 0.9
 
 
-def _no_unit_expected(unit: StatedUnit | None, concept: Concept) -> tuple[Evidence, ...]:
+def _no_unit_expected(unit: StatedUnit | None) -> tuple[Evidence, ...]:
     if unit is None:
         return ()
-    words = f"a unit ({unit.text}) is stated, and a {concept.type} has none"
+    words = f"the unit {unit.text} is stated, and this concept has none"
     return (Evidence(Signal.UNIT, -0.6, words),)

@@ -100,8 +100,14 @@ def type_evidence(profile: FieldProfile, concept: Concept) -> Evidence | None:
     if codes and concept.type is ConceptType.NUMERIC:
         strength = 0.1
     seen = "declared" if profile.kind is FieldKind.EMPTY else "found"
-    words = f"{_A[kind]} was {seen}, and this concept is a {concept.type}"
+    words = f"{_A[kind]} was {seen}, and this concept is {_CONCEPT[concept.type]}"
     return Evidence(Signal.TYPE, strength, words)
 
 
 _A: Final = {kind: f"{'an' if kind.value[0] in 'aei' else 'a'} {kind.value}" for kind in FieldKind}
+_CONCEPT: Final[Mapping[ConceptType, str]] = {
+    ConceptType.NUMERIC: "a number",
+    ConceptType.BOOLEAN: "a yes or no",
+    ConceptType.CATEGORY: "a category",
+    ConceptType.DATE: "a date",
+}

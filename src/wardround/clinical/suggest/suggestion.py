@@ -83,5 +83,6 @@ class Suggestion:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, in words, what counts most first."""
-        return tuple(one.words for one in self.evidence)
+        """Why, in words: what speaks for the concept, then, after *but*, what speaks against it."""
+        against = tuple(f"but {one.words}" for one in self.evidence if one.strength < 0)
+        return tuple(one.words for one in self.evidence if one.strength >= 0) + against
