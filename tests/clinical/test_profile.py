@@ -67,6 +67,13 @@ def test_the_kind_is_found_in_the_values(values: list[str | None], kind: FieldKi
     assert profile(texts(*values)).kind is kind
 
 
+@pytest.mark.parametrize("name", ["person_id", "PATIENT NO", "Fallnummer", "mrn", "encounter.id"])
+def test_what_names_somebody_is_an_identifier_however_often_it_repeats(name: str) -> None:
+    assert profile(texts("4", "4", "7"), name).kind is FieldKind.IDENTIFIER
+    assert profile(texts("K4", "K4"), name).categories == {}
+    assert profile(typed([4, 4, 7], float), name).categories == {}
+
+
 def test_numbers_may_hold_a_few_words() -> None:
     found = profile(texts(*[str(n / 2) for n in range(60)], "haemolytic", None))
     assert found.kind is FieldKind.NUMBER

@@ -59,6 +59,12 @@ _NAMED_LIKE_AN_ID: Final = re.compile(
     r"(?:^|[_\s\-.])(?:id|ids|key|mrn|uid|guid|uuid|nr|nummer|number)$|(?<=[a-z])(?:ID|Id|Nr)$",
 )
 
+_NAMES_SOMEBODY: Final = re.compile(
+    r"(?:person|patient|pat|subject|case|fall|encounter|visit|provider|mrn)[_\s.\-]*"
+    r"(?:id|ids|key|no|nr|num|number|nummer)?",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True, repr=False)
 class DaysRead:
@@ -116,6 +122,11 @@ def are_yes_and_no(counts: Counter[str]) -> bool:
 def named_like_an_id(name: str) -> bool:
     """Whether a column is called an identifier."""
     return _NAMED_LIKE_AN_ID.search(name) is not None
+
+
+def names_somebody(name: str) -> bool:
+    """Whether a column can only be the identifier of a patient, a stay or a clinician."""
+    return _NAMES_SOMEBODY.fullmatch(name) is not None
 
 
 def running_numbers(distinct: NDArray[np.float64], present: int, named: bool) -> bool:

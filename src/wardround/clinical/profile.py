@@ -193,7 +193,9 @@ def _of_numbers(name: str, values: NDArray[np.float64]) -> _Found:
             date_formats=("YYYYMMDD",),
             samples=found.samples,
         )
-    if cell_shapes.running_numbers(distinct, len(values), cell_shapes.named_like_an_id(name)):
+    named = cell_shapes.named_like_an_id(name)
+    running = cell_shapes.running_numbers(distinct, len(values), named)
+    if running or (cell_shapes.names_somebody(name) and not np.any(distinct % 1)):
         found.kind = FieldKind.IDENTIFIER
         return found
     if np.array_equal(distinct, (0.0, 1.0)):
@@ -230,7 +232,8 @@ def _of_texts(name: str, values: NDArray[Any]) -> _Found:
         return _Found(FieldKind.EMPTY, 0)
     samples = tuple(text for text, _ in zip(counts, range(_SAMPLES), strict=False))
     found = _Found(FieldKind.TEXT, present, len(counts), samples=samples)
-    if cell_shapes.share(counts, cell_shapes.is_unique_id) >= _MOST:
+    unique = cell_shapes.share(counts, cell_shapes.is_unique_id) >= _MOST
+    if unique or cell_shapes.names_somebody(name):
         found.kind = FieldKind.IDENTIFIER
         return found
     days = cell_shapes.read_days(counts)

@@ -46,8 +46,11 @@ def fold(word: str) -> str:
     """
     apart = unicodedata.normalize("NFKD", word.casefold())
     plain = "".join(mark for mark in apart if not unicodedata.combining(mark))
-    if len(plain) < 4:  # in CK, K and pH the letters are all there is
-        return plain
+    # In CK, K and pH the letters are all there is.
+    return plain if len(plain) < 4 else _one_spelling(plain)
+
+
+def _one_spelling(plain: str) -> str:
     for pair, one in _DIGRAPHS:
         plain = plain.replace(pair, one)
     return plain
@@ -62,6 +65,9 @@ class Tokenizer:
 
     def __init__(self, known: Collection[str]) -> None:
         self._known = frozenset(known)
+        # Inside a longer word a short one was folded with it: the *sys* of *sysbp* became *sis*.
+        self._inside = {_one_spelling(word): word for word in sorted(self._known) if len(word) < 4}
+        self._inside |= {word: word for word in self._known}
 
     def tokens(self, text: str) -> tuple[str, ...]:
         """Return the folded words of a name, in order."""
@@ -85,8 +91,8 @@ class Tokenizer:
         best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
         for end in range(2, len(word) + 1):
             for start in range(max(0, end - 24), end - 1):
-                before, piece = best[start], word[start:end]
-                if before is None or piece not in self._known or len(piece) < 2:
+                before, piece = best[start], self._inside.get(word[start:end])
+                if before is None or piece is None:
                     continue
                 known = best[end]
                 if known is None or len(before) + 1 < len(known):
@@ -105,10 +111,10 @@ class Tokenizer:
         if word in self._known or len(word) < 4:
             return None
         for length in range(len(word) - 1, 1, -1):
-            ending, beginning = word[-length:], word[:length]
-            if ending in self._known:
+            ending, beginning = self._inside.get(word[-length:]), self._inside.get(word[:length])
+            if ending is not None:
                 return ending
-            if length >= 3 and beginning in self._known:
+            if length >= 3 and beginning is not None:
                 return beginning
         return None
 
