@@ -56,6 +56,12 @@ def test_abbreviations_are_spelt_out_in_every_way_the_name_itself_first() -> Non
     assert {("heart", "rate"), ("heart", "failure")} <= set(found)
 
 
+def test_an_abbreviation_is_one_word() -> None:
+    table = abbreviations()
+    for word in (*table.meanings, *table.noise):
+        assert Tokenizer({word}).tokens(word) == (word,)
+
+
 @given(st.lists(st.sampled_from(sorted(abbreviations().meanings)), max_size=12))
 def test_readings_are_few_and_different(tokens: list[str]) -> None:
     found = readings(tuple(tokens), TOKENIZER.inside)

@@ -33,7 +33,7 @@ def abbreviations() -> Abbreviations:
     """Return the table that ships with Wardround (``abbreviations.toml``)."""
     text = resources.files("wardround.clinical.suggest").joinpath("abbreviations.toml")
     document = tomllib.loads(text.read_text("utf-8"))
-    meanings = {fold(word.strip("_")): tuple(m) for word, m in document["words"].items()}
+    meanings = {fold(word): tuple(m) for word, m in document["words"].items()}
     return Abbreviations(meanings, frozenset(map(fold, document["noise"]["words"])))
 
 
