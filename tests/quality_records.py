@@ -1,0 +1,113 @@
+"""Harmonised records for tests of the quality checks: made up, and the four heart hospitals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import requires
+from wardround.clinical import Concept, ConceptType, FeatureTable, Quarantine, Reason, SetAside
+from wardround.clinical.quality import ConceptMaterial, Federation, Material
+
+TODAY = date(2026, 11, 25)
+NUMBER, BOOLEAN, DATE = ConceptType.NUMERIC, ConceptType.BOOLEAN, ConceptType.DATE
+
+
+def concept(
+    name: str,
+    kind: ConceptType = NUMBER,
+    plausible: tuple[float, float] | None = None,
+    unit: str | None = "1",
+) -> Concept:
+    span = (0.0, 1.0) if kind is BOOLEAN else plausible
+    return Concept(name, name.replace("_", " "), "", "test", name, unit, kind, span)
+
+
+def facts(
+    about: Concept, written: ArrayLike, set_aside: Mapping[Reason, int] | None = None, **more: Any
+) -> ConceptMaterial:
+    """What harmonisation makes of numbers as written; NaN where a patient has none."""
+    raw = np.asarray(written, dtype=np.float64)
+    low, high = about.plausible or (-np.inf, np.inf)
+    missing = np.isnan(raw)
+    inside = (raw >= low) & (raw <= high)
+    aside = dict(set_aside or {})
+    if outside := int((~missing & ~inside).sum()):
+        aside[Reason.OUTSIDE_PLAUSIBLE_RANGE] = outside
+    found = int((~missing).sum()) + sum((set_aside or {}).values())
+    given = {
+        "found": found,
+        "missing": len(raw) + sum((set_aside or {}).values()) - found,
+        "raw": raw[~missing] if about.type is NUMBER else np.empty(0),
+    }
+    return ConceptMaterial(
+        about, set_aside=aside, values=np.where(inside, raw, np.nan), **(given | more)
+    )
+
+
+def material(
+    outcome: ArrayLike,
+    *features: ConceptMaterial,
+    others: tuple[ConceptMaterial, ...] = (),
+    federation: Federation | None = None,
+    quarantine: tuple[SetAside, ...] = (),
+    **roles: str,
+) -> Material:
+    """A study on ``features`` and a yes-or-no outcome, with its complete cases as the table."""
+    columns = (*features, facts(concept("outcome", BOOLEAN), outcome), *others)
+    concepts = {column.concept.id: column for column in columns}
+    complete = np.isfinite(np.vstack([c.values for c in columns])).all(axis=0)
+    used = np.flatnonzero(complete)
+    dropped = [SetAside(Reason.MISSING_VALUE, "made:up")] * (len(complete) - len(used))
+    table = FeatureTable(
+        tuple(f"patient-{n}" for n in used),
+        {name: column.values[complete] for name, column in concepts.items()},
+        (),
+        Quarantine((*quarantine, *dropped)),
+    )
+    names = tuple(column.concept.id for column in features)
+    return Material(
+        table, concepts, names, "outcome", TODAY.toordinal(), federation=federation, **roles
+    )
+
+
+def day(text: str) -> float:
+    return float(date.fromisoformat(text).toordinal())
+
+
+HEART = {
+    "age_years": (0, NUMBER, (0.0, 120.0), "a"),
+    "male": (1, BOOLEAN, None, None),
+    "resting_pressure": (3, NUMBER, (30.0, 300.0), "mm[Hg]"),
+    "cholesterol": (4, NUMBER, (20.0, 1500.0), "mg/dL"),
+    "high_glucose": (5, BOOLEAN, None, None),
+    "maximum_rate": (7, NUMBER, (20.0, 250.0), "/min"),
+    "exercise_angina": (8, BOOLEAN, None, None),
+    "st_depression": (9, NUMBER, (-10.0, 20.0), "mm"),
+}
+"""The columns of the UCI files that the literature uses, apart from the two with several codes."""
+
+HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+
+
+def heart_rows(hospital: str) -> NDArray[np.float64]:
+    """A hospital's 14 columns, NaN where it writes ``?``."""
+    path = requires.shared(f"data/heart/processed.{hospital}.data")
+    return np.genfromtxt(path, delimiter=",", missing_values="?", filling_values=np.nan)
+
+
+def heart(
+    hospital: str, *, without: tuple[str, ...] = (), federation: Federation | None = None
+) -> Material:
+    """A hospital's records for a study of heart disease on the features of :data:`HEART`."""
+    rows = heart_rows(hospital)
+    features = [
+        facts(concept(name, kind, span, unit), rows[:, column])
+        for name, (column, kind, span, unit) in HEART.items()
+        if name not in without
+    ]
+    return material((rows[:, 13] > 0).astype(float), *features, federation=federation, sex="male")
