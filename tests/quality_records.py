@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 import requires
 from wardround.clinical import Concept, ConceptType, FeatureTable, Quarantine, Reason, SetAside
+from wardround.clinical.profile import FieldKind, FieldProfile
 from wardround.clinical.quality import ConceptMaterial, Federation, Material
+from wardround.clinical.quality.page import ProfileRow
 
 TODAY = date(2026, 11, 25)
 NUMBER, BOOLEAN, DATE = ConceptType.NUMERIC, ConceptType.BOOLEAN, ConceptType.DATE
@@ -111,3 +113,66 @@ def heart(
         if name not in without
     ]
     return material((rows[:, 13] > 0).astype(float), *features, federation=federation, sex="male")
+
+
+def heart_profile(hospital: str) -> list[ProfileRow]:
+    """Each column of the UCI file as the steward sees it, with the mapping of :data:`HEART`."""
+    columns = np.genfromtxt(
+        requires.shared(f"data/heart/processed.{hospital}.data"), delimiter=",", dtype=str
+    ).T
+    mapped = {column: (name, kind, unit) for name, (column, kind, _, unit) in HEART.items()}
+    mapped[13] = ("outcome", BOOLEAN, None)
+    return [
+        _row(texts, UCI[place], *mapped.get(place, (None, None, None)))
+        for place, texts in enumerate(columns)
+    ]
+
+
+UCI = (
+    *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg"),
+    *("thalach", "exang", "oldpeak", "slope", "ca", "thal", "num"),
+)
+
+
+def _row(
+    texts: NDArray[np.str_],
+    field: str,
+    name: str | None,
+    kind: ConceptType | None,
+    unit: str | None,
+) -> ProfileRow:
+    filled = texts[texts != "?"]
+    numbers = filled.astype(float)
+    found, counts = np.unique(filled, return_counts=True)
+    order = np.argsort(-counts)
+    continuous = len(found) > 8
+    discrete = FieldKind.CATEGORY if len(found) else FieldKind.EMPTY
+    profile = FieldProfile(
+        source="heart clinic",
+        field=field,
+        description=None,
+        declared="",
+        codes=(),
+        kind=FieldKind.NUMBER if continuous else discrete,
+        rows=len(texts),
+        missing=len(texts) - len(filled),
+        distinct=len(found),
+        units={unit: len(filled)} if unit else {},
+        quantiles=tuple(np.quantile(numbers, np.linspace(0, 1, 21))) if continuous else (),
+        zeros=int((numbers == 0).sum()),
+        categories={} if continuous else {str(found[k]): int(counts[k]) for k in order},
+        date_formats=(),
+        samples=tuple(str(text) for text in filled[:5]),
+    )
+    if name is None:
+        return ProfileRow(profile)
+    path, after = [f'column "{field}"'], []
+    if kind is NUMBER:
+        low, high = HEART[name][2] or (-np.inf, np.inf)
+        path += [f"{unit}, {len(filled)} values", f"kept within {low:g} to {high:g} {unit}"]
+        after = [f"{x:g} {unit}" if low <= x <= high else "set aside" for x in numbers[:5]]
+    else:
+        path += ["1 and above to yes, 0 to no"]
+        after = ["yes" if x > 0 else "no" for x in numbers[:5]]
+    shown = name.replace("_", " ").capitalize()
+    return ProfileRow(profile, name, shown, unit, tuple(path), tuple(after))

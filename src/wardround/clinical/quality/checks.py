@@ -40,7 +40,7 @@ def check(
 def _table(minimums: Minimums) -> dict[Check, tuple[Run, Obstacle]]:
     return {
         Check.COHORT_MINIMUM: (lambda material, _: cohort_minimum(material, minimums), _always),
-        Check.CELL_MINIMUM: (lambda material, _: cell_minimum(material, minimums), _patients),
+        Check.CELL_MINIMUM: (lambda material, _: cell_minimum(material, minimums), _complete),
         Check.MISSINGNESS: (completeness.missingness, _patients),
         Check.ZERO_CODED: (completeness.zero_coded, _numbers),
         Check.SENTINEL: (completeness.sentinels, _numbers),
@@ -57,7 +57,7 @@ def _table(minimums: Minimums) -> dict[Check, tuple[Run, Obstacle]]:
         Check.ONE_CLASS: (outcome.one_class, outcome.classes),
         Check.MINORITY_CLASS: (outcome.minority_class, outcome.classes),
         Check.LEAKAGE: (outcome.leakage, outcome.separable),
-        Check.TWIN_FEATURES: (outcome.twin_features, _complete),
+        Check.TWIN_FEATURES: (outcome.twin_features, _several),
         Check.DRIFT: (drift.drift, drift.compared),
         Check.PREVALENCE: (drift.prevalence, drift.known_prevalence),
     }
@@ -71,9 +71,13 @@ def _patients(material: Material) -> str | None:
     return None if material.patients else "the sources name no patient"
 
 
-def _complete(material: Material) -> str | None:
+def _several(material: Material) -> str | None:
     if len(material.features) < 2:
         return "there is only one feature"
+    return _complete(material)
+
+
+def _complete(material: Material) -> str | None:
     return None if material.complete().any() else "no patient has every value"
 
 

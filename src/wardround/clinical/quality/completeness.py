@@ -35,20 +35,16 @@ def missingness(material: Material, thresholds: Thresholds) -> Iterator[Finding]
         share = lost / total if total else 0.0
         level = graded(share, thresholds.missing_warn, thresholds.missing_block)
         if level is not Level.OK:
+            aside = max(lost - facts.missing, 0)
+            also = "; for {aside} of them, what was found was set aside." if aside else "."
             yield Finding(
                 Check.MISSINGNESS,
                 level,
                 name,
-                "{lost} of {patients} patients ({share}) have no usable value: {missing} have none "
-                "at all, the others' were set aside.",
+                "{lost} of {patients} patients ({share}) have no usable value" + also,
                 "Look for a second field or source that holds it; check the mapping if values were "
                 "set aside; or leave the concept out of the study.",
-                {
-                    "lost": lost,
-                    "patients": total,
-                    "share": share,
-                    "missing": min(facts.missing, lost),
-                },
+                {"lost": lost, "patients": total, "share": share, "aside": aside},
             )
 
 

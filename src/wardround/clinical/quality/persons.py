@@ -37,12 +37,13 @@ def duplicate_rows(material: Material, thresholds: Thresholds) -> Iterator[Findi
         return
     patients = 0 if rows is None else len(rows)
     share = equal / patients if patients else 0.0
+    words = ["{equal} of {patients} patients ({share}) repeat exactly another patient's values."]
+    again = ["{repeated} rows were set aside, since their patient has one already."]
     yield Finding(
         Check.DUPLICATE_ROWS,
         Level.BLOCK if share > thresholds.duplicates_block else Level.WARN,
         None,
-        "{equal} of {patients} patients ({share}) repeat exactly another patient's values; "
-        "{repeated} rows were set aside as further rows of a patient.",
+        " ".join([*(words if equal else ()), *(again if repeated else ())]),
         "Check that the export lists each patient once, and no file is read twice.",
         {"equal": equal, "patients": patients, "share": share, "repeated": repeated},
     )

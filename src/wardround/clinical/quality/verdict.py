@@ -13,7 +13,7 @@ from wardround.trust.canonical import JSON
 def verdict(findings: Sequence[Finding], study: StudyId) -> None:
     """Refuse, naming every block that stands; return if there is none.
 
-    Raises :class:`WardroundErrors` with one of WR-DATA-071 to -076 for each. They show no small
+    Raises :class:`WardroundErrors` with one of WR-DATA-071 to -075 for each. They show no small
     count, so that they may be copied into a letter.
     """
     errors = tuple(_error(finding, study) for finding in findings if finding.level is Level.BLOCK)
@@ -50,7 +50,7 @@ def override_command(finding: Finding, study: StudyId) -> str:
 
 
 _COMPLETENESS, _VALUES, _PERSONS = "WR-DATA-071", "WR-DATA-072", "WR-DATA-073"
-_OUTCOME, _MINIMUMS, _DRIFT = "WR-DATA-074", "WR-DATA-075", "WR-DATA-076"
+_OUTCOME, _MINIMUMS = "WR-DATA-074", "WR-DATA-075"
 _CODES = {
     Check.COHORT_MINIMUM: _MINIMUMS,
     Check.CELL_MINIMUM: _MINIMUMS,
@@ -71,8 +71,8 @@ _CODES = {
     Check.MINORITY_CLASS: _OUTCOME,
     Check.LEAKAGE: _OUTCOME,
     Check.TWIN_FEATURES: _OUTCOME,
-    Check.DRIFT: _DRIFT,
-    Check.PREVALENCE: _DRIFT,
+    Check.DRIFT: _VALUES,
+    Check.PREVALENCE: _OUTCOME,
 }
 
 
