@@ -12,7 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 import requires
 from wardround.clinical import Concept, ConceptType, FeatureTable, Quarantine, Reason, SetAside
 from wardround.clinical.profile import FieldKind, FieldProfile
-from wardround.clinical.quality import ConceptMaterial, Federation, Material
+from wardround.clinical.quality import (
+    Check,
+    ConceptMaterial,
+    Federation,
+    Finding,
+    Level,
+    Material,
+    Thresholds,
+    check,
+)
 from wardround.clinical.quality.page import ProfileRow
 
 TODAY = date(2026, 11, 25)
@@ -75,6 +84,15 @@ def material(
     return Material(
         table, concepts, names, "outcome", TODAY.toordinal(), federation=federation, **roles
     )
+
+
+def fired(records: Material, wanted: Check, thresholds: Thresholds | None = None) -> list[Finding]:
+    """The findings of one check that warn or block."""
+    return [
+        one
+        for one in check(records, thresholds)
+        if one.check is wanted and one.level in (Level.WARN, Level.BLOCK)
+    ]
 
 
 def day(text: str) -> float:

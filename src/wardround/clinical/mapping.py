@@ -270,7 +270,7 @@ def _csv_problems(
             )
     if wanted == "unit" and field.unit is not None and concept.unit is not None:
         try:
-            graph.path(field.unit, concept.unit)
+            graph.path(field.unit, concept.unit, concept.id)
         except WardroundError as error:
             yield WardroundError(error.code, error.problem, error.remedy, path=f"{path}.unit")
 

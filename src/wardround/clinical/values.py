@@ -105,8 +105,9 @@ class _Units:
         return [f"{words}, {count} values" for words, count in sorted(self._counts.items())]
 
     def _path(self, unit: str | None) -> UnitPath | None:
-        if unit not in self._paths and unit is not None and self._concept.unit is not None:
-            self._paths[unit] = self._graph.find_path(unit, self._concept.unit)
+        concept = self._concept
+        if unit not in self._paths and unit is not None and concept.unit is not None:
+            self._paths[unit] = self._graph.find_path(unit, concept.unit, concept.id)
         return self._paths[unit]
 
 

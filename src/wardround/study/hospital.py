@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from wardround.clinical.quality.thresholds import Thresholds
 from wardround.errors import WardroundError
 from wardround.sandbox.limits import BASE_LIMITS, MEBIBYTE, Limit, Limits
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
@@ -133,6 +134,9 @@ class HospitalPolicy(Closed):
     """What must be enforced on every computation; below it the agent refuses to start."""
 
     worker: Worker = Worker()
+
+    quality: Thresholds = Thresholds()
+    """Where the checks of the hospital's records start to warn and to block."""
 
     @staticmethod
     def load(path: Path) -> HospitalPolicy:

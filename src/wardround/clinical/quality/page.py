@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 
-_CATEGORIES = 6
-"""So many are drawn; the others are counted."""
+_CATEGORIES = 8
+"""So many are drawn one by one; of more, numbers get a histogram, and texts are counted."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,19 +161,25 @@ def _field(row: ProfileRow, findings: Sequence[Finding], limits: Thresholds) -> 
         "findings": listed,
         "missing": f"{percent(share)} %",
         "missing_bar": drawing.share_bar(share, "lost" if level is Level.OK else level.value),
-        "histogram": drawing.histogram(profile.quantiles) if len(profile.quantiles) > 1 else None,
+        "histogram": drawing.histogram(profile.quantiles) if _continuous(profile) else None,
         "ends": _ends(profile),
         "categories": _categories(profile),
-        "more": max(min(profile.distinct, len(profile.categories)) - _CATEGORIES, 0),
+        "more": max(profile.distinct - _CATEGORIES, 0),
         "units": [(unit or "no unit stated", f"{n:,}") for unit, n in profile.units.items()],
         "facts": _facts(profile),
         "samples": _samples(row),
     }
 
 
+def _continuous(profile: FieldProfile) -> bool:
+    """Whether a histogram says more than a list of its few values, or of its texts."""
+    drawn = profile.kind in (FieldKind.NUMBER, FieldKind.DATE) and len(profile.quantiles) > 1
+    return drawn and (profile.distinct > _CATEGORIES or not profile.categories)
+
+
 def _ends(profile: FieldProfile) -> tuple[str, str, str] | None:
     """The least, middle and greatest value, as the axis shows them."""
-    if len(profile.quantiles) < 2:
+    if not _continuous(profile):
         return None
     points = profile.quantiles
     shown = [_written(profile, points[i]) for i in (0, len(points) // 2, -1)]
@@ -190,7 +196,7 @@ def _written(profile: FieldProfile, value: float) -> str:
 
 
 def _categories(profile: FieldProfile) -> list[dict[str, object]]:
-    if profile.quantiles or profile.kind is FieldKind.IDENTIFIER:
+    if _continuous(profile) or profile.kind is FieldKind.IDENTIFIER:
         return []
     filled = max(profile.rows - profile.missing, 1)
     shown = list(profile.categories.items())[:_CATEGORIES]

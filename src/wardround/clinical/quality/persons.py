@@ -29,7 +29,7 @@ their values, so that near-identical patients are neighbours."""
 def duplicate_rows(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
     """Different identifiers with exactly the same features and outcome; repeated rows of one."""
     repeated = material.table.quarantine.summary().get(Reason.DUPLICATE_RECORD, 0)
-    rows = _rows(material)
+    rows = _rows(material, material.outcome)
     equal = 0
     if rows is not None:
         equal = len(rows) - len(np.unique(rows, axis=0))
@@ -88,10 +88,12 @@ def dated(material: Material) -> str | None:
     return comparable(material)
 
 
-def _rows(material: Material) -> NDArray[np.float64] | None:
-    """Features and outcome of the complete cases, if enough of them can tell patients apart."""
+def _rows(material: Material, *also: str) -> NDArray[np.float64] | None:
+    """Features of the complete cases (and ``also``), if enough can tell two patients apart."""
+    if not material.features:
+        return None
     complete = material.complete()
-    names = dict.fromkeys((*material.features, material.outcome))
+    names = dict.fromkeys((*material.features, *also))
     rows = np.column_stack([material.concepts[name].values[complete] for name in names])
     varied = sum(len(np.unique(column)) >= CONTINUOUS for column in rows.T)
     return rows if varied >= MINIMUM_CONTINUOUS else None

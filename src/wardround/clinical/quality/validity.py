@@ -21,7 +21,9 @@ _UNREADABLE = (
     Reason.CONFLICTING_VALUES,
 )
 _MINIMUM_NUMBERS = 50
-_MINIMUM_DISTINCT = 20
+_MINIMUM_DISTINCT = 8
+_MINIMUM_SPAN = 50
+"""In units of the last digit: five rounds of the ten digits."""
 
 
 def unit_mismatch(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
@@ -99,7 +101,7 @@ def heaping(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
     """Numbers whose last digit is nearly always the same: they were rounded when written down.
 
     The last digit is that of the finest decimal place in use. Zeros are left out (many things
-    are truly 0), as are small sets and those of few distinct numbers, where digits mean nothing.
+    are truly 0), as are small sets and those of few or close numbers, where digits mean nothing.
     """
     for name, facts in material.concepts.items():
         digits = _last_digits(facts.raw) if facts.numeric else None
@@ -128,7 +130,7 @@ def _last_digits(raw: NDArray[np.float64]) -> NDArray[np.int64] | None:
         scaled = numbers * 10.0**places
         whole = np.rint(scaled)
         if bool(np.all(np.abs(scaled - whole) < 1e-6 * np.maximum(1.0, whole))):
-            if len(np.unique(whole)) < _MINIMUM_DISTINCT:
+            if len(np.unique(whole)) < _MINIMUM_DISTINCT or np.ptp(whole) < _MINIMUM_SPAN:
                 return None
             digits: NDArray[np.int64] = whole.astype(np.int64) % 10
             return digits
