@@ -18,6 +18,9 @@ SENTINELS = np.array(
 )
 """Numbers that people and programs write for "not known"."""
 
+_HUGE = 1e150
+"""Beyond it numbers are taken for it, so that a difference of two stays finite."""
+
 MINIMUM_SPIKE = 3
 """Fewer equal numbers are no habit."""
 
@@ -129,7 +132,7 @@ def _excludes_zero(facts: ConceptMaterial) -> bool:
 
 
 def _zero_stands_apart(raw: NDArray[np.float64]) -> bool:
-    others = raw[raw != 0]
+    others = np.minimum(raw[raw != 0], _HUGE)
     if others.size < 10 or len(np.unique(others)) < 10 or others.min() < 0:
         return False
     low, high = np.quantile(others, [0.25, 0.75])
@@ -138,7 +141,8 @@ def _zero_stands_apart(raw: NDArray[np.float64]) -> bool:
 
 def _sentinels(facts: ConceptMaterial) -> NDArray[np.float64]:
     """Which of :data:`SENTINELS` are stand-ins in these numbers."""
-    found, counts = np.unique(facts.raw, return_counts=True)
+    raw = np.clip(facts.raw, -_HUGE, _HUGE)
+    found, counts = np.unique(raw, return_counts=True)
     listed = np.isin(found, SENTINELS)
     others, frequency = found[~listed], counts[~listed]
     span = facts.concept.plausible
@@ -147,7 +151,7 @@ def _sentinels(facts: ConceptMaterial) -> NDArray[np.float64]:
         # Nothing to compare with: only what is impossible anyway can be told.
         return found[found < 0] if never_negative else np.empty(0)
     never_negative = never_negative and bool(others[0] >= 0)
-    low, high = np.quantile(facts.raw[~np.isin(facts.raw, SENTINELS)], [0.25, 0.75])
+    low, high = np.quantile(raw[~np.isin(raw, SENTINELS)], [0.25, 0.75])
     suspects = []
     for value, count in zip(found[listed], counts[listed], strict=True):
         outside = value < others[0] or value > others[-1]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wardround.clinical.quality.finding import Check, Finding, Level
 from wardround.clinical.quality.material import Histogram, Material
+from wardround.clinical.quality.outcome import classes
 from wardround.clinical.quality.thresholds import Thresholds
 
 _BINS = 10
@@ -91,7 +92,7 @@ def known_prevalence(material: Material) -> str | None:
     """Why the outcome's share can't be compared, if it can't."""
     if material.federation is None or material.federation.prevalence is None:
         return "the federation's share of the outcome is not opened yet"
-    return None if material.outcomes().size else "no patient has an outcome"
+    return classes(material)
 
 
 def shares_in_bins(

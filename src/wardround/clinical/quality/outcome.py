@@ -91,10 +91,13 @@ def twin_features(material: Material, thresholds: Thresholds) -> Iterator[Findin
     )
     if len(columns) < 3 or columns.shape[1] < 2:
         return
+    largest = np.abs(columns).max(axis=0)
+    columns = columns / np.where(largest > 0, largest, 1.0)  # squares neither over- nor underflow
     centred = columns - columns.mean(axis=0)
     size = np.sqrt((centred**2).sum(axis=0))
-    centred = centred[:, size > 0] / size[size > 0]
-    names = np.array(material.features)[size > 0]
+    varied = size > 1e-9  # what is left of a constant is rounding
+    centred = centred[:, varied] / size[varied]
+    names = np.array(material.features)[varied]
     alike = np.abs(centred.T @ centred)
     for first, second in zip(*np.nonzero(np.triu(alike > _SAME, k=1)), strict=True):
         yield Finding(

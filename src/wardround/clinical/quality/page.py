@@ -215,7 +215,7 @@ def _facts(profile: FieldProfile) -> list[tuple[str, str]]:
         facts.append(("Declared", profile.declared))
     if profile.date_formats:
         facts.append(("Written", " or ".join(profile.date_formats)))
-    facts += [("Code", f"{system}|{code}" if system else code) for system, code in profile.codes]
+    facts += [("Code", f"{code} of {system}" if system else code) for system, code in profile.codes]
     return facts
 
 

@@ -113,7 +113,9 @@ def _close_pairs(material: Material) -> tuple[int, int]:
     )
     known = np.isfinite(key[:, 0])
     key, rows = key[known], rows[known]
-    spread = rows.std(axis=0)
+    largest = np.abs(rows).max(axis=0, initial=0.0)
+    rows = rows / np.where(largest > 0, largest, 1.0)  # squares neither over- nor underflow
+    spread = rows.std(axis=0) if len(rows) else np.ones(rows.shape[1])
     scaled = rows / np.where(spread > 0, spread, 1.0)
     order = np.lexsort((*scaled.T, key[:, 1], key[:, 0]))
     key, scaled = key[order], scaled[order]

@@ -62,7 +62,7 @@ class Thresholds(BaseModel):
     """The same share, and the shares of zeros and of stand-in numbers, above which it blocks."""
 
     unit_mismatch_block: Annotated[float, Field(ge=0.0, le=0.5), _Bound(0.0, 0.5, 0.05)] = 0.05
-    """Share of values whose unit is missing, unknown or of another kind; any warn."""
+    """Share of values in no or a wrong unit, above which it blocks; any at all warns."""
 
     range_warn: Annotated[float, Field(ge=0.0, le=0.5), _Bound(0.0, 0.5, 0.01)] = 0.01
     """Share of values outside a concept's plausible range, above which it warns."""
@@ -77,7 +77,7 @@ class Thresholds(BaseModel):
     """The same share, above which it blocks."""
 
     impossible_dates_block: Annotated[float, Field(ge=0.0, le=0.5), _Bound(0.0, 0.5, 0.05)] = 0.05
-    """Share of dates in the future, before birth or not of this world; any warn."""
+    """Share of dates that can't be, above which it blocks; any at all warns."""
 
     january_warn: Annotated[float, Field(ge=0.01, le=1.0), _Bound(0.01, 1.0, 0.05)] = 0.05
     """Share of dates on 1 January (by chance 0.3 %), above which it warns."""
@@ -86,7 +86,7 @@ class Thresholds(BaseModel):
     """Share of the commonest last digit of a number (by chance 10 %), above which it warns."""
 
     duplicates_block: Annotated[float, Field(ge=0.0, le=0.5), _Bound(0.0, 0.5, 0.05)] = 0.05
-    """Share of patients who look like another patient; any warn."""
+    """Share of patients who look like another, above which it blocks; any at all warns."""
 
     minority_block: Annotated[int, Field(ge=5, le=10_000), _Bound(5, 10_000, 10)] = 10
     """With fewer patients in the rarer class of the outcome, it blocks."""
