@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wardround.cli.console import Json, emit, err, say, suggest, table
 from wardround.errors import WardroundError
+
+if TYPE_CHECKING:
+    from wardround.site.home import SiteHome
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -60,7 +63,10 @@ def approve(
     mapping: Annotated[Path, typer.Option(help="The mapping of the hospital's records.")],
     exclude: Annotated[
         Path | None,
-        typer.Option(help="Patients to leave out, one identifier a line; none if not given."),
+        typer.Option(
+            help="Patients to leave out, one identifier a line. Without it the list that is "
+            "signed already stays; a first one is empty."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     json: Json = False,
@@ -77,7 +83,8 @@ def approve(
 
     home = SiteHome(folder)
     sealed = Study.load(study)
-    excluded = _identifiers(exclude)
+    excluded = None if exclude is None else _identifiers(exclude)
+    standing = home.standing_exclusions(sealed) if excluded is None else None
     facts = {
         "study": f"{sealed.id}, version {sealed.version}",
         "title": sealed.title,
@@ -92,7 +99,9 @@ def approve(
         "digest": sealed.digest,
         "coordinator": sealed.coordinator_key.fingerprint,
         **{f"key of {name}": key.fingerprint for name, key in sorted(sealed.site_keys.items())},
-        "patients left out": len(excluded),
+        "patients left out": len(excluded or ())
+        if standing is None
+        else f"{len(standing.patients)}, by the list of {standing.issued}, which stays",
     }
     if not json:
         err.print(table(("", ""), list(facts.items())))
@@ -105,7 +114,9 @@ def approve(
             )
         typer.confirm("Sign this study for the hospital?", abort=True)
     home.approve(sealed, mapping, excluded, datetime.now(UTC).date())
-    emit({"approved": sealed.digest}, json, human=None if json else f"approved {sealed.digest}")
+    left_out = _compare(SiteHome(folder))  # as it is now, with the mapping just signed
+    facts = {"approved": sealed.digest, **left_out}
+    emit(facts, json, human=None if json else f"approved {sealed.digest}")
     suggest(f"wardround site run {folder}")
 
 
@@ -120,9 +131,9 @@ def exclude(
 
     from wardround.site.home import SiteHome
 
-    excluded = _identifiers(patients)
-    SiteHome(folder).exclude(excluded, datetime.now(UTC).date())
-    emit({"excluded": len(excluded)}, json)
+    home = SiteHome(folder)
+    home.exclude(_identifiers(patients), datetime.now(UTC).date())
+    emit(_compare(home), json)
 
 
 @app.command()
@@ -166,11 +177,31 @@ def limits(json: Json = False) -> None:
     )
 
 
-def _identifiers(path: Path | None) -> tuple[str, ...]:
-    if path is None:
-        return ()
+def _compare(home: SiteHome) -> dict[str, int | None]:
+    """How many patients are left out, and how many of them the records don't know."""
+    from wardround.site.consent import compare
+
+    exclusions = home.exclusions()
+    listed = len(exclusions.patients)
+    if not listed:
+        return {"excluded": 0, "unknown": 0}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        unknown = compare(exclusions, home.read_records()).unknown
+    except WardroundError as error:
+        say(f"The list was signed, but not compared with the records: {error}")
+        return {"excluded": listed, "unknown": None}
+    if unknown:
+        say(
+            f"{unknown} of the {listed} patients on the list have no usable record here. Check the "
+            "spelling: identifiers are compared letter by letter."
+        )
+    return {"excluded": listed, "unknown": unknown}
+
+
+def _identifiers(path: Path) -> tuple[str, ...]:
+    try:
+        # "-sig": editors on Windows put a mark before the first letter.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WardroundError(
             "WR-CLI-011",

@@ -32,11 +32,13 @@ from wardround.governance.files import write_whole
 from wardround.ids import SiteName, StudyId
 from wardround.site.custody import Custody
 from wardround.study import (
+    Exclusions,
     HospitalPolicy,
     Study,
     approve,
     check_approval,
     combine,
+    load_exclusions,
     refuse_if_incomplete,
     sign_exclusions,
 )
@@ -151,6 +153,11 @@ class SiteHome:
         """The coordinator's certificate authority."""
         return self.keys / "ca.pem"
 
+    @property
+    def exclusions_path(self) -> Path:
+        """The signed list of patients who are left out."""
+        return self.papers / "exclusions.json"
+
     @cached_property
     def hospital(self) -> HospitalPolicy:
         """The hospital's own limits."""
@@ -187,6 +194,11 @@ class SiteHome:
                 path=str(self.papers / "study.json"),
             ) from error
 
+    @property
+    def has_study(self) -> bool:
+        """Whether the steward has approved a study here."""
+        return (self.papers / "study.json").exists()
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the only agent of this folder; raises WR-SITE-053 when one runs already.
@@ -219,15 +231,44 @@ class SiteHome:
             },
         )
 
-    def approve(self, study: Study, mapping: Path, excluded: tuple[str, ...], today: date) -> None:
-        """The steward's signatures: over the study, the mapping and the exclusion list."""
+    def standing_exclusions(self, study: Study) -> Exclusions | None:
+        """The signed list that stays in force under ``study``; None before there was any.
+
+        Raises WR-SITE-062 when it is another study's, and the codes of `load_exclusions` when it
+        is gone or damaged: who is left out is never forgotten by approving something again.
+        """
+        if not self.has_study and not self.exclusions_path.exists():
+            return None
+        key = self.signing_key.public
+        try:
+            return load_exclusions(self.exclusions_path, study.id, self.name, key)
+        except WardroundError as error:
+            if error.code != "WR-STUDY-083":
+                raise
+            raise WardroundError(
+                "WR-SITE-062",
+                "The list of excluded patients that is signed here is for another study.",
+                "Say who is left out of this one with --exclude; an empty file means nobody.",
+                path=str(self.exclusions_path),
+            ) from error
+
+    def approve(
+        self, study: Study, mapping: Path, excluded: tuple[str, ...] | None, today: date
+    ) -> None:
+        """The steward's signatures: over the study, the mapping and the exclusion list.
+
+        With None for ``excluded`` a list that is signed already stays, and a first one is empty.
+        """
         key = self.signing_key
+        if excluded is None and self.standing_exclusions(study) is None:
+            excluded = ()
         combine(study, self.hospital)
         envelope = approve(study, self.name, key, today)
         payload = Mapping.load(mapping).to_payload()
         write_whole(self.papers / "mapping.sig.json", sign(MAPPING_TYPE, payload, key).to_json())
-        exclusions = sign_exclusions(study.id, self.name, excluded, key, today)
-        write_whole(self.papers / "exclusions.json", exclusions.to_json())
+        if excluded is not None:
+            exclusions = sign_exclusions(study.id, self.name, excluded, key, today)
+            write_whole(self.exclusions_path, exclusions.to_json())
         write_whole(self.papers / "study.json", study.canonical())
         write_whole(self.papers / "approval.json", envelope.to_json())
         _write_settings(
@@ -243,7 +284,12 @@ class SiteHome:
     def exclude(self, excluded: tuple[str, ...], today: date) -> None:
         """Sign a new exclusion list for the approved study; it counts from the next answer on."""
         envelope = sign_exclusions(self.study.id, self.name, excluded, self.signing_key, today)
-        write_whole(self.papers / "exclusions.json", envelope.to_json())
+        write_whole(self.exclusions_path, envelope.to_json())
+
+    def exclusions(self) -> Exclusions:
+        """Who is left out of the approved study; raises the codes of `load_exclusions`."""
+        key = self.signing_key.public
+        return load_exclusions(self.exclusions_path, self.study.id, self.name, key)
 
     def read_records(self) -> FeatureTable:
         """The hospital's records as the study's features; who can't be used is set aside."""
@@ -278,7 +324,7 @@ class SiteHome:
             site=self.name,
             key=key,
             approval=approval,
-            exclusions=self.papers / "exclusions.json",
+            exclusions=self.exclusions_path,
             hospital=self.hospital,
             table=table,
             patient_key=(self.keys / "patients.key").read_bytes(),
