@@ -390,6 +390,11 @@ class HttpsWard(Ward):
             ),
         )
 
+    @property
+    def url(self) -> str:
+        """Where it is served, once it is."""
+        return f"https://localhost:{self._port}"
+
     def strange_client(self, context: object) -> httpx.AsyncClient:
         """A client with another idea of whom to trust."""
         return https_client(f"https://localhost:{self._port}", context)

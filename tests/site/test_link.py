@@ -280,7 +280,7 @@ async def test_a_token_is_traded_once_and_never_sent_twice() -> None:
         calls.append(request)
         raise httpx.ReadError("cut", request=request)
 
-    assert await code_of(enrolled(once)) == "WR-SITE-040"
+    assert await code_of(enrolled(once)) == "WR-SITE-061"
     assert len(calls) == 1
     good = httpx.Response(200, content=orjson.dumps({"certificate": "pem"}))
     assert await enrolled(lambda _request: good) == b"pem"

@@ -47,8 +47,8 @@ def enrol(
     """Trade a one-time invitation for the agent's first certificate."""
     import asyncio
 
+    from wardround.site.enrol import enrol as trade
     from wardround.site.home import Invitation, SiteHome
-    from wardround.site.serve import enrol as trade
 
     home = SiteHome(folder)
     asyncio.run(trade(home, Invitation.load(invitation)))

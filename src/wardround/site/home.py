@@ -83,12 +83,17 @@ class Invitation:
                     return cls(study, SiteName(site), url, token, ca)
         except (OSError, WardroundError):
             pass
-        raise WardroundError(
-            "WR-SITE-003",
-            "This is not an invitation, or it can't be read.",
-            "Ask the study's coordinator for the file that `wardround coordinator invite` wrote.",
-            path=str(path),
-        )
+        raise not_an_invitation(path)
+
+
+def not_an_invitation(path: Path | None = None) -> WardroundError:
+    """The refusal of a file or text that is no invitation."""
+    return WardroundError(
+        "WR-SITE-003",
+        "This is not an invitation, or it can't be read.",
+        "Ask the study's coordinator for the file that `wardround coordinator invite` wrote.",
+        path=None if path is None else str(path),
+    )
 
 
 class SiteHome:
@@ -218,9 +223,14 @@ class SiteHome:
                 ) from error
             yield
 
-    def enrolled(self, invitation: Invitation, certificate: bytes) -> None:
-        """Keep what enrolment brought."""
+    def enrolled(self, invitation: Invitation, key: SigningKey, certificate: bytes) -> None:
+        """Keep what enrolment brought, in place of what an earlier one did."""
+        fresh = self.keys / "agent.key.new"
+        fresh.unlink(missing_ok=True)  # of a try that the power cut short
+        key.save(fresh)
+        fresh.replace(self.agent_key_path)
         write_whole(self.certificate_path, certificate)
+        write_whole(self.ca_path, invitation.ca.encode())
         _write_settings(
             self.folder,
             {

@@ -264,12 +264,21 @@ class _LineTransport(httpx.AsyncBaseTransport):
 
 
 async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:
-    """Trade a one-time token for a certificate (PEM)."""
+    """Trade a one-time token for a certificate (PEM); raises WR-SITE-061 out of reach.
+
+    A token is never sent twice: whether the first request arrived can't be known.
+    """
     document = {"site": site, "token": token, "csr": csr.decode()}
     try:
         answer = await client.post("/v1/enrol", json=document)
     except httpx.TransportError as error:
-        raise unreachable(error) from error
+        unreachable(error)  # raises where somebody else answered
+        raise WardroundError(
+            "WR-SITE-061",
+            "The coordinator can't be reached, or the connection broke; nothing was changed here.",
+            "When it is up and the address is right, enrol again. If the token is refused as used "
+            "then (WR-COORD-031), the answer was lost on its way: ask for a new invitation.",
+        ) from error
     if not answer.is_success:
         raise refusal_of(answer)
     return _certificate(answer)

@@ -1,4 +1,4 @@
-"""Enrolling and running an agent over HTTPS, with its records in a confined worker."""
+"""Running an agent over HTTPS, with its records in a confined worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from wardround.sandbox import ConfinedWorker
 from wardround.site import ledger, tables
 from wardround.site.agent import Agent, Say
 from wardround.site.assemble import assemble
-from wardround.site.home import Invitation, SiteHome
-from wardround.site.link import enrol as trade_token
+from wardround.site.home import SiteHome
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.quarantine import write_quarantine
@@ -30,23 +29,6 @@ from wardround.trust.tls import client_context
 
 COMPUTATIONS = "wardround.learning.registry:compute"
 """What the confined worker may compute: the table of task kinds, and nothing else."""
-
-
-async def enrol(home: SiteHome, invitation: Invitation) -> None:
-    """Make an agent key, trade the invitation's token for a certificate, keep both."""
-    if invitation.site != home.name:
-        raise WardroundError(
-            "WR-SITE-008",
-            f"The invitation is for {invitation.site}, and this is {home.name}.",
-            "Use this hospital's own invitation.",
-        )
-    write_whole(home.ca_path, invitation.ca.encode())
-    home.agent_key_path.unlink(missing_ok=True)
-    key = SigningKey.generate()
-    key.save(home.agent_key_path)
-    async with https_client(invitation.url, client_context(home.ca_path)) as client:
-        certificate = await trade_token(client, home.name, invitation.token, make_csr(key))
-    home.enrolled(invitation, certificate)
 
 
 async def run(home: SiteHome, say: Say) -> None:
