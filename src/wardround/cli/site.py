@@ -115,8 +115,8 @@ def approve(
         typer.confirm("Sign this study for the hospital?", abort=True)
     home.approve(sealed, mapping, excluded, datetime.now(UTC).date())
     left_out = _compare(SiteHome(folder))  # as it is now, with the mapping just signed
-    facts = {"approved": sealed.digest, **left_out}
-    emit(facts, json, human=None if json else f"approved {sealed.digest}")
+    answer = {"approved": sealed.digest, **left_out}
+    emit(answer, json, human=None if json else f"approved {sealed.digest}")
     suggest(f"wardround site run {folder}")
 
 

@@ -8,10 +8,12 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from wardround.clinical import FeatureTable
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed
 from wardround.governance.files import write_whole
 from wardround.ids import Digest
+from wardround.learning.glm import LinearModel
 from wardround.sandbox import ConfinedWorker
 from wardround.site import ledger, tables
 from wardround.site.agent import Agent, Say
@@ -21,14 +23,17 @@ from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.quarantine import write_quarantine
 from wardround.store import Database
-from wardround.study import combine
+from wardround.study import Terms, combine
 from wardround.trust.authority import certificate_expiry, make_csr, peer_identity
 from wardround.trust.canonical import JSON
 from wardround.trust.keys import SigningKey
 from wardround.trust.tls import client_context
 
 COMPUTATIONS = "wardround.learning.registry:compute"
-"""What the confined worker may compute: the table of task kinds, and nothing else."""
+"""What the worker behind the door may compute: the table of task kinds, and nothing else."""
+
+OWN_COMPUTATIONS = "wardround.learning.own:compute"
+"""What a second worker computes for the hospital's own report when the run is over."""
 
 
 async def run(home: SiteHome, say: Say) -> None:
@@ -45,12 +50,10 @@ async def _run(home: SiteHome, say: Say) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
-    write_quarantine(home.reports, table)
     custody = home.custody(table)
-    say("records", used=len(table), total=table.records_total)
-    worker = ConfinedWorker(
-        COMPUTATIONS, required=terms.required_limits, limits=terms.worker_limits
-    )
+    used = _without_excluded(home, table)
+    say("records", used=len(used), total=used.records_total)
+    worker = _worker(COMPUTATIONS, terms)
     limits = await worker.start()
     say("sandbox", enforced=len(limits.enforced), missing=len(limits.missing))
     database = Database.file(home.folder / "state.db", tables.MIGRATIONS)
@@ -58,12 +61,11 @@ async def _run(home: SiteHome, say: Say) -> None:
     identity = peer_identity(home.certificate_path.read_bytes())
     _refuse_if_expired(home)
 
+    kept: list[LinearModel] = []
+
     def ending(documents: Mapping[str, JSON], weights: bytes) -> Digest:
         name, federated = keep_model(home, study, documents, weights)
-        with database.begin() as connection:
-            opened = ledger.spent(connection, study.digest)
-        figures = Figures(agent.bytes_out, opened)
-        write_local_report(home, study, table, federated, limits, figures)
+        kept.append(federated)
         return name
 
     client = https_client(home.url, _context(home))
@@ -72,11 +74,35 @@ async def _run(home: SiteHome, say: Say) -> None:
     renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
     try:
         await agent.run()
+        with database.begin() as connection:
+            opened = ledger.spent(connection, study.digest)
     finally:
         renewal.cancel()
         await agent.close()
         await worker.close()
         database.close()
+    # Last of all: the others need not wait while a hospital looks at its own records.
+    own = _worker(OWN_COMPUTATIONS, terms)
+    await own.start()
+    try:
+        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, opened)
+        await write_local_report(home, used, kept[-1], own, limits, figures)
+    finally:
+        await own.close()
+
+
+def _worker(entry: str, terms: Terms) -> ConfinedWorker:
+    return ConfinedWorker(entry, required=terms.required_limits, limits=terms.worker_limits)
+
+
+def _without_excluded(home: SiteHome, table: FeatureTable) -> FeatureTable:
+    """The records that are used, by the list as it is signed now; the others are written down.
+
+    Raises the codes of `load_exclusions` where there is no such list.
+    """
+    used = table.excluding(home.exclusions().patients)
+    write_quarantine(home.reports, used)
+    return used
 
 
 async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say) -> None:
