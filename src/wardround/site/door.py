@@ -71,6 +71,8 @@ class Door:
         self._terms: Terms | None = None
         self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
+        self.reason: WardroundError | None = None
+        """Why the last refusal was one: for the hospital's own eyes."""
         with state.database.begin() as connection:
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
@@ -109,9 +111,11 @@ class Door:
         return Packet(header, envelope, path)
 
     def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
-        """A signed no. The reason is journalled here and goes nowhere else."""
+        """A signed no. The reason is journalled and told here, and goes nowhere else."""
+        self.reason = reason
+        at = self._now().isoformat(timespec="seconds")
         with self._state.transaction() as transaction:
-            transaction.record("refused", run=run, scope=scope, code=reason.code)
+            transaction.record("refused", run=run, scope=scope, code=reason.code, at=at)
         refused = Refused(study=self._study.digest, run=run, scope=scope, site=self._custody.site)
         return Refusal(refused, refused.sign(self._custody.key))
 
@@ -310,6 +314,7 @@ class Door:
                 packet=packet.header.digest,
                 payload=packet.header.payload,
                 opened=order.task.length,
+                at=self._now().isoformat(timespec="seconds"),
             )
 
 

@@ -32,6 +32,7 @@ from wardround.federation.messages import (
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.line import Line
+from wardround.site.say import printable
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
@@ -304,13 +305,14 @@ def unreachable(error: httpx.TransportError) -> WardroundError:
 
 
 def refusal_of(answer: httpx.Response) -> WardroundError:
-    """The error in a problem document (RFC 9457)."""
+    """The error in a problem document (RFC 9457), in letters that no terminal takes for more."""
     try:
         document = orjson.loads(answer.content)
         code, problem, remedy = (str(document[key]) for key in ("code", "title", "detail"))
     except (orjson.JSONDecodeError, KeyError, TypeError):
         code, problem = "WR-SITE-042", f"The coordinator answered with HTTP {answer.status_code}."
         remedy = "A proxy may stand in between; the coordinator's log says more."
+    code, problem, remedy = (printable(one) for one in (code, problem, remedy))
     return WardroundError(code[:20], problem[:500], remedy[:500])
 
 

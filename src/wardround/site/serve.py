@@ -16,12 +16,13 @@ from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
 from wardround.sandbox import ConfinedWorker
 from wardround.site import ledger, tables
-from wardround.site.agent import Agent, Say
+from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
 from wardround.site.home import SiteHome
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.quarantine import write_quarantine
+from wardround.site.say import Say, told
 from wardround.store import Database
 from wardround.study import Terms, combine
 from wardround.trust.authority import certificate_expiry, make_csr, peer_identity
@@ -115,7 +116,7 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
             if peer_identity(certificate) != peer_identity(home.certificate_path.read_bytes()):
                 raise malformed("certificate")
         except WardroundError as error:
-            say("trouble", code=error.code)  # half of its life is left to try again
+            say("trouble", **told(error))  # half of its life is left to try again
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
