@@ -49,6 +49,7 @@ from wardround.trust.keys import SigningKey, write_new
 
 _DER = Encoding.DER
 _ANY_STUDY = StudyId("any")
+PATIENT_KEY_BYTES = 32
 
 HOSPITAL_TOML = """\
 # What this hospital accepts. `wardround schema hospital` lists every key and its meaning.
@@ -132,7 +133,9 @@ class SiteHome:
         for part in ("keys", "papers", "reports", "spool"):
             (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
         SigningKey.generate().save(folder / "keys" / "signing.key")
-        write_new(folder / "keys" / "patients.key", secrets.token_bytes(32), mode=0o600)
+        write_new(
+            folder / "keys" / "patients.key", secrets.token_bytes(PATIENT_KEY_BYTES), mode=0o600
+        )
         if not (folder / "hospital.toml").exists():
             write_whole(folder / "hospital.toml", HOSPITAL_TOML.encode())
         _write_settings(folder, {"name": name})
@@ -172,10 +175,11 @@ class SiteHome:
     def mapping(self) -> Mapping:
         """The mapping, exactly as the steward signed it."""
         mapping = Mapping.load(self._mapping_file)
+        key = self.signing_key.public  # what is wrong with the key is not the mapping's fault
         path = self.papers / "mapping.sig.json"
         try:
             envelope = Envelope.from_json(path.read_bytes())
-            signed = verify(envelope, MAPPING_TYPE, self.signing_key.public)
+            signed = verify(envelope, MAPPING_TYPE, key)
         except (OSError, WardroundError) as error:
             raise _unsigned_mapping(path) from error
         if signed != mapping.to_payload():
@@ -198,6 +202,15 @@ class SiteHome:
                 "The steward reads the study and approves it with `wardround site approve`.",
                 path=str(self.papers / "study.json"),
             ) from error
+
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether the agent has papers from the coordinator of the approved study."""
+        try:
+            self.require_coordinator(self.study)
+        except WardroundError:
+            return False
+        return self.certificate_path.exists()
 
     @property
     def has_study(self) -> bool:
@@ -328,7 +341,7 @@ class SiteHome:
                 path=str(self.papers / "approval.json"),
             ) from error
         check_approval(approval, study, self.name, key.public, datetime.now(UTC).date())
-        self._require_coordinator(study)
+        self.require_coordinator(study)
         return Custody(
             study=study,
             site=self.name,
@@ -337,12 +350,32 @@ class SiteHome:
             exclusions=self.exclusions_path,
             hospital=self.hospital,
             table=table,
-            patient_key=(self.keys / "patients.key").read_bytes(),
+            patient_key=self.patient_key(),
             spool=self.folder / "spool",
         )
 
-    def _require_coordinator(self, study: Study) -> None:
-        """The authority that this agent enrolled with is the one that the study names."""
+    def patient_key(self) -> bytes:
+        """The key under which sets of patients are remembered; raises WR-SITE-065 without it."""
+        path = self.keys / "patients.key"
+        try:
+            key = path.read_bytes()
+        except OSError:
+            key = b""
+        if len(key) != PATIENT_KEY_BYTES:
+            raise WardroundError(
+                "WR-SITE-065",
+                f"The key of the patients can't be read, or isn't {PATIENT_KEY_BYTES} bytes long.",
+                "Restore keys/patients.key from your backup; under another key the agent would not "
+                "know again over whom it answered.",
+                path=str(path),
+            )
+        return key
+
+    def require_coordinator(self, study: Study) -> None:
+        """The authority that this agent enrolled with is the one that the study names.
+
+        Raises WR-SITE-005 before there is one, and WR-SITE-006 for another.
+        """
         try:
             pem = self.ca_path.read_bytes()
             found = digest(x509.load_pem_x509_certificate(pem).public_bytes(_DER))

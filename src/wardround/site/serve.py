@@ -6,6 +6,7 @@ import asyncio
 import gc
 import ssl
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 from wardround.clinical import FeatureTable
@@ -15,13 +16,16 @@ from wardround.governance.files import write_whole
 from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
 from wardround.sandbox import ConfinedWorker
-from wardround.site import ledger, tables
+from wardround.site import ledger
 from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
+from wardround.site.consent import compare
 from wardround.site.home import SiteHome
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
+from wardround.site.memory import open_memory
 from wardround.site.quarantine import write_quarantine
+from wardround.site.readiness import refuse_unready
 from wardround.site.say import Say, told
 from wardround.store import Database
 from wardround.study import Terms, combine
@@ -48,19 +52,26 @@ async def run(home: SiteHome, say: Say) -> None:
 
 
 async def _run(home: SiteHome, say: Say) -> None:
+    refuse_unready(home)
+    with closing(open_memory(home)) as database:
+        await _take_part(home, say, database)
+
+
+async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
     custody = home.custody(table)
     used = _without_excluded(home, table)
     say("records", used=len(used), total=used.records_total)
+    listed = compare(home.exclusions(), table)
+    if listed.listed:
+        say("exclusions", listed=listed.listed, unknown=listed.unknown)
     worker = _worker(COMPUTATIONS, terms)
     limits = await worker.start()
     say("sandbox", enforced=len(limits.enforced), missing=len(limits.missing))
-    database = Database.file(home.folder / "state.db", tables.MIGRATIONS)
     key = SigningKey.load(home.agent_key_path)
     identity = peer_identity(home.certificate_path.read_bytes())
-    _refuse_if_expired(home)
 
     kept: list[LinearModel] = []
 
@@ -81,7 +92,6 @@ async def _run(home: SiteHome, say: Say) -> None:
         renewal.cancel()
         await agent.close()
         await worker.close()
-        database.close()
     # Last of all: the others need not wait while a hospital looks at its own records.
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
@@ -125,13 +135,3 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
 
 def _context(home: SiteHome) -> ssl.SSLContext:
     return client_context(home.ca_path, home.certificate_path, home.agent_key_path)
-
-
-def _refuse_if_expired(home: SiteHome) -> None:
-    if certificate_expiry(home.certificate_path.read_bytes()) <= datetime.now(UTC):
-        raise WardroundError(
-            "WR-SITE-009",
-            "The agent's certificate has expired: it was off for longer than a day.",
-            "Ask the study's coordinator for a new invitation and enrol again.",
-            path=str(home.certificate_path),
-        )
