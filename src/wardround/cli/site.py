@@ -28,14 +28,17 @@ def init(
     from wardround.ids import SiteName
     from wardround.site.home import SiteHome
 
-    home = SiteHome.create(folder, SiteName(name))
-    key = home.signing_key.public
-    lines = {"name": home.name, "signing_key": key.text, "fingerprint": key.fingerprint}
-    text = f'[[sites]]\nname = "{home.name}"\nsigning_key = "{key.text}"'
-    emit(lines, json, human=None if json else text)
-    say(f"Fingerprint, to be compared by voice: {key.fingerprint}")
+    _show(SiteHome.create(folder, SiteName(name)), json)
     say(f"The hospital's limits are in {folder / 'hospital.toml'}; the steward edits them.")
     suggest(f"wardround site enrol {folder} invitation.json", "When the invitation has come")
+
+
+@app.command()
+def show(folder: Folder, json: Json = False) -> None:
+    """Print the lines that identify this hospital in a study."""
+    from wardround.site.home import SiteHome
+
+    _show(SiteHome(folder), json)
 
 
 @app.command()
@@ -53,7 +56,10 @@ def enrol(
     home = SiteHome(folder)
     asyncio.run(trade(home, Invitation.load(invitation)))
     emit({"site": home.name, "enrolled": True}, json, human="" if json else f"{home.name} enrolled")
-    suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
+    if home.has_study:
+        suggest(f"wardround site run {folder}")
+    else:
+        suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
 
 
 @app.command()
@@ -117,7 +123,10 @@ def approve(
     left_out = _compare(SiteHome(folder))  # as it is now, with the mapping just signed
     answer = {"approved": sealed.digest, **left_out}
     emit(answer, json, human=None if json else f"approved {sealed.digest}")
-    suggest(f"wardround site run {folder}")
+    if SiteHome(folder).is_enrolled:
+        suggest(f"wardround site run {folder}")
+    else:
+        suggest(f"wardround site enrol {folder} invitation.json", "When the invitation has come")
 
 
 @app.command()
@@ -154,6 +163,24 @@ def run(
 
 
 @app.command()
+def journal(folder: Folder, json: Json = False) -> None:
+    """Print the hospital's own journal: what was answered or refused, and why."""
+    from wardround.cli import journal as page
+    from wardround.site.home import SiteHome
+    from wardround.site.memory import open_memory
+    from wardround.site.tables import journal as leaves
+    from wardround.store.leaves import SqlLeafStore
+    from wardround.trust.journal import Journal
+
+    home = SiteHome(folder)
+    database = open_memory(home, make=False)
+    try:
+        page.show(Journal(SqlLeafStore(database, leaves), f"wardround/{home.name}"), json)
+    finally:
+        database.close()
+
+
+@app.command()
 def limits(json: Json = False) -> None:
     """Print what this host can enforce on computations, found out by trying."""
     from wardround.sandbox import describe, probe
@@ -175,6 +202,15 @@ def limits(json: Json = False) -> None:
             ],
         ),
     )
+
+
+def _show(home: SiteHome, json: bool) -> None:
+    """The block for the study, and the fingerprint."""
+    key = home.signing_key.public
+    lines = {"name": home.name, "signing_key": key.text, "fingerprint": key.fingerprint}
+    text = f'[[sites]]\nname = "{home.name}"\nsigning_key = "{key.text}"'
+    emit(lines, json, human=None if json else text)
+    say(f"Fingerprint, to be compared by voice: {key.fingerprint}")
 
 
 def _compare(home: SiteHome) -> dict[str, int | None]:
