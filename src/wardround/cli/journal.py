@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wardround.cli.console import emit, say, table
 
 if TYPE_CHECKING:
+    from wardround.trust.canonical import JSON
     from wardround.trust.journal import Journal
 
 
@@ -19,8 +20,16 @@ def show(journal: Journal, json: bool) -> None:
         emit({"size": len(rows), "root": root, "entries": entries}, json=True)
         return
     lines = [
-        (number, kind, "  ".join(f"{name} {value}" for name, value in sorted(facts.items())))
+        (number, kind, "  ".join(f"{name} {_short(facts[name])}" for name in sorted(facts)))
         for number, kind, facts in rows
     ]
     emit(None, human=table(("", "what", "particulars"), lines))
-    say(f"{len(rows)} entries; root {root}")
+    say(f"{len(rows)} entries; root {root}. --json prints digests in full.")
+
+
+def _short(value: JSON) -> str:
+    """A fact for the eye: lists without marks, the beginning of a digest."""
+    if isinstance(value, list):
+        return ", ".join(_short(one) for one in value)
+    text = str(value)
+    return text[:19] + "…" if text.startswith("sha256:") else text
