@@ -155,8 +155,12 @@ def _details(study: Study) -> list[tuple[str, str]]:
         ("purpose", study.purpose),
         ("features", ", ".join(data.features)),
         ("test set", f"{data.test_fraction:.0%} of patients"),
-        ("small cells", f"counts below {disclosure.minimum_cell} are sent as zero"),
-        ("small cohorts", f"below {disclosure.minimum_cohort} patients a site sends zeros"),
+        ("small groups", _who_stays_out(study)),
+        (
+            "small cells",
+            f"in histograms of features, cells below {disclosure.minimum_cell} are sent as zero; "
+            "cells of score histograms are exact",
+        ),
         ("opened numbers", f"at most {disclosure.opened_numbers}"),
         *(
             ("protection", item.words + ("" if item.exists else " (DOES NOT EXIST YET)"))
@@ -169,6 +173,17 @@ def _details(study: Study) -> list[tuple[str, str]]:
             for name, key in _keys(study)
         ),
     ]
+
+
+def _who_stays_out(study: Study) -> str:
+    disclosure = study.disclosure
+    group = "test records"
+    if study.model.kind.value == "logistic":
+        group = "with or without the outcome, in training or test part,"
+    return (
+        f"a site with fewer than {disclosure.minimum_cohort} training records, or fewer than "
+        f"{disclosure.minimum_cell} {group} stays out of the study"
+    )
 
 
 def _keys(study: Study) -> list[tuple[str, str]]:

@@ -74,7 +74,8 @@ def compute(
     ``columns`` holds the study's features and outcome and `TEST_COLUMN`, each of shape
     (records,); ``request`` is ``{"kind", "parameters", "length", "limits": {"minimum_cell",
     "minimum_cohort"}}``. Returns shape (length,), no element beyond `BOUND` in magnitude. Raises
-    WR-LEARN-001 to -008; no error tells a value.
+    WR-LEARN-001 to -008, and WR-PRIVACY-001 or -002 where the site has too few records for the
+    study; no error tells a value.
     """
     reader = Reader(request, "request")
     limits = reader.table("limits")
@@ -90,6 +91,7 @@ def compute(
     if reader.whole("length", 1, 1 << 31) != length(computation):
         raise reader.malformed("length", "must be what the task's parameters make it")
     records = Records.take(columns, computation.variables)
+    rules.check(records, computation.variables.family)
     vector = to_vector(computation, computation.contribute(records, rules))
     if not bool((np.abs(vector) <= BOUND).all()):  # also catches what is not finite
         raise WardroundError(

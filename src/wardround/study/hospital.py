@@ -82,14 +82,14 @@ class HospitalPolicy(Closed):
         Field(ge=3, le=1000),
         Rule("WR-POLICY-036", "be a whole number from 3 to 1000", "5 is usual."),
     ] = 5
-    """Own counts below this are sent as zero."""
+    """With fewer patients with, or without, the outcome in either part, every task is refused."""
 
     minimum_cohort: Annotated[
         int,
         Field(ge=5, le=1_000_000),
         Rule("WR-POLICY-037", "be a whole number from 5 to 1000000", "20 is usual."),
     ] = 20
-    """With fewer matching patients, zeros are sent."""
+    """With fewer training patients, every task is refused."""
 
     minimum_sites: Annotated[
         int,

@@ -359,14 +359,14 @@ class Disclosure(Closed):
         Field(ge=3, le=1000),
         Rule("WR-STUDY-042", "be a whole number from 3 to 1000", "5 is usual."),
     ] = 5
-    """A hospital's own count below this is sent as zero."""
+    """A hospital with fewer patients with, or without, the outcome in either part stays out."""
 
     minimum_cohort: Annotated[
         int,
         Field(ge=5, le=1_000_000),
         Rule("WR-STUDY-043", "be a whole number from 5 to 1000000", "20 is usual."),
     ] = 20
-    """A hospital with fewer matching patients contributes zeros."""
+    """A hospital with fewer training patients stays out."""
 
     opened_numbers: Annotated[
         int,

@@ -35,9 +35,10 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
             "Each approved this exact study with its own key, and its agent answered nothing else.",
         ),
         Statement(
-            "Small numbers were withheld.",
-            f"A hospital set its own counts below {study.minimum_cell} to zero and took no part "
-            f"with fewer than {study.minimum_cohort} records; "
+            "Small groups stayed out.",
+            f"A hospital with fewer than {study.minimum_cohort} training records, or fewer than "
+            f"{study.minimum_cell} {_group(data)}, took no part at all. In histograms of features "
+            f"its cells below {study.minimum_cell} were sent as zero; "
             f"{_cells(data.suppressed_cells)} withheld in this run.",
         ),
         Statement(
@@ -93,6 +94,15 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
             "Whoever runs a hospital’s own computer can read what is on it.",
         ),
     ]
+    if data.model.kind == "logistic":
+        statements.insert(
+            1,
+            Statement(
+                "Cells of score histograms are exact.",
+                "AUROC and calibration come from counts per bin of the score; one may hold a "
+                "single person of the whole federation.",
+            ),
+        )
     if lacking:
         statements.append(
             Statement(
@@ -123,6 +133,12 @@ def adversary(data: ReportData) -> str:
         f"survivor set before a total can be opened, over at least {study.minimum_survivors} "
         "hospitals."
     )
+
+
+def _group(data: ReportData) -> str:
+    if data.model.kind == "linear":
+        return "test records"
+    return "records with or without the outcome in its training or test part"
 
 
 def _cells(count: int) -> str:
