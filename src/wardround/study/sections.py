@@ -50,9 +50,8 @@ def _digest(text: str, info: ValidationInfo) -> Digest:
     return Digest(text)
 
 
-def _https(text: str, info: ValidationInfo) -> str:
-    if _may_lack(text, info):
-        return text
+def https_origin(text: str) -> str:
+    """Scheme, host and port of an HTTPS address and nothing else; raises ``ValueError``."""
     parts = urlsplit(text)
     port = parts.port  # raises ValueError beyond 65535
     surplus = parts.username or parts.password or parts.query or parts.fragment
@@ -62,6 +61,10 @@ def _https(text: str, info: ValidationInfo) -> str:
     if parts.path not in ("", "/"):
         raise ValueError
     return text.rstrip("/")
+
+
+def _https(text: str, info: ValidationInfo) -> str:
+    return text if _may_lack(text, info) else https_origin(text)
 
 
 Words: TypeAlias = Annotated[
