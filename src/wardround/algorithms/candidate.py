@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wardround.algorithms.statistics import Statistics
 from wardround.clinical.graph import ConceptGraph
 from wardround.learning.agreed import rule_of
-from wardround.learning.fit import Fit
+from wardround.learning.fit import Fit, Rule
 from wardround.learning.glm import LinearModel
 from wardround.learning.metrics import Classification, Regression
 from wardround.study import Study
@@ -38,8 +38,6 @@ def describe_fit(study: Study, model: LinearModel, fit: Fit) -> dict[str, JSON]:
     rule = rule_of(study)
     per_unit = model.per_unit()
     concepts = [graph.concept(name) for name in model.features]
-    newton = study.model.algorithm == "newton"
-    rounds = study.model.fedavg.rounds if study.model.fedavg else 0
     return {
         "kind": model.family.value,
         "algorithm": study.model.algorithm.value,
@@ -74,15 +72,26 @@ def describe_fit(study: Study, model: LinearModel, fit: Fit) -> dict[str, JSON]:
         "ridge": rule.ridge,
         "penalty": "ridge / 2 times the sum of squared coefficients of standardised features; "
         "the intercept is not penalised",
-        "stopping": str(rule)
-        if newton
-        else f"{rounds} rounds, or sooner when an average update is within {rule.tolerance:g}",
+        "stopping": _how_it_stopped(study, rule, fit),
         "steps": fit.steps,
         "halvings": fit.halvings,
         "remaining_newton_step": fit.remaining,
         "log_likelihood": fit.log_likelihood,
         "training_records": fit.records,
     }
+
+
+def _how_it_stopped(study: Study, rule: Rule, fit: Fit) -> str:
+    """Which of the agreed conditions ended the fit."""
+    within = f"{rule.tolerance:g} of max(1, its size)"
+    if study.model.algorithm == "newton":  # anything but settling ends the run without a model
+        return (
+            f"after {fit.steps} sums of at most {rule.maximum_steps}, when no standardised "
+            f"coefficient moved by more than {within}"
+        )
+    if fit.settled:
+        return f"after {fit.steps} rounds, when no coefficient moved by more than {within}"
+    return f"after the {fit.steps} rounds that were agreed, before the updates fell below {within}"
 
 
 def describe_evaluation(

@@ -36,13 +36,14 @@ async def fit(federation: Federation, standardisation: Standardisation, records:
     told = constants(standardisation)
     weights = np.zeros(len(standardisation.centre) + 1)
     rounds = study.model.fedavg.rounds if study.model.fedavg else 0
-    done = 0
+    done, settled = 0, False
     for done in range(1, rounds + 1):
         choice: dict[str, JSON] = {**told, "decay": rule.ridge / records, "round": done}
         totals, _ = await ask(federation, FedAvg, choice, weights)
         weights = weights + totals.update
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
-        if relative_change(totals.update, weights) <= rule.tolerance:
+        settled = relative_change(totals.update, weights) <= rule.tolerance
+        if settled:
             break
     sums, _ = await ask(federation, NEWTON[rule.family], told, weights)
     check_size(sums.records, len(weights))
@@ -55,4 +56,5 @@ async def fit(federation: Federation, standardisation: Standardisation, records:
         steps=done,
         halvings=0,
         remaining=relative_change(step, weights + step),
+        settled=settled,
     )

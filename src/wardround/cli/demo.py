@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -70,14 +71,13 @@ class _Screen:
         if err.is_terminal:
             self._live.stop()
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         grid = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("hospital", "records", "answers", "state"):
             grid.add_column(name, justify="right" if name in ("records", "answers") else "left")
         for who, row in self._rows.items():
             grid.add_row(who, row.get("records", ""), row.get("answers", "0"), row.get("state", ""))
-        grid.add_row(Text(self._line, style="bold"), "", "", "")
-        return grid
+        return Group(grid, Text(self._line, style="bold"))
 
     def take(self, who: str, event: dict[str, object]) -> None:
         """Show an event of one party."""
@@ -128,12 +128,13 @@ class _Screen:
 def _table(done: Demonstration) -> Table:
     data = done.data
     made = table((), ())
-    for name in ("", "records used", "AUROC (95 %)", "accuracy (95 %)", "left the hospital"):
-        made.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    # Short enough for 80 columns; on a narrower terminal intervals go to a line of their own.
+    for name in ("fitted to", "records", "AUROC (95 %)", "accuracy (95 %)", "sent"):
+        made.add_column(name, justify="left" if name == "fitted to" else "right")
     made.show_header = True
     for site in data.sites:
         made.add_row(
-            f"{site.name} alone",
+            site.name,
             f"{site.records_used} of {site.records_total}",
             *_figures(site.alone),
             f"{site.bytes_out / 1000:,.0f} kB",
@@ -149,7 +150,7 @@ def _table(done: Demonstration) -> Table:
         f"{sent / 1000:,.0f} kB",
         style="bold",
     )
-    made.add_row("pooled (reference)", f"{used} of {total}", *_figures(data.pooled), "everything")
+    made.add_row("pooled", f"{used} of {total}", *_figures(data.pooled), "everything")
     return made
 
 
@@ -179,6 +180,7 @@ def _say_what_holds(done: Demonstration) -> None:
         f"Profile secure-sum: masked sums, no differential privacy."
     )
     say("Hospitals alone are tested on their own held-out records, so their rows don't compare.")
+    say("Pooled is the reference that no real study has: all records in one place.")
     if done.missing_limits:
         for name, reason in sorted(done.missing_limits.items()):
             say(f"Sandbox: this host does not enforce {name}: {reason}")

@@ -19,7 +19,7 @@ from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Driver, Say
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
-from wardround.coordinator.results import Published, publish
+from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import server
 from wardround.errors import WardroundError
 from wardround.governance.artefact import encode_model, sign_model
@@ -133,7 +133,8 @@ async def _drive(
     )
     await _farewell(coordinator, len(present))
     # Published first: a crash in between leaves a run that is carried on, not one without results.
-    published = await asyncio.to_thread(publish, home, coordinator, candidate, started)
+    evidence = gather_evidence(coordinator, candidate)
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
     with coordinator.state.transaction() as transaction:
         name = digest(signature.payload)
         records.end_run(transaction.connection, exchange.run, "finished", model=name)

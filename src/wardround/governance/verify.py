@@ -97,7 +97,7 @@ def _check_study(case: Case, trust: Trust) -> str:
             trust.coordinator.replace(" ", "").lower() == key.fingerprint.replace(" ", "")
         )
         require(same, f"The study names another coordinator: {key.fingerprint}.")
-    known = ", as you expected" if trust.given else ""
+    known = ", the one that was asked for" if trust.given else ""
     return f"{study.id}, version {study.version}, is {study.digest}{known}."
 
 

@@ -40,12 +40,6 @@ class Rule:
         weights[0] = 0.0
         return weights
 
-    def __str__(self) -> str:
-        return (
-            f"stop when no standardised coefficient moves by more than {self.tolerance:g} of "
-            f"max(1, its size); give up after {self.maximum_steps} sums"
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -55,6 +49,7 @@ class Fit:
     residual variance, with records - m degrees of freedom): with ridge 0 the usual one; with a
     ridge it describes the penalised estimate and leaves out its bias towards 0. ``remaining`` is
     the size of the last Newton step, relative to the coefficients: how far the optimum can be.
+    ``settled`` is False where the agreed number of rounds ended the fit before its tolerance did.
     """
 
     coefficients: NDArray[np.float64]
@@ -64,6 +59,7 @@ class Fit:
     steps: int
     halvings: int
     remaining: float
+    settled: bool = True
 
     @property
     def standard_errors(self) -> NDArray[np.float64]:

@@ -304,7 +304,7 @@ def _record_row(site: LocalReport, sites: tuple[LocalReport, ...]) -> dict[str, 
         "train": f"{site.n_train:,}",
         "test": f"{site.n_test:,}",
         "reasons": ", ".join(
-            f"{count}\u00d7 {reason}" for reason, count in site.quarantine.items()
+            f"{count}\u00d7 {reason.replace('_', ' ')}" for reason, count in site.quarantine.items()
         ),
     }
 
