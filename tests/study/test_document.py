@@ -346,3 +346,29 @@ def test_the_published_schema_is_closed_and_2020_12():
     assert validator.is_valid(json.loads(Study.parse(document()).canonical()))
     assert not validator.is_valid(document(surprise=1))
     assert not validator.is_valid(document(sites=document()["sites"][:2]))
+
+
+@pytest.mark.parametrize(
+    ("day", "exists"), [("2027-02-31", False), ("2027-13-01", False), ("2027-02-28", True)]
+)
+def test_a_date_that_no_calendar_has_is_called_that(tmp_path, day, exists):
+    path = tmp_path / "study.toml"
+    text = toml(document()).replace('expires" = "2027-12-31"', f'expires" = {day}')
+    assert day in text
+    path.write_text(text)
+    if exists:
+        assert Study.load(path).expires.isoformat() == day
+        return
+    with pytest.raises(WardroundError, match="WR-STUDY-002") as caught:
+        Study.load(path)
+    line = text[: text.index(day)].count("\n") + 1
+    assert f"a date that does not exist at line {line}" in caught.value.problem
+    assert "calendar" in caught.value.remedy
+
+
+def test_a_date_in_a_line_that_is_wrong_otherwise_is_not_blamed(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text("expires = 2027-02-28 oops\n")
+    with pytest.raises(WardroundError) as caught:
+        Study.load(path)
+    assert "not valid TOML at line 1" in caught.value.problem
