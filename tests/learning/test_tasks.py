@@ -13,7 +13,7 @@ from plain_federation import FEATURES, PlainFederation, code_of, study
 from wardround.clinical.graph import ConceptGraph
 from wardround.errors import WardroundError
 from wardround.learning.agreed import agreed_variables, allowed_kinds, variables_of
-from wardround.learning.contribution import BOUND, from_total
+from wardround.learning.contribution import BOUND, Answer, from_total
 from wardround.learning.histogram import Distribution, even_edges
 from wardround.learning.registry import KINDS, compute
 from wardround.learning.specify import check_task, specify
@@ -380,3 +380,15 @@ def test_the_test_federation_checks_like_a_site():
         import asyncio
 
         asyncio.run(federation.sum(task))
+
+
+@pytest.mark.parametrize("wild", [2 * BOUND, -2 * BOUND, np.nan, np.inf])
+def test_what_goes_beyond_the_proved_bound_never_leaves_the_worker(monkeypatch, wild):
+    """A fault in a computation; the encoding would take the value for another one."""
+    kind, task = KINDS["moments"], example("moments")[1]
+
+    def contribute(self, records, limits):
+        return Answer(np.full(task.length - 1, wild))
+
+    monkeypatch.setattr(kind, "contribute", contribute)
+    assert code_of(compute, records(), request(task), None) == "WR-LEARN-008"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from studies import document
+from recorded_run import finished
+from studies import KEYS, document
 from ward import table
 from wardround.errors import WardroundError
 from wardround.ids import SiteName
 from wardround.site.home import Invitation, SiteHome
+from wardround.site.local import keep_model
 from wardround.site.serve import enrol
 from wardround.study import Study, approve, sign_exclusions
 from wardround.trust.authority import CertificateAuthority
@@ -118,3 +121,36 @@ async def test_the_invitation_of_another_hospital_is_not_used(home: SiteHome) ->
     with pytest.raises(WardroundError, match="WR-SITE-008"):
         await enrol(home, invitation(home, STRANGER, site="lakeside"))
     assert home.ca_path.read_bytes() == before
+
+
+def test_only_a_model_of_the_approved_study_under_the_coordinators_key_is_kept(
+    home: SiteHome,
+) -> None:
+    run, evidence = finished()
+    model = evidence.model
+    told = {
+        "description": model.description.decode(),
+        "signature": json.loads(model.signature.to_json()),
+    }
+    keep_model(home, run.study, told, model.weights)
+    kept = sorted(one.name for one in (home.reports / "model").iterdir())
+    assert kept == ["model.json", "model.safetensors", "model.sig.json"]
+    wrong: list[tuple[Study, dict[str, object], bytes]] = [
+        (run.study, {"description": told["description"]}, model.weights),
+        (run.study, {"signature": told["signature"]}, model.weights),
+        (Study.parse(document(version=2)), told, model.weights),
+    ]
+    for study, documents, weights in wrong:
+        with pytest.raises(WardroundError, match="WR-SITE-051"):
+            keep_model(home, study, documents, weights)
+    with pytest.raises(WardroundError, match="WR-GOV-011"):
+        keep_model(home, run.study, told, model.weights + b" ")
+    with pytest.raises(WardroundError, match="WR-GOV-011"):  # signed by somebody else
+        keep_model(home, study_of_another_coordinator(), told, model.weights)
+
+
+def study_of_another_coordinator() -> Study:
+    plain = document()
+    plain["coordinator"]["signing_key"] = KEYS["harbour"].public.text
+    plain["sites"][-1]["signing_key"] = KEYS["coordinator"].public.text
+    return Study.parse(plain)
