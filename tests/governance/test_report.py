@@ -91,7 +91,7 @@ def test_every_heading_and_picture_has_a_name(data):
 def test_the_page_says_what_protected_the_run_and_what_did_not(data):
     text = text_of(render_report(data))
     assert "Profile secure-sum: no differential privacy" in text
-    assert "drops a hospital between two steps" in text
+    assert "run again without it" in text
     assert "The coordinator may do anything; one hospital may be corrupt" in text
     assert "Evidence E0: signed statement" in text
     assert "Missing at one hospital or more: bubblewrap, cgroups." in text

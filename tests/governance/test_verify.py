@@ -425,6 +425,23 @@ def test_votes_without_a_total_are_pointed_out(evidence):
     assert "opened after all" in report.not_checked[-1]
 
 
+def test_other_runs_in_the_journal_are_pointed_out(evidence):
+    """Each run verifies by itself; two over different cohorts can be subtracted."""
+
+    class Second(RecordedRun):
+        def record(self, kind, **facts):
+            if kind == "run":
+                earlier = {"round": "run-0.r.000000.0", "total": "sha256:0", "opened": 5}
+                super().record("total", **earlier)
+                super().record("total", **earlier | {"round": "run-0.r.000001.0"})
+            super().record(kind, **facts)
+
+    report = verify(Second().run())
+    assert report.ok, report.failures
+    assert any("What another run" in line for line in report.not_checked)
+    assert not any("another run" in line for line in verify(evidence).not_checked)
+
+
 def test_a_model_folder_is_compared(evidence, tmp_path):
     run = finished()[0]
     save_model(tmp_path / "good", run.candidate, run.study, RUN, KEYS["coordinator"])

@@ -85,8 +85,9 @@ PROMISES: Mapping[Profile, Promise] = MappingProxyType(
             _SUMS,
             (
                 "No differential privacy: totals carry no noise.",
-                "A coordinator that drops a site between two nearly equal steps learns about "
-                "that site's contribution; only noise prevents that.",
+                "Two sums over cohorts that differ by one site subtract to that site's numbers: a "
+                "coordinator that drops a site between two nearly equal steps, or runs the study "
+                "again without it, learns them; only noise prevents that.",
                 "Cells of score histograms are exact: one may hold a single person of the whole "
                 "federation.",
             ),

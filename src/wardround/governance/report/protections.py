@@ -77,9 +77,10 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
             "but one can work out that one.",
         ),
         Statement(
-            "Two near-equal steps can be compared.",
-            "A coordinator that drops a hospital between two steps that ask almost the same learns "
-            "about that hospital’s contribution. Only noise prevents this.",
+            "Two sums can be subtracted.",
+            "Sums over cohorts that differ by one hospital give that hospital’s numbers: when it "
+            "drops out between two steps that ask almost the same, or when the study is run again "
+            "without it. Only noise prevents this.",
         ),
         Statement(
             "The model may remember.",
