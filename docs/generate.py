@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -18,7 +19,8 @@ import typer
 
 from wardround.cli import app as root
 from wardround.cli.explain import pages as error_pages
-from wardround.clinical.graph import ConceptGraph
+from wardround.clinical import Concept, ConceptGraph, ConceptType
+from wardround.clinical.picture import picture
 from wardround.clinical.quarantine import Reason
 from wardround.study.document import study_schema
 from wardround.study.hospital import hospital_schema
@@ -26,6 +28,7 @@ from wardround.study.policy import policy_schema
 from wardround.trust.canonical import JSON
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+PICTURES = REFERENCE.parent / "pictures"
 SOURCE = "*Written by `make docs` from the code; change it there.*"
 
 
@@ -56,7 +59,9 @@ def reference() -> dict[Path, str]:
         "concepts.md": concepts_page(),
         "set-aside.md": set_aside_page(),
     }
-    return {REFERENCE / name: text for name, text in texts.items()}
+    graph = ConceptGraph.load()
+    drawn = {PICTURES / "concept.svg": picture(graph, graph.concept("systolic_blood_pressure"))}
+    return {REFERENCE / name: text for name, text in texts.items()} | drawn
 
 
 def command_paths() -> Iterator[tuple[str, ...]]:
@@ -120,22 +125,54 @@ def errors_page() -> str:
 
 
 def concepts_page() -> str:
-    """The concepts that a study can name and a mapping can map to."""
-    rows = "\n".join(
-        f"| `{concept.id}` | {concept.name} | {concept.type.value} | {concept.unit or ''} "
-        f"| {' to '.join(f'{bound:g}' for bound in concept.plausible or ())} |"
-        for concept in ConceptGraph.load().concepts
+    """The concepts that a study can name and a mapping can map to, area by area."""
+    graph = ConceptGraph.load()
+    parts = [
+        "# Concepts",
+        SOURCE,
+        f"What a study can name as a feature or an outcome, and a mapping can map a field to: "
+        f"{len(graph.concepts)} concepts. A value outside the plausible range is set aside. "
+        "`wardround concepts search TEXT` finds one by any of its names (English, German, French, "
+        "Spanish, Italian) or by a code; `wardround concepts show ID` says all that is known of "
+        "it, and how it is got from other units, codings and concepts; `wardround concepts graph "
+        "ID` draws that:",
+        "![A concept, what it can be got from and what it leads to](../pictures/concept.svg)",
+        "Units are UCUM codes. Records and mappings may also spell them as hospitals do (`mg/dl`, "
+        "`mmHg`, `x10^9/L`, `Jahre`), and whatever UCUM or a concept's own edges can convert is "
+        "converted exactly.",
+    ]
+    for area, group in groupby(graph.concepts, key=lambda concept: concept.area):
+        rows = "\n".join(_concept_row(graph, concept) for concept in group)
+        head = "| concept | | values | codes | derived from |\n|---|---|---|---|---|"
+        parts.append(f"## {area}\n\n{head}\n{rows}")
+        if area.startswith("Cell nuclei"):
+            parts.append(
+                'The data set of the demonstration states no unit of length: "um" is a label of '
+                "ours."
+            )
+    return _page(parts)
+
+
+def _concept_row(graph: ConceptGraph, concept: Concept) -> str:
+    match concept.type:
+        case ConceptType.NUMERIC:
+            low, high = concept.plausible or (-math.inf, math.inf)
+            unit = "" if concept.unit in ("1", "{score}") else concept.unit
+            values = f"{low:g} to {high:g} {unit}".rstrip()
+        case ConceptType.CATEGORY:
+            values = ", ".join(concept.levels)
+        case ConceptType.BOOLEAN:
+            values = "yes or no"
+        case ConceptType.DATE:
+            values = "date"
+    # One code of each system: the page is for reading, `concepts show` has them all.
+    codes = ", ".join(
+        f"{system} {concept.codes_of(system)[0]}"
+        for system in ("loinc", "snomed", "icd10", "atc")
+        if concept.codes_of(system)
     )
-    return _page(
-        [
-            "# Concepts",
-            SOURCE,
-            "What a study can name as a feature or an outcome, and a mapping can map a field to. A "
-            "value outside the plausible range is set aside. The data set of the demonstration "
-            'states no unit of length: "um" is a label of ours.',
-            f"| concept | | type | unit (UCUM) | plausible |\n|---|---|---|---|---|\n{rows}",
-        ]
-    )
+    ways = [f"{', '.join(one.inputs)}" for one in graph.derivations(concept.id)]
+    return f"| `{concept.id}` | {concept.name} | {values} | {codes} | {'; or '.join(ways)} |"
 
 
 def set_aside_page() -> str:

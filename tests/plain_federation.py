@@ -58,9 +58,16 @@ class PlainFederation:
         self.tasks.append(task)
         encoding = FixedPoint.fit(task.bound, len(self.study.sites), task.ring_bits)
         total = np.zeros(task.length, encoding.dtype)
-        survivors = sorted(set(self.sites) - set(absent))
-        for name in survivors:
-            total += encoding.encode(compute(self.sites[name], self.request(task), task.model))
+        survivors = []
+        for name in sorted(set(self.sites) - set(absent)):
+            try:
+                vector = compute(self.sites[name], self.request(task), task.model)
+            except WardroundError as error:
+                if not error.code.startswith("WR-PRIVACY"):
+                    raise
+                continue  # it refuses, and the sum is over the others
+            total += encoding.encode(vector)
+            survivors.append(name)
         values = encoding.decode(total)
         return Total(values, tuple(survivors), RoundId(f"round-{len(self.tasks)}"))
 

@@ -60,13 +60,15 @@ class RecordedRun(PlainFederation):
     """A coordinator's federation that keeps what an evidence file needs.
 
     ``fails`` are steps whose first attempt gets no total, ``absent_at`` maps steps to a site that
-    drops out, ``per_setup`` is the number of rounds of one set-up.
+    drops out, ``per_setup`` is the number of rounds of one set-up, ``witnessing`` how many sites
+    countersign the end.
     """
 
     study: Study = field(default_factory=lambda: Study.parse(document()))
     fails: frozenset[int] = frozenset()
     absent_at: dict[int, str] = field(default_factory=dict)
     per_setup: int = 5
+    witnessing: int | None = None
 
     def __post_init__(self) -> None:
         dealt = spread(columns(), (240, 160, 120, 80))
@@ -189,7 +191,7 @@ class RecordedRun(PlainFederation):
                 part_bytes=1 << 22,
             ).sign(KEYS[site])
             self.keep("packet", scope, site, packets[site])
-        opened = len(survivors) >= manifest.minimum_survivors
+        opened = self.opens(manifest, survivors)
         if opened:
             for site in survivors:
                 votes[site] = SurvivorVote(
@@ -217,13 +219,16 @@ class RecordedRun(PlainFederation):
         )
         return Total(encoding.decode(total), survivors, RoundId(scope))
 
+    def opens(self, manifest, survivors) -> bool:
+        return len(survivors) >= manifest.minimum_survivors
+
     def finish(self, candidate: Candidate) -> EvidenceFile:
         model = encode_model(candidate, self.study, RUN)
         signature = sign_model(model, self.key)
         self.record("ended", run=RUN, how="finish", finished=FINISHED.isoformat())
         head = self.checkpoint()
         witnesses = {}
-        for site in self.names:
+        for site in self.names[: self.witnessing]:
             witnesses[site] = Witness(
                 study=self.study.digest,
                 run=RUN,

@@ -33,6 +33,8 @@ def house(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     pytester.makeini("\n".join(("[pytest]", *options, scope)))
     pytester.makepyfile(SKIPPING)
     monkeypatch.delenv("WARDROUND_REQUIRE", raising=False)
+    # There is a folder of shared data, whatever this machine has: only the file is missing.
+    monkeypatch.setenv("WARDROUND_SHARED", str(pytester.mkdir("shared")))
     return pytester
 
 
@@ -53,6 +55,15 @@ def test_at_home_everything_missing_is_skipped_and_listed(house: pytest.Pytester
             "    1 x just so",
         ]
     )
+
+
+def test_a_clone_without_shared_data_skips_and_says_so(
+    house: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_SHARED", str(house.path / "nowhere"))
+    result = house.runpytest_inprocess()
+    result.assert_outcomes(passed=1, skipped=5)
+    result.stdout.fnmatch_lines(["    1 x there is no */nowhere"])
 
 
 def test_where_they_are_demanded_pip_and_shared_fail_and_the_host_never(

@@ -149,15 +149,26 @@ async def test_a_site_that_drops_out_leaves_the_fit_of_the_others(sites):
     assert candidate.description["training_records"] == int(train.sum())
 
 
-async def test_a_site_below_the_minimum_cohort_is_as_if_absent(sites):
-    small = sites | {"harbour": {name: column[:15] for name, column in sites["harbour"].items()}}
+@pytest.mark.parametrize("harbour", ["few records", "few cases", "few cases in the test part"])
+async def test_a_site_with_too_few_is_as_if_absent_in_every_step(sites, harbour):
+    columns = sites["harbour"]
+    cases = np.flatnonzero(columns["malignant"] == 1)
+    if "test" in harbour:
+        cases = cases[columns["_test"][cases] == 1]
+    keep = np.ones(len(columns["malignant"]), bool)
+    if harbour == "few records":
+        keep[15:] = False
+    else:
+        keep[cases[4:]] = False
+    small = sites | {"harbour": {name: column[keep] for name, column in columns.items()}}
     candidate = await run_study(PlainFederation(study(), small))
     rest = {name: columns for name, columns in sites.items() if name != "harbour"}
     beta, _ = newton(pooled(rest), FEATURES, "malignant", True, 1.0)
     assert largest_difference(candidate.model["coefficients"], beta) < 1e-8
-    suppressed = candidate.statistics["suppressed"]
-    assert suppressed["outcome_counts"] == 4
-    assert suppressed["moments"] == 21
+    records = candidate.statistics["records"]
+    assert records["train"] + records["test"] == len(pooled(rest)["_test"])
+    assert records["train"] == candidate.statistics["training_records_in_moments"]
+    assert candidate.evaluation["held_out"]["records"] == records["test"]
 
 
 async def test_a_federation_of_small_cohorts_says_so(sites):

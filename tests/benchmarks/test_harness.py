@@ -51,3 +51,51 @@ def test_a_study_over_the_real_protocol_equals_scikit_learn(monkeypatch):
     monkeypatch.setattr(glm_exact, "CASES", glm_exact.CASES[:1])
     report = glm_exact.run()
     assert report.figures["max_relative_difference"] <= glm_exact.TARGET
+
+
+def test_without_its_data_a_benchmark_says_so_and_claims_nothing(monkeypatch, tmp_path):
+    from benchmarks import sql_on_fhir
+
+    monkeypatch.setenv("WARDROUND_SHARED", str(tmp_path))
+    report = sql_on_fhir.run()
+    assert report.figures == {}
+    assert "WARDROUND_SHARED" in report.notes[0]
+
+
+def test_the_published_views_are_counted_and_timed(monkeypatch):
+    requires.shared("data/sql_on_fhir_v2")
+    requires.shared("data/fhir_bulk10")
+    from benchmarks import sql_on_fhir
+
+    monkeypatch.setattr(sql_on_fhir, "MINIMUM_S", 0.001)
+    report = sql_on_fhir.run()
+    assert report.figures == {"passed": 134, "total": 134}
+    assert [row["rows"] for row in report.results] == [13, 555, 1215]
+
+
+def test_a_case_that_comes_out_otherwise_is_not_counted():
+    from benchmarks.sql_on_fhir import Case
+
+    view = {"resource": "Patient", "select": [{"column": [{"name": "id", "path": "id"}]}]}
+    patient = ({"resourceType": "Patient", "id": "1"},)
+    assert Case("", view, patient, {"expect": [{"id": "1"}]}).passes()
+    assert not Case("", view, patient, {"expect": [{"id": "2"}]}).passes()
+    assert not Case("", view, patient, {"expect": [{"id": "1"}, {"id": "1"}]}).passes()
+    assert not Case("", view, patient, {"expectError": True}).passes()
+    assert not Case("", view, patient, {"expectCount": 2}).passes()
+    assert not Case("", view, patient, {"expectColumns": ["ID"]}).passes()
+    assert not Case("", {}, patient, {"expect": [{"id": "1"}]}).passes()
+
+
+def test_the_heart_study_equals_the_pooled_fit_on_all_254_test_records(monkeypatch):
+    requires.package("sklearn")
+    requires.shared("data/heart")
+    from benchmarks import heart
+
+    monkeypatch.setattr(heart, "data_folder", lambda: requires.shared("data/heart"))
+    figures = heart.run().figures
+    assert figures["test_records"] == 254
+    assert figures["federated_accuracy"] == figures["pooled_accuracy"] >= heart.TARGET
+    assert figures["federated_ridge"] == figures["pooled_ridge"]
+    assert figures["disagreements"] == 0
+    assert figures["largest_loss_difference"] < 1e-9

@@ -53,6 +53,33 @@ def test_a_command_line_that_is_not_understood_exits_with_2(
     assert "Usage: wardround" in result.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study", "check"],
+        ["study", "check", "x", "--no-such-option"],
+        ["study", "no-such-verb"],
+        ["no-such-noun"],
+        ["coordinator", "serve", "x", "--wait-s", "soon"],
+    ],
+)
+def test_with_json_a_command_line_that_is_not_understood_is_json_too(
+    command: Command, words: list[str]
+) -> None:
+    result = command(*words, "--json")
+    assert (result.code, result.err) == (2, "")
+    (error,) = json.loads(result.out)["errors"]
+    assert error["code"] == "WR-CLI-020"
+    assert "\n" not in error["problem"]
+    assert "--help" in error["remedy"]
+
+
+def test_with_json_an_exit_code_is_kept(command: Command) -> None:
+    assert command("verify", "no-such-file", "--json").code == 1
+    assert command("schema", "study", "--json").code == 0
+    assert command("study", "check", "--json", "--help").code == 0
+
+
 def test_help_lists_every_entry_without_importing_it(command: Command) -> None:
     result = command("--help")
     assert result.code == 0
@@ -81,6 +108,22 @@ def test_help_imports_no_more_than_it_shows() -> None:
     heavy = {"numpy", "duckdb", "cryptography", "fastapi", "sqlalchemy", "httpx", "rich"}
     assert "typer" in modules
     assert heavy.isdisjoint(modules)
+
+
+@pytest.mark.parametrize("noun", root.ENTRIES)
+def test_the_help_of_an_entry_imports_nothing_heavy(noun: str) -> None:
+    """What a command needs is imported when it runs: half a second for help leaves no room."""
+    script = f"import sys; from wardround.cli import main; main(['{noun}', '--help'])"
+    script += "; print('IMPORTED', *sys.modules)"
+    command = [sys.executable, "-c", script]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    modules = set(out.partition("IMPORTED")[2].split())
+    heavy = {"numpy", "duckdb", "cryptography", "fastapi", "sqlalchemy", "httpx", "pygments"}
+    assert "wardround.cli.console" in modules
+    assert heavy.isdisjoint(modules)
+    assert {
+        one for one in modules if one.startswith(("wardround.study", "wardround.site"))
+    } == set()
 
 
 def test_an_error_names_its_code_place_and_remedy_on_stderr(
@@ -140,3 +183,4 @@ def test_an_interrupted_command_exits_below_128(
 ) -> None:
     broken(KeyboardInterrupt())
     assert command("broken").code == 1
+    assert command("broken", "--json").code == 1

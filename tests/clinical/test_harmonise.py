@@ -54,7 +54,7 @@ version = 1
 index_date = "specimen_date"
 [[sources]]
 name = "ehr"
-kind = "fhir-ndjson"
+kind = "fhir"
 files = ["all.ndjson"]
 maximum_unreadable_share = 0.5
 [[sources.fields]]
@@ -174,7 +174,10 @@ def test_provenance_says_how_a_column_came_about(from_csv: Callable[..., Feature
     )
     assert radius.files[0].name == "biopsies.csv"
     assert radius.files[0].lines == 2
-    assert age.path[-1] == "completed years from birth_date to specimen_date"
+    assert (
+        age.path[-1]
+        == "Age in completed years = completed years from the date of birth to the index date"
+    )
     assert age.path[0] == 'birth_date: column "DOB"'
 
 

@@ -35,7 +35,7 @@ FHIR = """
 version = 1
 [[sources]]
 name = "ehr"
-kind = "fhir-ndjson"
+kind = "fhir"
 files = ["Observation.ndjson"]
 [[sources.fields]]
 concept = "radius_mean"
@@ -69,7 +69,7 @@ def test_a_good_mapping_is_accepted(text: str) -> None:
         ),
         (CSV, 'unit = "mm"', 'units = "mm"', "WR-DATA-005", "sources[0].fields[0].units"),
         (CSV, 'patient = "ID"', "", "WR-DATA-005", "sources[0].patient"),
-        (CSV, '"csv"', '"excel"', "WR-DATA-005", "sources[0]"),
+        (CSV, '"csv"', '"spreadsheet"', "WR-DATA-005", "sources[0]"),
         (CSV, "version = 1", "version = 2", "WR-DATA-005", "version"),
         (CSV, "DD.MM.YYYY", "DD.MM.YY", "WR-DATA-005", "sources[0].fields[2].date_format"),
         (CSV, "M = true", "M = 1", "WR-DATA-005", "sources[0].fields[1].value_map.M"),
@@ -93,9 +93,9 @@ def test_a_good_mapping_is_accepted(text: str) -> None:
         (
             FHIR,
             'code = "radius"',
-            'code = "radius"\nunit = "mm"',
+            'code = "radius"\nunit_column = "mm"',
             "WR-DATA-005",
-            "sources[0].fields[0].unit",
+            "sources[0].fields[0].unit_column",
         ),
         (
             FHIR,
@@ -130,7 +130,7 @@ def test_a_bad_mapping_is_refused(text: str, old: str, new: str, code: str, path
 
 def test_all_problems_are_reported_together() -> None:
     with pytest.raises(WardroundErrors) as caught:
-        parse(CSV.replace('"mm"', '"furlong"').replace('"malignant"', '"cancer"'))
+        parse(CSV.replace('"mm"', '"furlong"').replace('"malignant"', '"malady"'))
     assert [error.code for error in caught.value.errors] == ["WR-DATA-002", "WR-DATA-001"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ward import SITES, Ward, code_of, open_ward, until
+from ward import SITES, Ward, code_of, open_ward, table, until
 from wardround.coordinator.driver import Driver
 from wardround.federation.federation import Total
 from wardround.federation.round import RoundPhase
@@ -224,3 +224,19 @@ async def test_a_stored_total_that_was_altered_is_never_used(tmp_path: Path) -> 
             blob.write_bytes(blob.read_bytes()[::-1])
         ward.open_coordinator()
         assert await code_of(ward.drive().sum(ward.task())) == "WR-STORE-003"
+
+
+async def test_a_hospital_with_too_few_of_one_outcome_stays_out_of_every_step(
+    tmp_path: Path,
+) -> None:
+    """Not of the count alone: the difference to any other total would be its count."""
+    few = table(FIRST, records=120)
+    cases = np.flatnonzero(few.columns["malignant"] == 1)
+    few = few.excluding({few.patient_ids[case] for case in cases[4:]})
+    tables = {FIRST: few} | {site: table(site) for site in REST}
+    async with open_ward(tmp_path, cohort=QUICK, tables=tables) as ward:
+        for task in (ward.task(), ward.task("moments")):
+            total = await total_of(ward.driver, task)
+            assert total.survivors == REST
+        assert ward.hospitals[FIRST].refusals() == ["WR-PRIVACY-002"] * 2
+        assert "PRIVACY" not in str([one.facts for one in ward.entries()])

@@ -326,3 +326,32 @@ async def test_a_problem_never_repeats_what_was_sent(idle: Ward) -> None:
     answer = await Hand(idle).ask("PUT", "/v1/approval", b'{"secret": "s3cret"}')
     assert problem(answer) == "WR-TRUST-020"
     assert "s3cret" not in answer.text and orjson.loads(answer.content)
+
+
+async def test_whoever_is_turned_away_is_in_the_journal(idle: Ward) -> None:
+    hand = Hand(idle)
+    once = hand.signed("POST", "/v1/next?wait=0&seen=0")
+    stale = hand.signed("POST", "/v1/next?wait=0&seen=0", now=int(time.time()) - 3600)
+    unsigned = hand.client.build_request("POST", "/v1/next?wait=0&seen=0")
+    for request in (once, once, stale, unsigned):
+        await hand.send(request)
+    bare = httpx.ASGITransport(create_app(idle.coordinator))
+    async with httpx.AsyncClient(transport=bare, base_url="https://localhost") as client:
+        assert problem(await client.send(unsigned)) == "WR-COORD-032"
+    wrong = {"site": PEER, "token": "guessed", "csr": "none"}
+    assert problem(await enrol(idle, orjson.dumps(wrong))) == "WR-COORD-031"
+    leaves = [dict(one.facts) for one in idle.entries("turned-away")]
+    assert [one["site"] for one in leaves] == [ME, ME, ME, None, PEER]
+    codes = [str(one["code"]) for one in leaves]
+    assert [code[:8] for code in codes[:3]] == ["WR-TRUST"] * 3
+    assert len(set(codes[:3])) == 3
+    assert codes[3:] == ["WR-COORD-032", "WR-COORD-031"]
+    assert "guessed" not in str(leaves)
+
+
+async def test_a_second_agent_of_one_site_is_in_the_journal(idle: Ward) -> None:
+    hand, twin = Hand(idle), Hand(idle)
+    twin.instance = "twin"
+    await hand.ask("POST", "/v1/next?wait=0&seen=0")
+    assert problem(await twin.ask("POST", "/v1/next?wait=0&seen=0")) == "WR-COORD-037"
+    assert [one.facts["code"] for one in idle.entries("turned-away")] == ["WR-COORD-037"]

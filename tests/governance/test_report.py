@@ -91,7 +91,7 @@ def test_every_heading_and_picture_has_a_name(data):
 def test_the_page_says_what_protected_the_run_and_what_did_not(data):
     text = text_of(render_report(data))
     assert "Profile secure-sum: no differential privacy" in text
-    assert "drops a hospital between two steps" in text
+    assert "run again without it" in text
     assert "The coordinator may do anything; one hospital may be corrupt" in text
     assert "Evidence E0: signed statement" in text
     assert "Missing at one hospital or more: bubblewrap, cgroups." in text
@@ -132,6 +132,21 @@ def test_what_is_absent_is_left_out(data):
     assert "Records used" not in text
     assert "All, pooled" not in text
     assert "Not verified yet" in text
+
+
+def test_how_a_ridge_was_chosen_is_shown_where_one_was(data):
+    losses = (
+        {"ridge": 0.1, "loss": 0.47},
+        {"ridge": 1.0, "loss": 0.44},
+        {"ridge": 10, "loss": 0.5},
+    )
+    facts = data.model.model_dump() | {"ridge": 1.0, "folds": 5, "ridge_losses": losses}
+    shown = text_of(
+        render_report(data.model_copy(update={"model": type(data.model).model_validate(facts)}))
+    )
+    assert "with ridge 1 (of 3, by 5-fold cross-validation)" in shown
+    assert re.search(r"0\.1 0\.4700 1 chosen 0\.4400 10 0\.5000", shown)
+    assert "cross-validation" not in text_of(render_report(data))
 
 
 def test_a_failed_verification_is_not_hidden(data):

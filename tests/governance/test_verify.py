@@ -302,6 +302,44 @@ def test_a_total_over_too_few_hospitals_is_found():
     assert {"Manifests", "Survivor votes"} <= found
 
 
+def test_a_total_over_fewer_hospitals_than_its_own_manifest_promised_is_found():
+    """Enough for the adversary statement and enough votes, but the study asked for all four."""
+
+    class Hasty(RecordedRun):
+        def opens(self, manifest, survivors):
+            return True
+
+    study = Study.parse(document(cohort={"minimum_sites": 4}))
+    assert study.adversary().threshold == 3
+    assert verify(Hasty(study=study).run()).ok
+    report = verify(Hasty(study=study, absent_at={3: "harbour"}).run())
+    assert failed(report) == {"Survivor votes"}
+    assert "too few hospitals" in report.failures[0].detail
+
+
+def test_too_few_countersignatures_are_found():
+    """Each of them is genuine and in the journal: only their number falls short of three."""
+    assert verify(RecordedRun(witnessing=3).run()).ok
+    report = verify(RecordedRun(witnessing=2).run())
+    assert failed(report) == {"Witnesses"}
+    assert "3 must" in report.failures[0].detail
+
+
+def test_a_coordinator_that_asked_for_other_steps_than_the_studys_is_found():
+    class Curious(RecordedRun):
+        """Counts the outcomes a second time, which no algorithm of the study does."""
+
+        async def sum(self, task):
+            if self.step == 1:
+                await super().sum(self.first)
+            self.first = task
+            return await super().sum(task)
+
+    report = verify(Curious().run())
+    assert failed(report) == {"Replay"}
+    assert "WR-GOV-021" in report.failures[0].detail
+
+
 def test_a_hidden_attempt_is_found(evidence):
     kept = tuple(one for one in evidence.rounds if one.total is not None)
     assert len(kept) == len(evidence.rounds) - 1
@@ -385,6 +423,23 @@ def test_votes_without_a_total_are_pointed_out(evidence):
     report = verify(Forgetful().run())
     assert report.ok, report.failures
     assert "opened after all" in report.not_checked[-1]
+
+
+def test_other_runs_in_the_journal_are_pointed_out(evidence):
+    """Each run verifies by itself; two over different cohorts can be subtracted."""
+
+    class Second(RecordedRun):
+        def record(self, kind, **facts):
+            if kind == "run":
+                earlier = {"round": "run-0.r.000000.0", "total": "sha256:0", "opened": 5}
+                super().record("total", **earlier)
+                super().record("total", **earlier | {"round": "run-0.r.000001.0"})
+            super().record(kind, **facts)
+
+    report = verify(Second().run())
+    assert report.ok, report.failures
+    assert any("What another run" in line for line in report.not_checked)
+    assert not any("another run" in line for line in verify(evidence).not_checked)
 
 
 def test_a_model_folder_is_compared(evidence, tmp_path):

@@ -13,7 +13,7 @@ from plain_federation import FEATURES, PlainFederation, code_of, study
 from wardround.clinical.graph import ConceptGraph
 from wardround.errors import WardroundError
 from wardround.learning.agreed import agreed_variables, allowed_kinds, variables_of
-from wardround.learning.contribution import BOUND, from_total
+from wardround.learning.contribution import BOUND, Answer, from_total
 from wardround.learning.histogram import Distribution, even_edges
 from wardround.learning.registry import KINDS, compute
 from wardround.learning.specify import check_task, specify
@@ -22,6 +22,7 @@ from wardround.secagg.encoding import FixedPoint
 LOGISTIC = study()
 LINEAR = study(kind="linear", outcome="age_years")
 FEDAVG = study(algorithm="fedavg", fedavg={"rounds": 3})
+GRID = study(ridge=[0.1, 1, 10], folds=3)
 VARIABLES = variables_of(LOGISTIC)
 M = len(FEATURES) + 1
 
@@ -45,6 +46,9 @@ def example(kind, model=None):
         agreed = LINEAR
     if kind == "fedavg":
         agreed = FEDAVG
+    if kind in ("fold_newton", "fold_scores"):
+        agreed = GRID
+        model = np.linspace(-1, 1, 4 * M) if model is None else model
     choice = {}
     if kind == "histogram":
         choice = {"edges": edges()}
@@ -55,6 +59,8 @@ def example(kind, model=None):
         choice["rows"] = "test"
     if kind == "fedavg":
         choice |= {"round": 1, "decay": 0.01}
+    if agreed is GRID:
+        choice["left_out"] = [0, 1, 2, 0]
     return agreed, specify(agreed, kind, choice, model)
 
 
@@ -68,6 +74,10 @@ def records(n=80, seed=0, corner=False):
     columns["malignant"] = (rng.random(n) < 0.5).astype(float)
     columns["age_years"] = np.full(n, 120.0) if corner else 120 * rng.random(n)
     columns["_test"] = (rng.random(n) < 0.3).astype(float)
+    columns["_fold"] = rng.permutation(n) % 3.0
+    for part in (0.0, 1.0):  # a few of both outcomes in either part, whatever the dice say
+        few = np.flatnonzero(columns["_test"] == part)[:12]
+        columns["malignant"][few] = np.arange(len(few)) % 2
     return columns
 
 
@@ -82,9 +92,10 @@ def request(task, cell=5, cohort=20):
 
 
 def test_every_kind_is_in_some_plan():
-    plans = [allowed_kinds(agreed) for agreed in (LOGISTIC, LINEAR, FEDAVG)]
+    plans = [allowed_kinds(agreed) for agreed in (LOGISTIC, LINEAR, FEDAVG, GRID)]
     assert frozenset().union(*plans) == set(KINDS)
     assert "fedavg" not in plans[0]
+    assert "fold_newton" not in plans[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,6 +147,10 @@ def test_a_kind_outside_the_plan_is_refused():
         ("histogram", {"edges": [even_edges(row[0], row[-1], 65) for row in edges()]}),
         ("fedavg", {"round": -1}),
         ("fedavg", {"decay": -0.1}),
+        ("fold_newton", {"left_out": [0, 1, 2, 20]}),
+        ("fold_newton", {"left_out": [0, 1, 2, True]}),
+        ("fold_scores", {"left_out": 0}),
+        ("fold_scores", {"left_out": []}),
     ],
 )
 def test_a_malformed_choice_is_refused(kind, change):
@@ -167,7 +182,7 @@ def test_no_lane_exceeds_one_per_record(kind, corner):
     model = np.full(M, 900.0) if kind == "newton_logistic" else None
     _, task = example(kind, model)
     columns = records(corner=corner)
-    vector = compute(columns, request(task, cell=1, cohort=1), task.model)
+    vector = compute(columns, request(task), task.model)
     assert vector.shape == (task.length,)
     assert np.abs(vector).max() <= 80 * (1 + 1e-12)
     encoding = FixedPoint.fit(task.bound, 32, task.ring_bits)
@@ -209,35 +224,124 @@ def test_newton_sums_come_back_as_exact_as_doubles(seed, share, spread):
     assert (sums.records, suppressed) == (4 * len(y), 0)
 
 
+def parts(train, test):
+    """Records with so many without and with the outcome in either part."""
+    columns = records(sum(train) + sum(test))
+    columns["_test"] = np.repeat([0.0, 1.0], [sum(train), sum(test)])
+    columns["malignant"] = np.repeat([0.0, 1.0, 0.0, 1.0], [*train, *test])
+    columns["_fold"] = np.arange(len(columns["_test"])) % 3.0
+    return columns
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_small_cohort_sends_zeros_and_counts_them(kind):
+def test_every_task_of_a_study_refuses_a_small_training_cohort(kind):
     _, task = example(kind)
-    vector = compute(records(19), request(task), task.model)
-    assert not vector[:-1].any()
-    assert vector[-1] == task.length - 1
+    enough, small = parts((12, 8), (9, 9)), parts((12, 7), (9, 9))
+    assert compute(enough, request(task), task.model).shape == (task.length,)
+    assert code_of(compute, small, request(task), task.model) == "WR-PRIVACY-001"
 
 
-def test_small_cells_are_held_back_and_counted():
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if example(kind)[0] is not LINEAR])
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ((40, 4), (9, 9)),
+        ((4, 40), (9, 9)),
+        ((44, 0), (9, 9)),
+        ((40, 5), (14, 4)),
+        ((40, 5), (4, 14)),
+        ((40, 5), (18, 0)),
+        ((40, 5), (0, 0)),
+    ],
+)
+def test_every_task_refuses_where_a_class_of_the_outcome_is_small(kind, train, test):
+    """Whichever part it is small in: totals over the other part would give it away."""
+    _, task = example(kind)
+    assert code_of(compute, parts(train, test), request(task), task.model) == "WR-PRIVACY-002"
+    assert compute(parts((40, 5), (13, 5)), request(task), task.model).shape == (task.length,)
+
+
+@pytest.mark.parametrize("kind", ["newton_linear", "prediction_moments"])
+def test_a_study_of_a_measured_outcome_refuses_a_small_test_part(kind):
+    _, task = example(kind)
+    assert code_of(compute, parts((40, 0), (4, 0)), request(task), task.model) == "WR-PRIVACY-002"
+    assert compute(parts((40, 0), (5, 0)), request(task), task.model).shape == (task.length,)
+
+
+def test_no_refusal_says_which_group_is_small_or_how_small():
     _, task = example("outcome_counts")
-    columns = records(60)
-    columns["_test"] = np.zeros(60)
-    columns["malignant"] = np.repeat([0.0, 1.0], [56, 4])
-    assert compute(columns, request(task), None).tolist() == [56, 0, 0, 0, 1]
-    _, task = example("histogram")
-    vector = compute(records(60), request(task), None)
-    assert not ((vector[:-1] > 0) & (vector[:-1] < 5)).any()
+    said = set()
+    for train, test in (((40, 3), (9, 9)), ((40, 40), (9, 0)), ((2, 40), (1, 9))):
+        with pytest.raises(WardroundError) as caught:
+            compute(parts(train, test), request(task), None)
+        said.add(str(caught.value))
+    assert len(said) == 1
 
 
-def test_scores_need_enough_of_both_outcomes():
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if example(kind)[0] is not LINEAR])
+def test_every_task_refuses_where_a_fold_is_small(kind):
+    """All or nothing here too: a fold withheld alone is the difference of two totals."""
+    _, task = example(kind)
+    columns = parts((40, 40), (9, 9))
+    columns["_fold"] = np.repeat([0.0, 1.0, 2.0], [40, 36, 22])  # 4 of the last for training
+    assert code_of(compute, columns, request(task), task.model) == "WR-PRIVACY-002"
+    columns["_fold"] = np.repeat([0.0, 1.0, 2.0], [40, 35, 23])
+    assert compute(columns, request(task), task.model).shape == (task.length,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_public_records_may_do_without_a_smallest_cell(kind):
+    _, task = example(kind)
+    columns = parts((0, 40), (1, 2))
+    assert compute(columns, request(task, cell=0), task.model).shape == (task.length,)
+
+
+def test_paths_are_newton_steps_without_their_fold():
+    _, task = example("fold_newton")
+    columns = records(90)
+    paths, _ = from_total(
+        KINDS["fold_newton"].parse(task.parameters, task.model),
+        compute(columns, request(task), task.model),
+    )
+    for path, fold, beta in zip(paths, [0, 1, 2, 0], task.model.reshape(4, M), strict=True):
+        rest = {name: column[columns["_fold"] != fold] for name, column in columns.items()}
+        step = specify(GRID, "newton_logistic", constants(), beta)
+        kind = KINDS["newton_logistic"].parse(step.parameters, step.model)
+        alone, _ = from_total(kind, compute(rest, request(step), step.model))
+        np.testing.assert_array_equal(path.gradient, alone.gradient)
+        np.testing.assert_array_equal(path.information, alone.information)
+        assert (path.records, path.log_likelihood) == (alone.records, alone.log_likelihood)
+
+
+def test_folds_are_needed_where_a_study_has_them():
+    _, task = example("fold_newton")
+    columns = records()
+    columns.pop("_fold")
+    assert code_of(compute, columns, request(task), task.model) == "WR-LEARN-005"
+
+
+def test_outcomes_are_counted_exactly_where_they_are_counted():
+    _, task = example("outcome_counts")
+    assert compute(parts((33, 5), (7, 6)), request(task), None).tolist() == [33, 5, 7, 6, 0]
     _, task = example("score_histogram")
-    columns = records(60)
-    columns["_test"] = np.repeat([0.0, 1.0], [20, 40])
-    columns["malignant"] = np.repeat([0.0, 1.0], [56, 4])
-    assert not compute(columns, request(task), task.model)[:-1].any()
-    columns["malignant"] = np.repeat([0.0, 1.0], [55, 5])
-    vector = compute(columns, request(task), task.model)
+    vector = compute(parts((20, 20), (35, 5)), request(task), task.model)
     assert vector[:66].sum() == 35
     assert vector[66:132].sum() == 5
+
+
+def test_small_cells_of_a_histogram_are_held_back_and_their_number_is_never_small():
+    _, task = example("histogram")
+    few = 0
+    for seed in range(20):
+        columns = records(60, seed)
+        vector = compute(columns, request(task), None)
+        assert not ((vector[:-1] > 0) & (vector[:-1] < 5)).any()
+        train = columns["_test"] == 0
+        for i, name in enumerate(FEATURES):
+            held_back = train.sum() - vector[4 * i : 4 * i + 4].sum()
+            assert held_back == 0 or held_back >= 5
+            few += len(set(columns[name])) > 0 and held_back > 0
+    assert few > 0
 
 
 @pytest.mark.parametrize(
@@ -331,3 +435,15 @@ def test_the_test_federation_checks_like_a_site():
         import asyncio
 
         asyncio.run(federation.sum(task))
+
+
+@pytest.mark.parametrize("wild", [2 * BOUND, -2 * BOUND, np.nan, np.inf])
+def test_what_goes_beyond_the_proved_bound_never_leaves_the_worker(monkeypatch, wild):
+    """A fault in a computation; the encoding would take the value for another one."""
+    kind, task = KINDS["moments"], example("moments")[1]
+
+    def contribute(self, records, limits):
+        return Answer(np.full(task.length - 1, wild))
+
+    monkeypatch.setattr(kind, "contribute", contribute)
+    assert code_of(compute, records(), request(task), None) == "WR-LEARN-008"

@@ -1,5 +1,8 @@
 """The artificial hospitals hold every real biopsy once, and break only what is marked broken."""
 
+import csv
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +46,7 @@ def test_sizes_and_forms(hospitals: list[DemoHospital], tables: list[FeatureTabl
         ("st-anna", 108),
         ("harbour", 68),
     ]
-    assert [h.form for h in hospitals] == [Form.FHIR, Form.FHIR, Form.CSV, Form.CSV]
+    assert [h.form for h in hospitals] == [Form.FHIR, Form.SQL, Form.CSV, Form.OMOP]
 
 
 def test_the_broken_records_and_only_they_are_set_aside(
@@ -52,19 +55,28 @@ def test_the_broken_records_and_only_they_are_set_aside(
     for hospital, table in zip(hospitals, tables, strict=True):
         assert table.records_total == hospital.records_total
         assert not any("broken" in patient for patient in table.patient_ids)
+        assert not any(patient.startswith("9000") for patient in table.patient_ids)  # OMOP's
     reasons = {h.name: set(t.quarantine.summary()) for h, t in zip(hospitals, tables, strict=True)}
     assert reasons == {
-        "north-general": {"unknown_unit", "impossible_date", "missing_value"},
-        "lakeside": {"outside_plausible_range", "not_exact", "incomplete_date", "missing_value"},
+        "north-general": {"unknown_unit", "not_exact", "incomplete_date", "missing_value"},
+        "lakeside": {
+            "outside_plausible_range",
+            "unreadable_number",
+            "impossible_date",
+            "missing_value",
+            "conflicting_values",
+        },
         "st-anna": {
             "unreadable_number",
             "outside_plausible_range",
             "unknown_category",
             "wrong_column_count",
+            "conflicting_values",
+            "duplicate_record",
         },
-        "harbour": {"impossible_date", "missing_value", "conflicting_values", "duplicate_record"},
+        "harbour": {"missing_value", "unknown_unit", "unknown_category"},
     }
-    assert tables[0].quarantine.resources() == {"unreadable_line": 1}
+    assert tables[0].quarantine.resources() == {"unreadable_line": 1, "not_final": 11}
 
 
 def test_the_real_values_survive_every_unit_and_form(tables: list[FeatureTable]) -> None:
@@ -96,8 +108,9 @@ def test_ages_are_plausible_and_follow_nothing(tables: list[FeatureTable]) -> No
 
 def test_the_recipe_is_repeatable(hospitals: list[DemoHospital], tmp_path: Path) -> None:
     for first, again in zip(hospitals, write_demo_hospitals(tmp_path), strict=True):
-        for file in sorted(first.folder.iterdir()):
-            assert file.read_bytes() == (again.folder / file.name).read_bytes(), file.name
+        for file in sorted(first.folder.rglob("*.*")):
+            again_here = again.folder / file.relative_to(first.folder)
+            assert file.read_bytes() == again_here.read_bytes(), file.name
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -115,3 +128,21 @@ def test_what_is_invented_is_marked(hospitals: list[DemoHospital]) -> None:
             assert sum("HTEST" not in line for line in lines) <= 1  # the line cut off on purpose
         for file in hospital.folder.glob("*.csv"):
             assert file.read_text("utf-8").splitlines()[0].count("[synthetic]") >= 3
+        for file in hospital.folder.glob("*.db"):
+            with closing(sqlite3.connect(file)) as database:
+                tables = [row[0] for row in database.execute("SELECT sql FROM sqlite_master")]
+            assert "".join(filter(None, tables)).count("_synthetic") == 4
+        for file in hospital.folder.glob("omop/person.csv"):
+            people = file.read_text("utf-8").splitlines()[1:]
+            assert all("[synthetic]" in person for person in people)
+            assert "SYNTHETIC" in (file.parent / "cdm_source.csv").read_text("utf-8")
+
+
+def test_local_concepts_of_omop_have_ids_that_omop_leaves_free(
+    hospitals: list[DemoHospital],
+) -> None:
+    extract = hospitals[3].folder / "omop"
+    with (extract / "concept.csv").open(encoding="utf-8", newline="") as file:
+        concepts = list(csv.DictReader(file))
+    assert [one["concept_code"] for one in concepts] == [*FEATURES, OUTCOME]
+    assert all(int(one["concept_id"]) > 2_000_000_000 for one in concepts)

@@ -12,6 +12,7 @@ import pytest
 from plain_federation import PlainFederation
 from ward import SITES, WARDS, Ward, open_ward
 from wardround.algorithms.glm import fit
+from wardround.learning.agreed import rule_of
 from wardround.learning.glm import Standardisation
 from wardround.site.door import computable
 
@@ -28,8 +29,9 @@ async def test_a_regression_is_what_it_is_without_any_protocol(ward: Ward) -> No
     sites = {
         site: computable(ward.study, one.custody.table) for site, one in ward.hospitals.items()
     }
-    plain = await fit(PlainFederation(ward.study, sites), SCALES)
-    federated = await fit(ward.driver, SCALES)
+    rule = rule_of(ward.study)
+    plain = await fit(PlainFederation(ward.study, sites), SCALES, rule)
+    federated = await fit(ward.driver, SCALES, rule)
     np.testing.assert_array_equal(federated.coefficients, plain.coefficients)
     for one in ward.hospitals.values():
         sent = set(one.line.kinds())

@@ -299,7 +299,8 @@ async def test_a_setback_makes_the_agent_ask_again(bedside: Bedside, code: str) 
     script.refuse = [code]
     told = Told()
     assert await code_of(agent(bedside, script, told).run()) == "WR-SITE-050"
-    assert ("not-accepted", {"code": code}) in told.events
+    said = {"code": code, "problem": "It is refused.", "remedy": "Look."}
+    assert ("not-accepted", said) in told.events
     assert [type(one) for one in script.heard[1:]] == [Packet, Packet]
 
 
@@ -311,10 +312,11 @@ async def test_an_agent_that_is_not_let_in_stops(bedside: Bedside, code: str) ->
 
 
 async def test_a_stopped_run_says_why_and_no_more_than_that(bedside: Bedside) -> None:
-    script = Script(Instruction(ask=Ask.STOP, run=RUN, reason="x" * 5000))
+    script = Script(Instruction(ask=Ask.STOP, run=RUN, reason="\x1b[2J\n" + "x" * 5000))
     with pytest.raises(WardroundError) as caught:
         await agent(bedside, script, Told()).run()
     assert caught.value.code == "WR-SITE-050" and len(caught.value.problem) < 400
+    assert caught.value.problem.isprintable()
 
 
 async def test_what_the_agent_tells_its_operator_is_not_what_the_coordinator_hears(
@@ -334,6 +336,9 @@ async def test_what_the_agent_tells_its_operator_is_not_what_the_coordinator_hea
         "answer",
     }
     assert bedside.codes() == ["WR-STUDY-080"]
+    (facts,) = [facts for event, facts in told.events if event == "refused"]
+    assert facts["code"] == "WR-STUDY-080" and facts["what"] == "outcome_counts"
+    assert "list of excluded patients" in str(facts["problem"]) and facts["remedy"]
 
 
 # Whatever is sent, the agent goes on
@@ -384,7 +389,9 @@ async def test_a_senseless_instruction_is_asked_for_again(bedside: Bedside) -> N
     script = Garbled(contribute(bedside, bedside.order()))
     assert await code_of(agent(bedside, script, told).run()) == "WR-SITE-050"
     assert isinstance(script.heard[1], Packet)
-    assert ("trouble", {"code": "WR-ROUND-001"}) in told.events
+    assert ("trouble", "WR-ROUND-001") in [
+        (event, facts.get("code")) for event, facts in told.events
+    ]
 
 
 async def test_a_head_that_was_countersigned_survives_a_restart(bedside: Bedside) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bedside import ME, PEERS, Bedside
 from ward import SITES, TODAY, plan, policy
+from wardround.clinical.quality import Check, Finding, Level
 from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead
 from wardround.learning.agreed import variables_of
@@ -213,6 +214,28 @@ async def test_masking_keys_that_are_bound_to_another_manifest(bedside: Bedside)
     await bedside.answered(bedside.order())
     second = bedside.order(bedside.task("moments"), index=0, step=1)
     assert await bedside.refused(second) == "WR-SITE-025"
+
+
+# are the records good enough
+
+
+async def test_a_check_that_blocks(tmp_path: Path) -> None:
+    block = Finding(Check.ONE_CLASS, Level.BLOCK, "malignant", "One class only.", "Widen it.", {})
+
+    def found(_bedside, papers):
+        return replace(papers, findings=(block,))
+
+    bedside = await Bedside(tmp_path, found).ready()
+    assert await bedside.refused(bedside.order()) == "WR-DATA-074"
+    assert bedside.worker.calls == [], "nothing was computed"
+
+
+async def test_a_check_that_the_steward_lets_pass(tmp_path: Path) -> None:
+    warned = Finding(
+        Check.ONE_CLASS, Level.WARN, "malignant", "One class only.", "Widen it.", {}, "Let pass"
+    )
+    bedside = await Bedside(tmp_path, lambda _, one: replace(one, findings=(warned,))).ready()
+    assert await bedside.answered(bedside.order())
 
 
 # which patients consent

@@ -47,3 +47,11 @@ async def test_the_bound_is_on_each_answer_and_not_on_the_connection(
         await asyncio.sleep(0)
         line.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n" + bytes(500))
         assert len((await answer).body) == 500
+
+
+async def test_a_connection_that_was_lost_before_it_was_used_says_so_at_once() -> None:
+    line = Line()
+    line.connection_made(Wire())
+    line.connection_lost(ConnectionAbortedError("refused"))
+    with pytest.raises(ConnectionAbortedError):
+        await asyncio.wait_for(line.exchange("GET", b"/", [], b""), 5)

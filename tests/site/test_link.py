@@ -141,6 +141,14 @@ async def test_a_refusal_is_raised_with_its_code(code: str) -> None:
     assert len(far.requests) == 1
 
 
+async def test_a_coordinators_words_do_not_steer_the_terminal() -> None:
+    words = {"code": "WR-COORD-034", "title": "\x1b[2JGone.\r\n", "detail": "\x07Look.\u202e"}
+    far = Far([lambda _request: httpx.Response(403, content=orjson.dumps(words))])
+    with pytest.raises(WardroundError) as caught:
+        await far.link().next(0)
+    assert str(caught.value).isprintable() and "Gone." in caught.value.problem
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -280,7 +288,7 @@ async def test_a_token_is_traded_once_and_never_sent_twice() -> None:
         calls.append(request)
         raise httpx.ReadError("cut", request=request)
 
-    assert await code_of(enrolled(once)) == "WR-SITE-040"
+    assert await code_of(enrolled(once)) == "WR-SITE-061"
     assert len(calls) == 1
     good = httpx.Response(200, content=orjson.dumps({"certificate": "pem"}))
     assert await enrolled(lambda _request: good) == b"pem"

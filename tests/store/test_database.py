@@ -44,6 +44,20 @@ def test_a_database_keeps_what_was_committed_and_nothing_else(tmp_path: Path) ->
     assert [one.name for one in path.parent.iterdir()] == ["state.db"]
 
 
+def test_a_log_without_its_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = Database.file(path, tables.MIGRATIONS)
+    with database.begin() as connection:
+        connection.execute(insert(tables.patient_sets), {"digest": "sha256:1", "members": b"x"})
+    log = path.with_name("state.db-wal")
+    kept = log.read_bytes()
+    path.unlink()
+    with pytest.raises(WardroundError, match="WR-STORE-001"):
+        Database.file(path, tables.MIGRATIONS)
+    database.close()
+    assert kept and not path.exists()
+
+
 @pytest.mark.parametrize("harm", ["junk", "truncated", "overwritten", "empty"])
 def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "state.db"

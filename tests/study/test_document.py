@@ -54,10 +54,16 @@ BOUNDS = [
     (["data", "test_fraction"], [0, 0.04, 0.51, float("nan"), "0.3"], "WR-STUDY-030"),
     (["model", "kind"], ["cox", 1], "WR-STUDY-031"),
     (["model", "algorithm"], ["magic"], "WR-STUDY-032"),
-    (["model", "ridge"], [-0.1, float("inf"), 1e10, True], "WR-STUDY-033"),
+    (["data", "held_out"], ["", 1, ["malignant"]], "WR-STUDY-056"),
+    (
+        ["model", "ridge"],
+        [-0.1, float("inf"), 1e10, True, [], [1], [0, 1], [1, 1], [2, 1], ["1", 2], [1, 1e10]],
+        "WR-STUDY-033",
+    ),
+    (["model", "folds"], [1, 21, 2.5, "5"], "WR-STUDY-057"),
     (["model", "tolerance"], [0, 1e-13, 0.2], "WR-STUDY-034"),
     (["model", "maximum_steps"], [0, 201], "WR-STUDY-035"),
-    (["disclosure", "minimum_cell"], [2, 1001, "5"], "WR-STUDY-042"),
+    (["disclosure", "minimum_cell"], [-1, 1, 2, 1001, "5"], "WR-STUDY-042"),
     (["disclosure", "minimum_cohort"], [4, 10**7], "WR-STUDY-043"),
     (["disclosure", "opened_numbers"], [0, 10**10, None], "WR-STUDY-044"),
 ]
@@ -141,6 +147,54 @@ def test_every_bound_of_fedavg_too(key, value, code):
         (altered(["data", "features"], ["birth_date"]), "WR-STUDY-047", "data.features[0]"),
         (altered(["model", "algorithm"], "fedavg"), "WR-STUDY-036", "model.fedavg"),
         (altered(["model", "fedavg"], {"rounds": 3}), "WR-STUDY-036", "model.fedavg"),
+        (altered(["model", "folds"], 5), "WR-STUDY-058", "model.folds"),
+        (altered(["model", "ridge"], [0.1, 1]), "WR-STUDY-058", "model.folds"),
+        (
+            document(
+                model={
+                    "kind": "logistic",
+                    "algorithm": "fedavg",
+                    "fedavg": {"rounds": 1},
+                    "ridge": [0.1, 1],
+                    "folds": 5,
+                }
+            ),
+            "WR-STUDY-058",
+            "model.folds",
+        ),
+        (
+            document(
+                model={"kind": "logistic", "ridge": [0.1, 1], "folds": 5},
+                disclosure={"opened_numbers": 279},  # 2 steps x 10 fits x 14 numbers, less one
+            ),
+            "WR-STUDY-059",
+            "disclosure.opened_numbers",
+        ),
+        *(
+            (altered(["data"], data), "WR-STUDY-056", "data.held_out")
+            for data in (
+                # not also required; a number; a feature; the outcome; nothing known
+                {"outcome": "malignant", "features": ["radius_mean"], "held_out": "diabetes"},
+                {
+                    "outcome": "malignant",
+                    "features": ["radius_mean"],
+                    "also_required": ["age_years"],
+                    "held_out": "age_years",
+                },
+                {
+                    "outcome": "malignant",
+                    "features": ["radius_mean", "diabetes"],
+                    "also_required": ["diabetes"],
+                    "held_out": "diabetes",
+                },
+                {
+                    "outcome": "malignant",
+                    "features": ["radius_mean"],
+                    "also_required": ["malignant"],
+                    "held_out": "malignant",
+                },
+            )
+        ),
         (document(profile="clinical"), "WR-STUDY-045", "policy"),
         (document(policy=policy()), "WR-STUDY-046", "policy"),
         (
@@ -172,6 +226,21 @@ def test_parts_that_contradict_each_other_are_refused(plain, code, path):
     error = refusal(plain)
     assert codes(error) == [code]
     assert error.path == path
+
+
+def test_what_leaves_things_as_they_were_leaves_the_digest():
+    """Keys of later versions, where they are not used, are no part of what is signed."""
+    text = Study.parse(document()).canonical().decode()
+    assert "folds" not in text
+    assert "held_out" not in text
+
+
+def test_a_grid_of_ridges_is_kept_as_it_is_written():
+    grid = {"kind": "logistic", "ridge": [0.01, 0.1, 1, 10], "folds": 5}
+    study = Study.parse(document(model=grid, disclosure={"opened_numbers": 5000}))
+    assert study.model.ridges == study.spec.ridges == (0.01, 0.1, 1.0, 10.0)
+    assert Study.from_json(study.canonical()).digest == study.digest
+    assert Study.parse(document()).model.ridges == (1.0,)
 
 
 def test_all_problems_are_reported_together():
@@ -293,7 +362,7 @@ def test_the_last_day_still_counts():
         (b"x = " + b"[" * 5000, "WR-STUDY-002"),
     ],
 )
-def test_an_unreadable_file_is_refused(tmp_path, content, code):
+def test_an_unreadable_is_refused(tmp_path, content, code):
     path = tmp_path / "study.toml"
     if content is not None:
         path.write_bytes(content)
@@ -346,3 +415,29 @@ def test_the_published_schema_is_closed_and_2020_12():
     assert validator.is_valid(json.loads(Study.parse(document()).canonical()))
     assert not validator.is_valid(document(surprise=1))
     assert not validator.is_valid(document(sites=document()["sites"][:2]))
+
+
+@pytest.mark.parametrize(
+    ("day", "exists"), [("2027-02-31", False), ("2027-13-01", False), ("2027-02-28", True)]
+)
+def test_a_date_that_no_calendar_has_is_called_that(tmp_path, day, exists):
+    path = tmp_path / "study.toml"
+    text = toml(document()).replace('expires" = "2027-12-31"', f'expires" = {day}')
+    assert day in text
+    path.write_text(text)
+    if exists:
+        assert Study.load(path).expires.isoformat() == day
+        return
+    with pytest.raises(WardroundError, match="WR-STUDY-002") as caught:
+        Study.load(path)
+    line = text[: text.index(day)].count("\n") + 1
+    assert f"a date that does not exist at line {line}" in caught.value.problem
+    assert "calendar" in caught.value.remedy
+
+
+def test_a_date_in_a_line_that_is_wrong_otherwise_is_not_blamed(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text("expires = 2027-02-28 oops\n")
+    with pytest.raises(WardroundError) as caught:
+        Study.load(path)
+    assert "not valid TOML at line 1" in caught.value.problem

@@ -35,6 +35,7 @@ def test_the_defaults_are_careful(tmp_path):
     [
         ("accepted_profiles = []", "035"),
         ('accepted_profiles = ["none"]', "035"),
+        ("minimum_cell = 1", "036"),
         ("minimum_cell = 2", "036"),
         ("minimum_cohort = 1", "037"),
         ("minimum_sites = 2", "038"),

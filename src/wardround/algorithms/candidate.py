@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from wardround.algorithms.statistics import Statistics
 from wardround.clinical.graph import ConceptGraph
-from wardround.learning.agreed import rule_of
-from wardround.learning.fit import Fit
+from wardround.learning.fit import Choice, Fit, Rule
 from wardround.learning.glm import LinearModel
 from wardround.learning.metrics import Classification, Regression
 from wardround.study import Study
@@ -32,15 +31,17 @@ class Candidate:
     statistics: dict[str, JSON]
 
 
-def describe_fit(study: Study, model: LinearModel, fit: Fit) -> dict[str, JSON]:
-    """Names, units, coefficients on both scales, standard errors, and how the fit stopped."""
+def describe_fit(
+    study: Study, model: LinearModel, fit: Fit, rule: Rule, choice: Choice | None
+) -> dict[str, JSON]:
+    """Names, units, coefficients on both scales, standard errors, and how the fit stopped.
+
+    ``choice`` is how cross-validation came to ``rule``, where it did.
+    """
     graph = ConceptGraph.load()
-    rule = rule_of(study)
     per_unit = model.per_unit()
     concepts = [graph.concept(name) for name in model.features]
-    newton = study.model.algorithm == "newton"
-    rounds = study.model.fedavg.rounds if study.model.fedavg else 0
-    return {
+    papers: dict[str, JSON] = {
         "kind": model.family.value,
         "algorithm": study.model.algorithm.value,
         "outcome": study.data.outcome,
@@ -74,15 +75,42 @@ def describe_fit(study: Study, model: LinearModel, fit: Fit) -> dict[str, JSON]:
         "ridge": rule.ridge,
         "penalty": "ridge / 2 times the sum of squared coefficients of standardised features; "
         "the intercept is not penalised",
-        "stopping": str(rule)
-        if newton
-        else f"{rounds} rounds, or sooner when an average update is within {rule.tolerance:g}",
+        "stopping": _how_it_stopped(study, rule, fit),
         "steps": fit.steps,
         "halvings": fit.halvings,
         "remaining_newton_step": fit.remaining,
         "log_likelihood": fit.log_likelihood,
         "training_records": fit.records,
     }
+    if choice is not None:
+        papers["cross_validation"] = _describe_choice(choice)
+    return papers
+
+
+def _describe_choice(choice: Choice) -> dict[str, JSON]:
+    curve: list[JSON] = [
+        {"ridge": rule.ridge, "loss": loss}
+        for rule, loss in zip(choice.grid.rules, choice.losses, strict=True)
+    ]
+    return {
+        "folds": choice.grid.folds,
+        "loss": "minus the log-likelihood per record outside the fit: the log loss of a logistic "
+        "model, half the squared error of a linear one",
+        "curve": curve,
+    }
+
+
+def _how_it_stopped(study: Study, rule: Rule, fit: Fit) -> str:
+    """Which of the agreed conditions ended the fit."""
+    within = f"{rule.tolerance:g} of max(1, its size)"
+    if study.model.algorithm == "newton":  # anything but settling ends the run without a model
+        return (
+            f"after {fit.steps} sums of at most {rule.maximum_steps}, when no standardised "
+            f"coefficient moved by more than {within}"
+        )
+    if fit.settled:
+        return f"after {fit.steps} rounds, when no coefficient moved by more than {within}"
+    return f"after the {fit.steps} rounds that were agreed, before the updates fell below {within}"
 
 
 def describe_evaluation(
@@ -102,12 +130,15 @@ def describe_evaluation(
 
 
 def describe_statistics(
-    statistics: Statistics, held_out: Classification | Regression, suppressed: int
+    statistics: Statistics,
+    held_out: Classification | Regression,
+    suppressed: int,
 ) -> dict[str, JSON]:
-    """The statistics, with what the evaluation held back and how exact its AUROC is."""
+    """The statistics, with what later steps held back and how exact the evaluation's AUROC is."""
     papers = statistics.to_json()
-    papers["suppressed"] = {**statistics.suppressed, "evaluation": suppressed}
-    papers["suppressed_total"] = sum(statistics.suppressed.values()) + suppressed
+    held_back = {**statistics.suppressed, "evaluation": suppressed}
+    papers["suppressed"] = {**held_back}
+    papers["suppressed_total"] = sum(held_back.values())
     if isinstance(held_out, Classification):
         papers["auroc_uncertainty_from_bins"] = held_out.auroc_uncertainty
     return papers

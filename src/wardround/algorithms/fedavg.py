@@ -14,15 +14,16 @@ import numpy as np
 from wardround.algorithms.ask import ask
 from wardround.algorithms.glm import constants
 from wardround.federation.federation import Federation
-from wardround.learning.agreed import rule_of
-from wardround.learning.fit import Fit, check_size, covariance, newton_step, relative_change
+from wardround.learning.fit import Fit, Rule, check_size, covariance, newton_step, relative_change
 from wardround.learning.glm import Standardisation
 from wardround.learning.local_sgd import FedAvg
 from wardround.learning.newton import NEWTON
 from wardround.trust.canonical import JSON
 
 
-async def fit(federation: Federation, standardisation: Standardisation, records: int) -> Fit:
+async def fit(
+    federation: Federation, standardisation: Standardisation, rule: Rule, records: int
+) -> Fit:
     """Train for the study's number of rounds, or until an average update is below its tolerance.
 
     ``records`` is the federation's number of training records; it spreads the ridge over them, so
@@ -31,18 +32,18 @@ async def fit(federation: Federation, standardisation: Standardisation, records:
     -013 as `glm.fit` does.
     """
     study = federation.study
-    rule = rule_of(study)
     check_size(records, len(standardisation.centre) + 1)
     told = constants(standardisation)
     weights = np.zeros(len(standardisation.centre) + 1)
     rounds = study.model.fedavg.rounds if study.model.fedavg else 0
-    done = 0
+    done, settled = 0, False
     for done in range(1, rounds + 1):
         choice: dict[str, JSON] = {**told, "decay": rule.ridge / records, "round": done}
         totals, _ = await ask(federation, FedAvg, choice, weights)
         weights = weights + totals.update
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
-        if relative_change(totals.update, weights) <= rule.tolerance:
+        settled = relative_change(totals.update, weights) <= rule.tolerance
+        if settled:
             break
     sums, _ = await ask(federation, NEWTON[rule.family], told, weights)
     check_size(sums.records, len(weights))
@@ -55,4 +56,5 @@ async def fit(federation: Federation, standardisation: Standardisation, records:
         steps=done,
         halvings=0,
         remaining=relative_change(step, weights + step),
+        settled=settled,
     )

@@ -24,20 +24,18 @@ from __future__ import annotations
 
 from wardround.algorithms.ask import ask
 from wardround.federation.federation import Federation
-from wardround.learning.agreed import rule_of
-from wardround.learning.fit import Fit, advance, start
+from wardround.learning.fit import Fit, Rule, advance, start
 from wardround.learning.glm import Standardisation
 from wardround.learning.newton import NEWTON
 from wardround.trust.canonical import JSON
 
 
-async def fit(federation: Federation, standardisation: Standardisation) -> Fit:
+async def fit(federation: Federation, standardisation: Standardisation, rule: Rule) -> Fit:
     """Fit the study's model to all hospitals' training records.
 
     Raises WR-LEARN-011 when the data don't determine the coefficients, -012 when the fit doesn't
     settle within the study's ``maximum_steps``, -013 when there are too few records.
     """
-    rule = rule_of(federation.study)
     progress = start(rule, len(standardisation.centre))
     while progress.fit is None:
         sums, _ = await ask(

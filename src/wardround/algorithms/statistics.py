@@ -78,7 +78,7 @@ async def describe(federation: Federation) -> Statistics:
     ranges = zip(agreed.low.tolist(), agreed.high.tolist(), strict=True)
     coarse = [even_edges(low, high, _COARSE_BINS) for low, high in ranges]
     first, few_coarse = await ask(federation, Histogram, {"edges": [[*row] for row in coarse]})
-    per_cell = 2 * study.disclosure.minimum_cell * len(study.sites)
+    per_cell = 2 * max(study.disclosure.minimum_cell, 3) * len(study.sites)
     bins = max(4, min(MAXIMUM_BINS, moments.records // per_cell))
     fine = [distribution.refined(bins) for distribution in first]
     distributions, few_fine = await ask(federation, Histogram, {"edges": [[*row] for row in fine]})

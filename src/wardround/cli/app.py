@@ -19,6 +19,9 @@ import typer
 from wardround import __version__
 from wardround.errors import WardroundError
 
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""Whatever the library raises for a command line; it gives only this kind of it a public name."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,6 +38,7 @@ ENTRIES = {
     "coordinator": Entry("wardround.cli.coordinator", "app", "Set up and run a coordinator."),
     "site": Entry("wardround.cli.site", "app", "Set up and run a hospital's agent."),
     "verify": Entry("wardround.cli.verify", "verify", "Check a finished study, offline."),
+    "concepts": Entry("wardround.cli.concepts", "app", "Look up concepts: what a field can mean."),
     "schema": Entry("wardround.cli.schema", "app", "Print the JSON Schemas of documents."),
     "explain": Entry("wardround.cli.explain", "explain", "Explain an error code."),
 }
@@ -67,20 +71,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0: done. 1: refused or failed, with a code that ``wardround explain`` knows. 2: the command
-    line itself was not understood.
+    line itself was not understood (with ``--json`` that is a JSON document as well).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
     completing = "_WARDROUND_COMPLETE" in os.environ
     called = ENTRIES if completing else [word for word in words if not word.startswith("-")][:1]
     try:
-        build(called)(words, prog_name="wardround")
+        # Standing alone, the library prints what it did not understand itself, and never as JSON.
+        code = build(called)(words, prog_name="wardround", standalone_mode=not as_json)
     except SystemExit as stop:
         code = stop.code or 0
-        # An interrupt comes as 130; codes from 128 on are for shells to speak of signals.
-        return code if isinstance(code, int) and code < 128 else 1
+    except typer.Abort:  # a question that nobody answered
+        return 1
     except Exception as error:  # noqa: BLE001  (the last frame: nothing above would explain it)
-        return _fail(error, json="--json" in words)
-    return 0
+        if as_json and isinstance(error, _USAGE_ERROR):
+            return _not_understood(error)
+        return _fail(error, json=as_json)
+    if code is None:
+        return 0
+    # An interrupt comes as 130; codes from 128 on are for shells to speak of signals.
+    return code if isinstance(code, int) and code < 128 else 1
 
 
 def _print_version(asked: bool) -> None:
@@ -102,6 +113,22 @@ def _root(
 
 def _not_imported() -> None:
     raise AssertionError("an entry that is called is imported first")
+
+
+def _not_understood(error: Exception) -> int:
+    """What is wrong with the command line, as JSON; its own words could hold no patient's value."""
+    from wardround.cli.console import fail
+
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", "wardround")
+    message = getattr(error, "format_message", lambda: str(error))()
+    problem = WardroundError(
+        "WR-CLI-020",
+        f"The command line was not understood: {' '.join(str(message).split()).rstrip('.')}.",
+        f"`{command} --help` lists what can be said.",
+    )
+    fail(problem, json=True)
+    return 2
 
 
 def _fail(error: Exception, *, json: bool) -> int:

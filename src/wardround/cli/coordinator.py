@@ -86,6 +86,19 @@ def serve(
         suggest(f"wardround verify {published.evidence}")
 
 
+@app.command()
+def journal(folder: Folder, json: Json = False) -> None:
+    """Print the coordinator's journal: who said what, what was opened, who was turned away."""
+    from wardround.cli import journal as page
+    from wardround.coordinator.home import CoordinatorHome
+
+    coordinator = CoordinatorHome(folder).open()
+    try:
+        page.show(coordinator.state.journal, json)
+    finally:
+        coordinator.close()
+
+
 def _show(folder: Path, json: bool) -> None:
     from wardround.coordinator.home import CoordinatorHome
 

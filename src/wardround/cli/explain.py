@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markdown import Markdown
 
 from wardround.cli.console import Json, emit, out, table
 from wardround.errors import WardroundError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _HEADING = re.compile(r"^## (WR-[A-Z]+-\d{3}) · (.+)$")
 
@@ -69,5 +71,9 @@ def explain(
             "Codes look like WR-STUDY-004; `wardround explain` lists them all.",
         )
     markdown = f"# {page.code} · {page.title}\n\n{page.text}"
-    human = Markdown(markdown) if out.is_terminal else markdown
+    human: RenderableType = markdown
+    if out.is_terminal:
+        from rich.markdown import Markdown
+
+        human = Markdown(markdown)
     emit({"code": page.code, "title": page.title, "text": page.text}, json, human=human)

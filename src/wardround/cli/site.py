@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wardround.cli import data
 from wardround.cli.console import Json, emit, err, say, suggest, table
 from wardround.errors import WardroundError
 
+if TYPE_CHECKING:
+    from wardround.site.home import SiteHome
+
 app = typer.Typer(rich_markup_mode=None)
+app.add_typer(data.app, name="data", help="Look at the records and say what they mean.")
 
 Folder = Annotated[Path, typer.Argument(help="The agent's folder.")]
 
@@ -25,14 +30,17 @@ def init(
     from wardround.ids import SiteName
     from wardround.site.home import SiteHome
 
-    home = SiteHome.create(folder, SiteName(name))
-    key = home.signing_key.public
-    lines = {"name": home.name, "signing_key": key.text, "fingerprint": key.fingerprint}
-    text = f'[[sites]]\nname = "{home.name}"\nsigning_key = "{key.text}"'
-    emit(lines, json, human=None if json else text)
-    say(f"Fingerprint, to be compared by voice: {key.fingerprint}")
+    _show(SiteHome.create(folder, SiteName(name)), json)
     say(f"The hospital's limits are in {folder / 'hospital.toml'}; the steward edits them.")
     suggest(f"wardround site enrol {folder} invitation.json", "When the invitation has come")
+
+
+@app.command()
+def show(folder: Folder, json: Json = False) -> None:
+    """Print the lines that identify this hospital in a study."""
+    from wardround.site.home import SiteHome
+
+    _show(SiteHome(folder), json)
 
 
 @app.command()
@@ -44,13 +52,16 @@ def enrol(
     """Trade a one-time invitation for the agent's first certificate."""
     import asyncio
 
+    from wardround.site.enrol import enrol as trade
     from wardround.site.home import Invitation, SiteHome
-    from wardround.site.serve import enrol as trade
 
     home = SiteHome(folder)
     asyncio.run(trade(home, Invitation.load(invitation)))
     emit({"site": home.name, "enrolled": True}, json, human="" if json else f"{home.name} enrolled")
-    suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
+    if home.has_study:
+        suggest(f"wardround site run {folder}")
+    else:
+        suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
 
 
 @app.command()
@@ -60,7 +71,10 @@ def approve(
     mapping: Annotated[Path, typer.Option(help="The mapping of the hospital's records.")],
     exclude: Annotated[
         Path | None,
-        typer.Option(help="Patients to leave out, one identifier a line; none if not given."),
+        typer.Option(
+            help="Patients to leave out, one identifier a line. Without it the list that is "
+            "signed already stays; a first one is empty."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     json: Json = False,
@@ -77,7 +91,8 @@ def approve(
 
     home = SiteHome(folder)
     sealed = Study.load(study)
-    excluded = _identifiers(exclude)
+    excluded = None if exclude is None else _identifiers(exclude)
+    standing = home.standing_exclusions(sealed) if excluded is None else None
     facts = {
         "study": f"{sealed.id}, version {sealed.version}",
         "title": sealed.title,
@@ -92,7 +107,9 @@ def approve(
         "digest": sealed.digest,
         "coordinator": sealed.coordinator_key.fingerprint,
         **{f"key of {name}": key.fingerprint for name, key in sorted(sealed.site_keys.items())},
-        "patients left out": len(excluded),
+        "patients left out": len(excluded or ())
+        if standing is None
+        else f"{len(standing.patients)}, by the list of {standing.issued}, which stays",
     }
     if not json:
         err.print(table(("", ""), list(facts.items())))
@@ -105,8 +122,13 @@ def approve(
             )
         typer.confirm("Sign this study for the hospital?", abort=True)
     home.approve(sealed, mapping, excluded, datetime.now(UTC).date())
-    emit({"approved": sealed.digest}, json, human=None if json else f"approved {sealed.digest}")
-    suggest(f"wardround site run {folder}")
+    left_out = _compare(SiteHome(folder))  # as it is now, with the mapping just signed
+    answer = {"approved": sealed.digest, **left_out}
+    emit(answer, json, human=None if json else f"approved {sealed.digest}")
+    if SiteHome(folder).is_enrolled:
+        suggest(f"wardround site run {folder}")
+    else:
+        suggest(f"wardround site enrol {folder} invitation.json", "When the invitation has come")
 
 
 @app.command()
@@ -120,9 +142,9 @@ def exclude(
 
     from wardround.site.home import SiteHome
 
-    excluded = _identifiers(patients)
-    SiteHome(folder).exclude(excluded, datetime.now(UTC).date())
-    emit({"excluded": len(excluded)}, json)
+    home = SiteHome(folder)
+    home.exclude(_identifiers(patients), datetime.now(UTC).date())
+    emit(_compare(home), json)
 
 
 @app.command()
@@ -140,6 +162,24 @@ def run(
     from wardround.site.serve import run as take_part
 
     asyncio.run(take_part(SiteHome(folder), printer(json)))
+
+
+@app.command()
+def journal(folder: Folder, json: Json = False) -> None:
+    """Print the hospital's own journal: what was answered or refused, and why."""
+    from wardround.cli import journal as page
+    from wardround.site.home import SiteHome
+    from wardround.site.memory import open_memory
+    from wardround.site.tables import journal as leaves
+    from wardround.store.leaves import SqlLeafStore
+    from wardround.trust.journal import Journal
+
+    home = SiteHome(folder)
+    database = open_memory(home, make=False)
+    try:
+        page.show(Journal(SqlLeafStore(database, leaves), f"wardround/{home.name}"), json)
+    finally:
+        database.close()
 
 
 @app.command()
@@ -166,11 +206,40 @@ def limits(json: Json = False) -> None:
     )
 
 
-def _identifiers(path: Path | None) -> tuple[str, ...]:
-    if path is None:
-        return ()
+def _show(home: SiteHome, json: bool) -> None:
+    """The block for the study, and the fingerprint."""
+    key = home.signing_key.public
+    lines = {"name": home.name, "signing_key": key.text, "fingerprint": key.fingerprint}
+    text = f'[[sites]]\nname = "{home.name}"\nsigning_key = "{key.text}"'
+    emit(lines, json, human=None if json else text)
+    say(f"Fingerprint, to be compared by voice: {key.fingerprint}")
+
+
+def _compare(home: SiteHome) -> dict[str, int | None]:
+    """How many patients are left out, and how many of them the records don't know."""
+    from wardround.site.consent import compare
+
+    exclusions = home.exclusions()
+    listed = len(exclusions.patients)
+    if not listed:
+        return {"excluded": 0, "unknown": 0}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        unknown = compare(exclusions, home.read_records()).unknown
+    except WardroundError as error:
+        say(f"The list was signed, but not compared with the records: {error}")
+        return {"excluded": listed, "unknown": None}
+    if unknown:
+        say(
+            f"{unknown} of the {listed} patients on the list have no usable record here. Check the "
+            "spelling: identifiers are compared letter by letter."
+        )
+    return {"excluded": listed, "unknown": unknown}
+
+
+def _identifiers(path: Path) -> tuple[str, ...]:
+    try:
+        # "-sig": editors on Windows put a mark before the first letter.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WardroundError(
             "WR-CLI-011",

@@ -7,7 +7,7 @@ accepts partly matching digits, guesses two-digit years and depends on the local
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 
 from wardround.clinical.quarantine import Reason
 
@@ -68,6 +68,25 @@ def read_fhir_date(text: str) -> int | Reason:
     if day is None:
         return Reason.INCOMPLETE_DATE
     return _ordinal(int(year), int(month), int(day))
+
+
+def read_fhir_moment(text: str) -> float | None:
+    """Return a FHIR ``dateTime`` as an ordinal with the time of day as a fraction, in UTC.
+
+    A date alone is its midnight; None for a month, a year or no date at all. It only serves to
+    tell which of two values is the later one.
+    """
+    found = _FHIR_DATE.fullmatch(text)
+    if found is None or found[3] is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    day = float(moment.toordinal())
+    day += (moment.hour * 3600 + moment.minute * 60 + moment.second) / 86400
+    offset = moment.utcoffset()
+    return day if offset is None else day - offset.total_seconds() / 86400
 
 
 def completed_years(birth: int, index: int) -> int | Reason:

@@ -1,24 +1,24 @@
-"""From mapped sources to one feature table of complete cases; all else is accounted for."""
+"""From a hospital's records to the one table that a study computes on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
-from wardround.clinical.dates import completed_years
-from wardround.clinical.graph import ConceptGraph, Derivation
-from wardround.clinical.mapping import CsvSource, Mapping
-from wardround.clinical.numbers import DecimalMark
-from wardround.clinical.provenance import ColumnProvenance, FileRead
+from wardround.clinical.facts import CODE_OF
+from wardround.clinical.formulas import Column
+from wardround.clinical.graph import ConceptGraph
+from wardround.clinical.mapping import Mapping
+from wardround.clinical.provenance import ColumnProvenance, SourceRead
 from wardround.clinical.quarantine import Quarantine, Reason, SetAside
-from wardround.clinical.sources import read_csv, read_fhir
+from wardround.clinical.resolve import NOWHERE, Values, resolve
+from wardround.clinical.route import Derived, Route
 from wardround.clinical.table import FeatureTable
-from wardround.clinical.values import Values, read_column
+from wardround.clinical.warehouse import Linked, Warehouse
 from wardround.errors import WardroundError, WardroundErrors
 
 
@@ -45,16 +45,12 @@ def harmonise(
             source raises.
     """
     wanted = tuple(dict.fromkeys((*features, outcome, *extra)))
-    derivations = _derivations(mapping, graph, wanted)
-    direct = {concept for concept in wanted if concept not in derivations}
-    for derivation in derivations.values():
-        direct.update(_inputs(derivation, mapping))
-
-    gathered = _Gathered()
-    gathered.read(mapping, base_dir, graph, direct, (today or date.today()).toordinal())
-    for derivation in derivations.values():
-        gathered.derive(derivation, _inputs(derivation, mapping), graph)
-    table = gathered.table(wanted)
+    routes = find_routes(mapping, graph, wanted)
+    warehouse = Warehouse(
+        mapping, base_dir, graph, needed(mapping, routes), today=lambda: today or date.today()
+    )
+    warehouse.refresh()
+    table = Harmonised(warehouse, routes).table(wanted)
     if not table.patient_ids:
         raise WardroundError(
             "WR-DATA-018",
@@ -66,119 +62,22 @@ def harmonise(
     return table
 
 
-@dataclass(repr=False)
-class _Gathered:
-    """What the sources have given so far; ``patients`` says where each was first seen."""
-
-    patients: dict[str, str] = field(default_factory=dict)
-    set_aside: list[SetAside] = field(default_factory=list)
-    columns: dict[str, Values] = field(default_factory=dict)
-    provenance: dict[str, ColumnProvenance] = field(default_factory=dict)
-
-    def read(
-        self,
-        mapping: Mapping,
-        base_dir: Path,
-        graph: ConceptGraph,
-        concepts: Collection[str],
-        today: int,
-    ) -> None:
-        """Read ``concepts`` from the sources that the mapping names for them."""
-        for source in mapping.sources:
-            needed = [field for field in source.fields if field.concept in concepts]
-            if not needed:
-                continue
-            decimal: DecimalMark = "."
-            if isinstance(source, CsvSource):
-                extract, decimal = read_csv(source, base_dir, concepts), source.decimal
-            else:
-                extract = read_fhir(source, base_dir, concepts)
-            self.set_aside += extract.set_aside
-            for patient, place in extract.patients.items():
-                self.patients.setdefault(patient, extract.where(place))
-            for mapped in needed:
-                column = read_column(extract, mapped, graph, decimal=decimal, today=today)
-                self.columns[mapped.concept] = column
-                self.provenance[mapped.concept] = ColumnProvenance(
-                    mapped.concept, (source.name,), extract.files, column.steps, column.found
-                )
-
-    def derive(self, derivation: Derivation, inputs: tuple[str, ...], graph: ConceptGraph) -> None:
-        """Compute the age in completed years from ``inputs``: birth date, index date."""
-        birth, index = (self.columns[concept] for concept in inputs)
-        column = Values(derivation.target, found=birth.found)
-        low, high = graph.concept(derivation.target).plausible or (-math.inf, math.inf)
-        for patient, where in self.patients.items():
-            failure = birth.failures.get(patient) or index.failures.get(patient)
-            if failure is not None:
-                column.failures[patient] = failure
-            elif patient in birth.values and patient in index.values:
-                age = completed_years(int(birth.values[patient]), int(index.values[patient]))
-                if isinstance(age, Reason):
-                    column.fail(patient, age, where)
-                elif not low <= age <= high:
-                    column.fail(patient, Reason.OUTSIDE_PLAUSIBLE_RANGE, where)
-                else:
-                    column.values[patient] = float(age)
-        origins = [self.provenance[concept] for concept in inputs]
-        self.columns[derivation.target] = column
-        self.provenance[derivation.target] = ColumnProvenance(
-            derivation.target,
-            tuple(dict.fromkeys(name for origin in origins for name in origin.sources)),
-            _distinct([file for origin in origins for file in origin.files]),
-            (
-                *(f"{origin.concept}: {step}" for origin in origins for step in origin.path),
-                f"completed years from {inputs[0]} to {inputs[1]}",
-            ),
-            column.found,
-        )
-
-    def table(self, wanted: Sequence[str]) -> FeatureTable:
-        """Return the complete cases, sorted by patient, and everything that was set aside."""
-        used: list[str] = []
-        set_aside = list(self.set_aside)
-        for patient in sorted(self.patients):
-            failure = self._failure(patient, wanted)
-            if failure is None:
-                used.append(patient)
-            else:
-                set_aside.append(failure)
-        return FeatureTable(
-            patient_ids=tuple(used),
-            columns={
-                concept: np.array([self.columns[concept].values[patient] for patient in used])
-                for concept in wanted
-            },
-            provenance=tuple(self.provenance[concept] for concept in wanted),
-            quarantine=Quarantine(tuple(set_aside)),
-        )
-
-    def _failure(self, patient: str, wanted: Sequence[str]) -> SetAside | None:
-        for concept in wanted:
-            column = self.columns[concept]
-            if patient in column.failures:
-                return column.failures[patient]
-            if patient not in column.values:
-                return SetAside(Reason.MISSING_VALUE, self.patients[patient], concept)
-        return None
-
-
-def _derivations(
-    mapping: Mapping, graph: ConceptGraph, wanted: Sequence[str]
-) -> dict[str, Derivation]:
-    """Return how each concept of ``wanted`` that is not mapped itself follows from mapped ones."""
-    derivations: dict[str, Derivation] = {}
+def find_routes(mapping: Mapping, graph: ConceptGraph, wanted: Sequence[str]) -> dict[str, Route]:
+    """The way from the mapped fields to each concept; ``WR-DATA-006`` names all without one."""
+    have = {field.concept: None for _, field in mapping.all_fields()}
+    dated = mapping.index_date is not None
+    routes: dict[str, Route] = {}
     unreached: list[WardroundError] = []
     for concept in wanted:
         graph.concept(concept)
-        if mapping.field(concept) is not None:
+        route = graph.find_route(concept, have, index_date=dated)
+        if route is not None:
+            routes[concept] = route
             continue
-        derivation = graph.derivation(concept)
-        if derivation is not None and all(map(mapping.field, _inputs(derivation, mapping))):
-            derivations[concept] = derivation
-            continue
-        inputs = "" if derivation is None else f" or {' and '.join(derivation.inputs)}"
-        at = "" if derivation is None else " and state index_date"
+        ways = [" and ".join(one.inputs) for one in graph.derivations(concept)]
+        inputs = "".join(f" or {way}" for way in ways)
+        at_index = any(one.at_index for one in graph.derivations(concept))
+        at = " and state index_date" if at_index and not dated else ""
         unreached.append(
             WardroundError(
                 "WR-DATA-006",
@@ -188,13 +87,129 @@ def _derivations(
         )
     if unreached:
         raise WardroundErrors(tuple(unreached))
-    return derivations
+    return routes
 
 
-def _inputs(derivation: Derivation, mapping: Mapping) -> tuple[str, ...]:
-    """Return the concepts a derivation needs, the index date last ('' where none is stated)."""
-    return (*derivation.inputs, mapping.index_date or "")
+def needed(mapping: Mapping, routes: dict[str, Route]) -> frozenset[str]:
+    """The concepts of the fields that routes start from, and the index date where one counts."""
+    fields = {field for route in routes.values() for field in route.fields}
+    if mapping.index_date is not None and any(map(at_index, routes.values())):
+        fields.add(mapping.index_date)
+    return frozenset(fields)
 
 
-def _distinct(files: Sequence[FileRead]) -> tuple[FileRead, ...]:
-    return tuple(dict.fromkeys(files))
+def at_index(route: Route) -> bool:
+    """Whether a route needs the index date."""
+    return any(isinstance(step, Derived) and step.derivation.at_index for step in route.steps)
+
+
+class Harmonised:
+    """What a warehouse comes to, concept by concept; worked out once for each."""
+
+    def __init__(self, warehouse: Warehouse, routes: dict[str, Route]) -> None:
+        # A patient's number holds for what was read at one time: a refresh must not come between.
+        self.warehouse = warehouse.snapshot()
+        self.routes = routes
+        self.linked: Linked = self.warehouse.link()
+        self._values: dict[str, Values] = {}
+        self._index = warehouse.mapping.index_date
+
+    def mapped(self, concept: str) -> Values:
+        """The values of a concept that a field is mapped to."""
+        if concept not in self._values:
+            source, field = self.warehouse.fields[concept]
+            facts, extract = self.warehouse.facts(concept, self.linked)
+            numbers = self.linked.numbers[source.name]
+            self._values[concept] = resolve(
+                facts,
+                len(self.linked.patients),
+                field,
+                self.warehouse.graph,
+                extract.where,
+                numbers[numbers >= 0],
+            )
+        return self._values[concept]
+
+    def values(self, concept: str) -> Values:
+        """The values of a concept that a route leads to."""
+        route = self.routes[concept]
+        if len(route.steps) == 1 and route.fields == (concept,):
+            return self.mapped(concept)
+        inputs = [self.mapped(field) for field in route.fields]
+        index = None
+        if at_index(route) and self._index is not None:
+            dates = self.mapped(self._index)
+            index = Column(dates.values, dates.valid)
+            inputs.append(dates)
+        columns = {one.concept: Column(one.values, one.valid) for one in inputs}
+        found = route.compute(columns, index)
+        return self._derived(route, inputs, found)
+
+    def table(self, wanted: Sequence[str]) -> FeatureTable:
+        """Return the complete cases, sorted by patient, and everything that was set aside."""
+        columns = {concept: self.values(concept) for concept in wanted}
+        complete = np.ones(len(self.linked.patients), np.bool_)
+        for values in columns.values():
+            complete &= values.valid
+        set_aside = [*self.warehouse.set_aside, *self.linked.unlinked]
+        for values in self._values.values():
+            set_aside += values.dropped
+        for patient in np.flatnonzero(~complete).tolist():
+            failing = next(one for one in columns.values() if not one.valid[patient])
+            set_aside.append(failing.failure(patient, self.linked.first_seen(patient)))
+        used = np.flatnonzero(complete)
+        return FeatureTable(
+            patient_ids=tuple(self.linked.patients[patient] for patient in used.tolist()),
+            columns={concept: values.values[used] for concept, values in columns.items()},
+            provenance=tuple(self.provenance(concept) for concept in wanted),
+            quarantine=Quarantine(tuple(set_aside)),
+        )
+
+    def provenance(self, concept: str) -> ColumnProvenance:
+        """Where a concept's values came from, and by which steps."""
+        route = self.routes[concept]
+        direct = len(route.steps) == 1 and route.fields == (concept,)
+        inputs = list(route.fields)
+        if at_index(route) and self._index is not None and self._index not in inputs:
+            inputs.append(self._index)
+        path: list[str] = []
+        reads: dict[str, SourceRead] = {}
+        for field in inputs:
+            source, _ = self.warehouse.fields[field]
+            reads |= {read.source: read for read in self.warehouse.provenance(source.name)}
+            steps = self.mapped(field).steps
+            path += steps if direct else [f"{field}: {step}" for step in steps]
+        if not direct:
+            path += [step.words() for step in route.steps if step.target not in route.fields]
+        return ColumnProvenance(
+            concept, tuple(reads.values()), tuple(path), self.mapped(inputs[0]).found
+        )
+
+    def _derived(self, route: Route, inputs: Sequence[Values], found: Column) -> Values:
+        """A computed column: who has no value, for the first input's reason, or the formula's."""
+        concept = route.target
+        low, high = concept.plausible or (-math.inf, math.inf)
+        reasons = np.zeros(len(found.valid), np.int8)
+        places = np.full(len(found.valid), NOWHERE)
+        missing = np.zeros(len(found.valid), np.bool_)
+        causes: dict[int, SetAside] = {}
+        for values in inputs:
+            gone = ~found.valid & ~values.valid & ~missing
+            missing |= gone
+            for patient in np.flatnonzero(gone & (values.reasons > 0)).tolist():
+                causes[patient] = values.failure(patient, self.linked.first_seen(patient))
+        of_dates = any(isinstance(s, Derived) and s.derivation.at_index for s in route.steps)
+        unfit = Reason.IMPOSSIBLE_DATE if of_dates else Reason.NOT_DERIVABLE
+        reasons[~found.valid & ~missing] = CODE_OF[unfit]
+        outside = found.valid & ~((found.values >= low) & (found.values <= high))
+        reasons[outside] = CODE_OF[Reason.OUTSIDE_PLAUSIBLE_RANGE]
+        return Values(
+            concept.id,
+            found.values,
+            found.valid & ~outside,
+            reasons,
+            places,
+            inputs[0].where,
+            found=inputs[0].found,
+            causes=causes,
+        )

@@ -11,19 +11,21 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
+from pydantic import Field, ValidationError
+
+from wardround.clinical.fields import (
+    AnyField,
+    ColumnField,
+    FhirField,
+    Frozen,
+    OmopField,
+    Text,
+    contradiction,
+    problems_of,
 )
-
-from wardround.clinical.dates import DateFormat
-from wardround.clinical.graph import Concept, ConceptGraph, ConceptType
+from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.clinical.numbers import DecimalMark
 from wardround.errors import WardroundError, WardroundErrors
 from wardround.ids import Digest
@@ -32,95 +34,146 @@ from wardround.trust.canonical import canonical, digest
 MAPPING_TYPE = "application/vnd.wardround.mapping+json"
 """The payload type under which a steward signs a mapping."""
 
-OBSERVATION_VALUE: Final = "Observation.value"
-OBSERVATION_DATE: Final = "Observation.effectiveDateTime"
-BIRTH_DATE: Final = "Patient.birthDate"
 
+class Crosswalk(Frozen):
+    """How a source's own patient numbers lead to the hospital's.
 
-def _date_format(text: str) -> str:
-    DateFormat(text)
-    return text
-
-
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-DateForm: TypeAlias = Annotated[Text, AfterValidator(_date_format)]
-ValueMap: TypeAlias = dict[str, bool]
-"""From a category as the source writes it to true or false."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class CsvField(_Strict):
-    """What one column of a CSV file means.
-
-    A number needs ``unit`` or ``unit_column``, a date ``date_format``, a boolean ``value_map``.
+    ``source`` is another source of the mapping, with one row per number: its ``column`` holds the
+    number that *this* source uses, its own patient column the hospital's.
     """
 
-    concept: Text
+    source: Text
     column: Text
-    unit: Text | None = None
-    unit_column: Text | None = None
-    date_format: DateForm | None = None
-    value_map: ValueMap | None = None
-
-    def words(self) -> str:
-        """Return where the values stand, for a reader."""
-        return f'column "{self.column}"'
 
 
-class FhirField(_Strict):
-    """What one element of FHIR resources means.
+class _Source(Frozen):
+    """What every source has.
 
-    Observations are found by ``system`` and ``code``. Numbers carry their own UCUM unit. A coded
-    value needs ``value_map`` (by code) and the code system ``value_system`` that its codes are of;
-    a boolean value needs neither.
+    Two sources mean the same patient by the same identifier; where they number patients
+    differently, a ``crosswalk`` leads from one to the other.
     """
 
-    concept: Text
-    element: Literal["Observation.value", "Observation.effectiveDateTime", "Patient.birthDate"] = (
-        OBSERVATION_VALUE
-    )
-    system: Text | None = None
-    code: Text | None = None
-    value_system: Text | None = None
-    value_map: ValueMap | None = None
-
-    def words(self) -> str:
-        """Return where the values stand, for a reader."""
-        return self.element if self.code is None else f"{self.element} of {self.system}|{self.code}"
-
-
-class _Source(_Strict):
     name: Text
-    files: tuple[Text, ...] = Field(min_length=1, strict=False)
+    crosswalk: Crosswalk | None = None
     maximum_unreadable_share: float = Field(default=0.05, ge=0.0, le=1.0)
 
 
-class CsvSource(_Source):
-    """A table with one header line and one row per patient."""
+class _Files(_Source):
+    files: tuple[Text, ...] = Field(min_length=1, strict=False)
+
+
+class _Columnar(_Source):
+    """``patient`` names the patient's column; with ``rows_are_patients`` each row is a patient."""
+
+    patient: Text | None = None
+    rows_are_patients: bool = False
+    missing: tuple[str, ...] = Field(default=("",), strict=False)
+    decimal: DecimalMark = "."
+    fields: tuple[ColumnField, ...] = Field(default=(), strict=False)
+
+
+class CsvSource(_Columnar, _Files):
+    """A table in text: one header line (or ``header``, where the file has none), then rows."""
 
     kind: Literal["csv"]
-    patient: Text
     encoding: Literal["utf-8", "windows-1252", "iso-8859-1"] = "utf-8"
     delimiter: Literal[",", ";", "\t", "|"] = ","
-    decimal: DecimalMark = "."
-    missing: tuple[str, ...] = Field(default=("",), strict=False)
-    fields: tuple[CsvField, ...] = Field(min_length=1, strict=False)
+    header: tuple[Text, ...] = Field(default=(), strict=False)
 
 
-class FhirSource(_Source):
-    """FHIR R4 resources, one JSON object per line."""
+class ParquetSource(_Columnar, _Files):
+    """Parquet files of one schema."""
 
-    kind: Literal["fhir-ndjson"]
-    fields: tuple[FhirField, ...] = Field(min_length=1, strict=False)
-
-
-Source: TypeAlias = Annotated[CsvSource | FhirSource, Field(discriminator="kind")]
+    kind: Literal["parquet"]
 
 
-class Mapping(_Strict):
+class ExcelSource(_Columnar, _Files):
+    """A sheet of a workbook; the first unless ``sheet`` names another."""
+
+    kind: Literal["excel"]
+    sheet: Text | None = None
+    header_row: int = Field(default=1, ge=1, le=1_048_576)
+
+
+class SqlSource(_Columnar):
+    """A table or a query of a database; it is only ever read.
+
+    ``${NAME}`` in ``url`` stands for an environment variable: passwords are never in a mapping.
+    """
+
+    kind: Literal["sql"]
+    url: Text
+    table: Text | None = None
+    query: Annotated[str, Field(max_length=20_000)] | None = None
+
+
+class OmopSource(_Source):
+    """An OMOP CDM 5.4 database (``url``), or a folder or ZIP file of its tables as CSV."""
+
+    kind: Literal["omop"]
+    url: Text | None = None
+    files: Text | None = None
+    fields: tuple[OmopField, ...] = Field(default=(), strict=False)
+
+
+class _Fhir(_Source):
+    """``patient_identifier`` is the system of ``Patient.identifier`` that names the patient.
+
+    Without it a Patient resource's own id does.
+    """
+
+    patient_identifier: Text | None = None
+    fields: tuple[FhirField, ...] = Field(default=(), strict=False)
+
+
+class FhirSource(_Fhir, _Files):
+    """FHIR R4 resources in files: one JSON object per line, or Bundles."""
+
+    kind: Literal["fhir"]
+
+
+class FhirViewSource(_Columnar, _Files):
+    """FHIR R4 resources in files, through a ViewDefinition (SQL on FHIR v2) beside the mapping."""
+
+    kind: Literal["fhir-view"]
+    view: Text
+
+
+class FhirServerSource(_Fhir):
+    """A FHIR R4 server of the hospital.
+
+    It is searched by resource type, or (``bulk``) asked for an export. ``ca``, ``client_id`` and
+    ``client_key`` are for SMART Backend Services; the key is a file beside the mapping.
+    """
+
+    kind: Literal["fhir-server"]
+    url: Text
+    bulk: Literal["patient", "system", "group"] | None = None
+    group: Text | None = None
+    client_id: Text | None = None
+    client_key: Text | None = None
+    ca: Text | None = None
+
+
+Source: TypeAlias = Annotated[
+    CsvSource
+    | ParquetSource
+    | ExcelSource
+    | SqlSource
+    | OmopSource
+    | FhirSource
+    | FhirViewSource
+    | FhirServerSource,
+    Field(discriminator="kind"),
+]
+ColumnarSource: TypeAlias = CsvSource | ParquetSource | ExcelSource | SqlSource | FhirViewSource
+FhirSources: TypeAlias = FhirSource | FhirServerSource
+
+KINDS = ("csv", "parquet", "excel", "sql", "omop", "fhir", "fhir-view", "fhir-server")
+"""Every kind of source, as ``kind`` names it."""
+
+
+class Mapping(Frozen):
     """A whole mapping; ``index_date`` names the date concept at which ages are taken."""
 
     version: Literal[1]
@@ -178,27 +231,32 @@ class Mapping(_Strict):
 
     def to_payload(self) -> bytes:
         """Return the canonical form (RFC 8785) that the steward signs."""
-        return canonical(self.model_dump(mode="json"))
+        return canonical(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def digest(self) -> Digest:
         """The digest of the canonical form."""
         return digest(self.to_payload())
 
-    def field(self, concept: str) -> CsvField | FhirField | None:
+    def field(self, concept: str) -> AnyField | None:
         """Return the field that is mapped to ``concept``, or None."""
+        return next((field for _, field in self.all_fields() if field.concept == concept), None)
+
+    def all_fields(self) -> Iterator[tuple[Source, AnyField]]:
+        """Every field, with its source."""
         for source in self.sources:
             for field in source.fields:
-                if field.concept == concept:
-                    return field
-        return None
+                yield source, field
 
 
 _KEY_PROBLEMS = {
     "extra_forbidden": ("This key is unknown.", "Remove it, or correct its spelling."),
     "missing": ("A key is missing here.", "Add it; the how-to on mappings lists the keys."),
-    "union_tag_invalid": ("The kind of source is unknown.", 'Use "csv" or "fhir-ndjson".'),
-    "union_tag_not_found": ("The kind of source is missing.", 'Add kind = "csv" or "fhir-ndjson".'),
+    "union_tag_invalid": ("The kind of source is unknown.", f"Use one of {', '.join(KINDS)}."),
+    "union_tag_not_found": (
+        "The kind of source is missing.",
+        f"Add kind, one of {', '.join(KINDS)}.",
+    ),
 }
 
 
@@ -209,16 +267,21 @@ def _key_problem(kind: str, place: tuple[int | str, ...]) -> WardroundError:
     )
     path = ""
     for part in place:
-        # The name of the union's branch is pydantic's, not a key of the document.
-        if part not in ("csv", "fhir-ndjson"):
-            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        # Names of a union's branches are pydantic's, not keys of the document.
+        if part in _BRANCHES:
+            continue
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return WardroundError("WR-DATA-005", problem, remedy, path=path.lstrip(".") or "mapping")
+
+
+_BRANCHES = (*KINDS, "bool", "str", "float", "tuple[str, ...]", "constrained-str")
 
 
 def _problems(mapping: Mapping, graph: ConceptGraph) -> Iterator[WardroundError]:
     mapped: Counter[str] = Counter()
     for s, source in enumerate(mapping.sources):
-        fields: tuple[CsvField | FhirField, ...] = source.fields
+        fields: tuple[AnyField, ...] = source.fields
+        yield from _source_problems(source, mapping, f"sources[{s}]")
         for f, field in enumerate(fields):
             path = f"sources[{s}].fields[{f}]"
             mapped[field.concept] += 1
@@ -234,70 +297,61 @@ def _problems(mapping: Mapping, graph: ConceptGraph) -> Iterator[WardroundError]
             except WardroundError as error:
                 yield WardroundError(error.code, error.problem, error.remedy, path=path)
                 continue
-            if isinstance(field, CsvField):
-                yield from _csv_problems(field, concept, graph, path)
-            else:
-                yield from _fhir_problems(field, concept, path)
+            yield from problems_of(field, concept, graph, path)
     if len({source.name for source in mapping.sources}) < len(mapping.sources):
-        yield _contradiction("Two sources have one name.", "Rename one of them.", "sources")
+        yield contradiction("Two sources have one name.", "Rename one of them.", "sources")
     if mapping.index_date is not None and (
-        not mapped[mapping.index_date] or graph.concept(mapping.index_date).type != ConceptType.DATE
+        mapping.index_date not in graph
+        or graph.concept(mapping.index_date).type is not ConceptType.DATE
+        or mapping.field(mapping.index_date) is None
     ):
-        yield _contradiction(
-            "The index date is not a date that this mapping maps.",
-            "Name the concept of a mapped date, such as specimen_date.",
+        yield contradiction(
+            "The index date is not a date concept that a field is mapped to.",
+            "Name the concept of a date, and map a field to it.",
             "index_date",
         )
 
 
-def _csv_problems(
-    field: CsvField, concept: Concept, graph: ConceptGraph, path: str
-) -> Iterator[WardroundError]:
-    wanted = {
-        ConceptType.NUMERIC: "unit" if field.unit_column is None else "unit_column",
-        ConceptType.DATE: "date_format",
-        ConceptType.BOOLEAN: "value_map",
-        ConceptType.CATEGORY: "value_map",
-    }[concept.type]
-    for key in ("unit", "unit_column", "date_format", "value_map"):
-        given = getattr(field, key) is not None
-        if given != (key == wanted):
-            verb = "must not be given" if given else "is needed"
-            yield _contradiction(
-                f"{key} {verb} for the {concept.type} concept {concept.id!r}.",
-                "A number needs unit or unit_column, a date date_format, a boolean value_map.",
+def _source_problems(source: Source, mapping: Mapping, path: str) -> Iterator[WardroundError]:
+    if isinstance(source, _Columnar) and (source.patient is None) != source.rows_are_patients:
+        yield contradiction(
+            "A table needs the column that names the patient, or rows_are_patients = true.",
+            "Give one of the two.",
+            f"{path}.patient",
+        )
+    match source:
+        case SqlSource() if (source.table is None) == (source.query is None):
+            yield contradiction("A database is read by table or by query.", "Give one.", path)
+        case OmopSource() if (source.url is None) == (source.files is None):
+            yield contradiction("OMOP is a url or files.", "Give one of them.", path)
+        case ExcelSource() if len(source.files) > 1:
+            yield contradiction(
+                "A workbook is one file.", "Write a source for each of the workbooks.", path
+            )
+        case FhirServerSource() if (source.bulk == "group") != (source.group is not None):
+            yield contradiction(
+                'bulk = "group" and group belong together.',
+                "Give both, or neither to read all patients.",
                 path,
             )
-    if wanted == "unit" and field.unit is not None and concept.unit is not None:
-        try:
-            graph.path(field.unit, concept.unit)
-        except WardroundError as error:
-            yield WardroundError(error.code, error.problem, error.remedy, path=f"{path}.unit")
-
-
-def _fhir_problems(field: FhirField, concept: Concept, path: str) -> Iterator[WardroundError]:
-    observed = field.element != BIRTH_DATE
-    if observed != (field.code is not None) or observed != (field.system is not None):
-        yield _contradiction(
-            "An Observation is found by its system and code, and only an Observation is.",
-            "Give both for an element of Observation, neither for Patient.birthDate.",
-            path,
+        case FhirServerSource() if (source.client_id is None) != (source.client_key is None):
+            yield contradiction("client_id and client_key belong together.", "Give both.", path)
+        case _:
+            pass
+    walk = source.crosswalk
+    nameless = isinstance(source, ColumnarSource) and source.patient is None
+    if nameless and (len(mapping.sources) > 1 or walk is not None):
+        yield contradiction(
+            "Rows that name no patient can't be joined with other sources.",
+            "Name the column of the patient (key `patient`), or remove the other sources.",
+            f"{path}.patient",
         )
-    if (field.element != OBSERVATION_VALUE) and concept.type != ConceptType.DATE:
-        yield _contradiction(
-            f"{field.element} is a date, {concept.id!r} is not.",
-            "Map it to the concept of a date.",
-            path,
-        )
-    if field.value_map is not None and concept.type == ConceptType.NUMERIC:
-        yield _contradiction("A number has no value map.", "Remove value_map.", path)
-    if (field.value_map is None) != (field.value_system is None):
-        yield _contradiction(
-            "value_map and value_system belong together.",
-            "Name the code system whose codes the value map lists.",
-            path,
-        )
-
-
-def _contradiction(problem: str, remedy: str, path: str) -> WardroundError:
-    return WardroundError("WR-DATA-005", problem, remedy, path=path)
+    if walk is not None:
+        others = {one.name: one for one in mapping.sources if one is not source}
+        other = others.get(walk.source)
+        if not isinstance(other, ColumnarSource) or other.patient is None or other.crosswalk:
+            yield contradiction(
+                "The crosswalk is no other table of this mapping with a patient column.",
+                "Name a source of kind csv, parquet, excel or sql.",
+                f"{path}.crosswalk",
+            )

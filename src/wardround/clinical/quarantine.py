@@ -22,6 +22,10 @@ class Reason(StrEnum):
     UNKNOWN_CATEGORY = "unknown_category"
     INCOMPLETE_DATE = "incomplete_date"
     IMPOSSIBLE_DATE = "impossible_date"
+    NO_DATE = "no_date"
+    NOT_DERIVABLE = "not_derivable"
+    UNLINKED_PATIENT = "unlinked_patient"
+    VIEW_FAILED = "view_failed"
     OUTSIDE_PLAUSIBLE_RANGE = "outside_plausible_range"
     CONFLICTING_VALUES = "conflicting_values"
     DUPLICATE_RECORD = "duplicate_record"
@@ -45,6 +49,10 @@ _WORDS = {
     Reason.UNKNOWN_CATEGORY: "a value is not in the mapping's value map",
     Reason.INCOMPLETE_DATE: "a date lacks its month or day",
     Reason.IMPOSSIBLE_DATE: "a date does not exist, lies in the future or before birth",
+    Reason.NO_DATE: "a value does not say when it is of, and the latest or earliest counts",
+    Reason.NOT_DERIVABLE: "a formula does not hold for the values that it is given",
+    Reason.UNLINKED_PATIENT: "the crosswalk leads from this patient to none, or to several",
+    Reason.VIEW_FAILED: "the mapping's view can't be evaluated on the resource",
     Reason.OUTSIDE_PLAUSIBLE_RANGE: "a value lies outside the concept's plausible range",
     Reason.CONFLICTING_VALUES: "the patient has several differing values for one concept",
     Reason.DUPLICATE_RECORD: "a further row of a patient who already has one",

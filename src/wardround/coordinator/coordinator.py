@@ -15,6 +15,7 @@ from wardround.coordinator.changed import Changed
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.intake import Intake
+from wardround.coordinator.refusals import Refusals
 from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
 from wardround.ids import RunId, SiteName
@@ -64,6 +65,7 @@ class Coordinator:
         self.blobs = Blobs(folder / "blobs")
         self.spool = Spool(folder / "spool")
         self.enrolment = Enrolment(study, authority, self.state, now)
+        self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
         self.exchange: Exchange | None = None
         self._intake: Intake | None = None
         self._now = now
@@ -91,6 +93,7 @@ class Coordinator:
                 )
             else:
                 transaction.record("resumed", run=run)
+        self.spool.clear()
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now
         )
@@ -192,5 +195,6 @@ class Coordinator:
         """Let go of the database."""
         if self._intake is not None:
             self._intake.close()
-        self.spool.clear()
+            self.spool.clear()
+        self.refusals.close()
         self.state.close()

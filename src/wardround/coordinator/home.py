@@ -12,8 +12,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +27,7 @@ from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
 from wardround.ids import SiteName
 from wardround.study import Study
+from wardround.study.sections import https_origin
 from wardround.trust.authority import CertificateAuthority, certificate_expiry
 from wardround.trust.keys import SigningKey, write_new
 
@@ -49,6 +53,7 @@ class CoordinatorHome:
     @classmethod
     def create(cls, folder: Path, url: str) -> CoordinatorHome:
         """A new folder with fresh keys and an authority of its own; never overwrites one."""
+        url = _origin(url)
         host = _host(url)
         if (folder / "coordinator.toml").exists():
             raise WardroundError(
@@ -109,8 +114,38 @@ class CoordinatorHome:
         key = SigningKey.load(self.keys / "server.key")
         write_whole(path, self.authority.issue_server(key.public, [self.host], _now()))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one that serves this folder; raises WR-COORD-040 when another does.
+
+        Two would drive one run, each with half of the hospitals' answers.
+        """
+        with (self.folder / "serve.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WardroundError(
+                    "WR-COORD-040",
+                    "A coordinator is serving this folder already.",
+                    "Use that one, or stop it first.",
+                    path=str(self.folder),
+                ) from error
+            yield
+
     def open(self) -> Coordinator:
-        """The coordinator of the study in this folder."""
+        """The coordinator of the study in this folder.
+
+        Raises WR-COORD-041 when its database is gone: invitations were written, which it holds.
+        """
+        state = self.folder / "state.db"
+        if not state.exists() and any((self.folder / "invitations").glob("*.json")):
+            raise WardroundError(
+                "WR-COORD-041",
+                "The coordinator has worked before, and its state database is gone.",
+                "Restore state.db from a backup; or make a new coordinator and a new version of "
+                "the study.",
+                path=str(state),
+            )
         return Coordinator(self.study, self.signing_key, self.authority, self.folder)
 
     def take_study(self, study: Study) -> None:
@@ -153,16 +188,23 @@ class CoordinatorHome:
         return path
 
 
-def _host(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
+def _origin(url: str) -> str:
+    """The address as a study may carry it; the hospitals compare it with theirs."""
+    try:
+        return https_origin(url)
+    except ValueError as error:
         raise WardroundError(
             "WR-COORD-007",
             "The coordinator's address is not of the form https://host:port.",
-            "Give the address under which the hospitals will reach it.",
+            "Give the address under which the hospitals will reach it, without a path.",
             path="--url",
-        )
-    return parts.hostname
+        ) from error
+
+
+def _host(url: str) -> str:
+    host = urlsplit(url).hostname
+    assert host is not None  # `_origin` saw to it
+    return host
 
 
 def _now() -> datetime:

@@ -66,7 +66,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     @app.post("/v1/enrol")
     async def enrol(request: Request) -> dict[str, str]:
         site, token, csr = _enrolment(await read_body(request, MAXIMUM_ENROLMENT_BYTES))
-        certificate = coordinator.enrolment.enrol(SiteName(site), token, csr.encode())
+        with coordinator.refusals.noted(SiteName(site)):
+            certificate = coordinator.enrolment.enrol(SiteName(site), token, csr.encode())
         return {"certificate": certificate.decode()}
 
     @app.post("/v1/renew")

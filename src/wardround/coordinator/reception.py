@@ -2,6 +2,7 @@
 
 The attacker is on the network, or is a proxy that ends TLS, or holds another site's papers. A
 request counts only under the certificate's own key and for what was signed with it (RFC 9421).
+Whoever is turned away leaves a leaf in the journal (`refusals`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Reception:
         tls = request.scope.get("extensions", {}).get("tls", {})
         chain = tls.get("client_cert_chain") or []
         certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
-        return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
+        with self._coordinator.refusals.noted(None):
+            return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
 
     def verify(self, visitor: Visitor, body: bytes, body_sha256: bytes | None) -> None:
         """See `Visitor.verify`."""
@@ -61,17 +63,18 @@ class Reception:
         identity = self._coordinator.enrolment.identity(peer.site).text
         target = request.scope["raw_path"].decode("ascii")
         query = request.scope["query_string"].decode("ascii")
-        verify_request(
-            lambda keyid: peer.key if keyid == identity else None,
-            request.method,
-            f"{target}?{query}" if query else target,
-            request.headers,
-            body,
-            int(time.time()),
-            self._replays,
-            body_sha256=body_sha256,
-        )
-        self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
+        with self._coordinator.refusals.noted(peer.site):
+            verify_request(
+                lambda keyid: peer.key if keyid == identity else None,
+                request.method,
+                f"{target}?{query}" if query else target,
+                request.headers,
+                body,
+                int(time.time()),
+                self._replays,
+                body_sha256=body_sha256,
+            )
+            self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:

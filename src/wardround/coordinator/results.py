@@ -19,7 +19,7 @@ from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
 from wardround.federation.messages import Manifest
 from wardround.federation.round import RoundPhase
-from wardround.governance.artefact import encode_model, save_model
+from wardround.governance.artefact import encode_model, save_model, sign_model
 from wardround.governance.evidence import (
     BatchRecord,
     EvidenceFile,
@@ -30,7 +30,7 @@ from wardround.governance.evidence import (
 from wardround.governance.files import write_whole
 from wardround.governance.report import ReportData, RoundFacts, report_data, save_report
 from wardround.governance.summary import save_summary
-from wardround.governance.verify import Trust, verify
+from wardround.governance.verify import verify
 from wardround.ids import BatchId, Digest, SiteName
 from wardround.store import Blobs
 from wardround.trust.canonical import digest
@@ -51,11 +51,16 @@ class Published:
 
 
 def publish(
-    home: CoordinatorHome, coordinator: Coordinator, candidate: Candidate, started: datetime
+    home: CoordinatorHome,
+    coordinator: Coordinator,
+    candidate: Candidate,
+    evidence: EvidenceFile,
+    started: datetime,
 ) -> Published:
     """Write the results of the finished run and verify the evidence as a stranger would.
 
-    They appear under the run's name all at once; what a crash cut short is written again.
+    Writes nothing to the database, so that it may run beside the routes. The results appear under
+    the run's name all at once; what a crash cut short is written again.
     """
     exchange = coordinator.exchange
     assert exchange is not None
@@ -66,12 +71,10 @@ def publish(
     signature = save_model(
         folder / "model", candidate, coordinator.study, exchange.run, coordinator.key
     )
-    exchange.save_checkpoint()
-    evidence = gather_evidence(coordinator, exchange, candidate, signature)
     evidence.save(folder / "evidence.json")
     study = coordinator.study
-    trust = Trust(study.digest, coordinator.key.public.text)
-    verification = verify(folder / "evidence.json", trust, model=folder / "model")
+    # As a reader of the report would, who has yet to say which study it should be.
+    verification = verify(folder / "evidence.json", model=folder / "model")
     with coordinator.state.database.begin() as connection:
         timeline = _timeline(connection, exchange)
     data = report_data(
@@ -96,10 +99,16 @@ def save_results(data: ReportData, folder: Path) -> None:
     save_summary(data, folder / "summary.json")
 
 
-def gather_evidence(
-    coordinator: Coordinator, exchange: Exchange, candidate: Candidate, signature: Envelope
-) -> EvidenceFile:
-    """Everything signed that led to the model, from the coordinator's database."""
+def gather_evidence(coordinator: Coordinator, candidate: Candidate) -> EvidenceFile:
+    """Everything signed that led to the model, under a checkpoint of the whole journal.
+
+    To be called where the routes are served: a request that were taken in, or turned away, between
+    the checkpoint and the reading would leave a leaf that no checkpoint covers.
+    """
+    exchange = coordinator.exchange
+    assert exchange is not None
+    encoded = encode_model(candidate, coordinator.study, exchange.run)
+    exchange.save_checkpoint()
     with coordinator.state.database.begin() as connection:
         said = _said(connection)
         batches = connection.scalars(
@@ -118,7 +127,6 @@ def gather_evidence(
         signed = connection.scalars(
             select(checkpoints.c.envelope).order_by(checkpoints.c.size)
         ).all()
-    encoded = encode_model(candidate, coordinator.study, exchange.run)
     return EvidenceFile(
         study=orjson.loads(coordinator.study.canonical()),
         run=exchange.run,
@@ -134,7 +142,9 @@ def gather_evidence(
         ),
         witnesses=said[exchange.run]["witness"],
         model=ModelRecord(
-            description=encoded.description, weights=encoded.weights, signature=signature
+            description=encoded.description,
+            weights=encoded.weights,
+            signature=sign_model(encoded, coordinator.key),
         ),
     )
 

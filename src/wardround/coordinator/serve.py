@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Driver, Say
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
-from wardround.coordinator.results import Published, publish
+from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import server
 from wardround.errors import WardroundError
 from wardround.governance.artefact import encode_model, sign_model
@@ -34,17 +36,18 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
     The run starts when every hospital of the study is connected and has approved, or after
     ``wait_s`` seconds with as many as the study's rules ask for at least.
     """
-    coordinator = home.open()
-    try:
-        async with _listening(home, coordinator):
-            gc.freeze()  # what is loaded by now stays; collections need not walk it time and again
-            say("listening", {"url": home.url})
-            published = await _drive(home, coordinator, say, wait_s)
-            if not once:
-                await asyncio.Event().wait()
-            return published
-    finally:
-        coordinator.close()
+    with home.alone():
+        coordinator = home.open()
+        try:
+            async with _listening(home, coordinator):
+                gc.freeze()  # what is loaded by now stays; collections need not walk it again
+                say("listening", {"url": home.url})
+                published = await _drive(home, coordinator, say, wait_s)
+                if not once:
+                    await asyncio.Event().wait()
+                return published
+        finally:
+            coordinator.close()
 
 
 @asynccontextmanager
@@ -55,14 +58,11 @@ async def _listening(home: CoordinatorHome, coordinator: Coordinator) -> AsyncIt
         keys / "server.pem", keys / "server.key", keys / "ca.pem"
     )
     http = server(create_app(coordinator), home.host, home.port, context)
-    task = asyncio.create_task(http.serve())
+    # Bound here: uvicorn itself would end the whole program where the port is taken.
+    task = asyncio.create_task(http.serve(_bound(home.host, home.port)))
     while not http.started:
         if task.done():
-            raise WardroundError(
-                "WR-COORD-008",
-                f"The coordinator can't listen on {home.host} port {home.port}.",
-                "Another program may hold the port, or the address is not this machine's.",
-            )
+            await task
         await asyncio.sleep(0.01)
     try:
         yield
@@ -70,6 +70,42 @@ async def _listening(home: CoordinatorHome, coordinator: Coordinator) -> AsyncIt
         coordinator.send_home()
         http.should_exit = True
         await task
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    """A socket for each of the host's addresses on this machine; raises WR-COORD-008."""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found:
+            try:
+                one = socket.socket(family, kind, protocol)
+            except OSError:
+                continue  # a family that this machine does not speak
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                one.bind(address)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                sockets.remove(one)  # IPv6 that is switched off, say
+                one.close()
+        if sockets:
+            return sockets
+        reason: OSError | None = None
+    except OSError as error:
+        reason = error
+    for one in sockets:
+        one.close()
+    raise WardroundError(
+        "WR-COORD-008",
+        f"The coordinator can't listen on {host} port {port}"
+        f"{f': {reason.strerror}' if reason is not None and reason.strerror else ''}.",
+        "Another program may hold the port, or the address is not this machine's.",
+    ) from reason
 
 
 async def _drive(
@@ -97,7 +133,8 @@ async def _drive(
     )
     await _farewell(coordinator, len(present))
     # Published first: a crash in between leaves a run that is carried on, not one without results.
-    published = await asyncio.to_thread(publish, home, coordinator, candidate, started)
+    evidence = gather_evidence(coordinator, candidate)
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
     with coordinator.state.transaction() as transaction:
         name = digest(signature.payload)
         records.end_run(transaction.connection, exchange.run, "finished", model=name)

@@ -69,7 +69,6 @@ class Spool:
         self._folder = folder
         self._parts: dict[tuple[RoundId, SiteName], dict[int, bytes]] = {}
         self._spare: list[Path] = []
-        self.clear()
 
     def put(self, round_: RoundId, site: SiteName, number: int, data: bytes, size: int) -> None:
         """Write part ``number`` of a payload of ``size`` bytes in one go."""
@@ -144,7 +143,11 @@ class Spool:
             del self._parts[key]
 
     def clear(self) -> None:
-        """Delete the files that are kept to be written over."""
+        """Delete the files that are kept to be written over.
+
+        Done by whoever runs the rounds, and not on opening: an invitation written meanwhile by
+        another process would take them from under a coordinator at work.
+        """
         self._spare.clear()
         shutil.rmtree(self._spares, ignore_errors=True)
 

@@ -97,7 +97,7 @@ def _check_study(case: Case, trust: Trust) -> str:
             trust.coordinator.replace(" ", "").lower() == key.fingerprint.replace(" ", "")
         )
         require(same, f"The study names another coordinator: {key.fingerprint}.")
-    known = ", as you expected" if trust.given else ""
+    known = ", the one that was asked for" if trust.given else ""
     return f"{study.id}, version {study.version}, is {study.digest}{known}."
 
 
@@ -129,10 +129,24 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
     ]
     if study_holds:
         try:
-            lines += _unopened(case)
+            lines += _other_runs(case) + _unopened(case)
         except (Unmet, WardroundError):
             pass  # the check of the rounds has said so already
     return tuple(line.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}") for line in lines)
+
+
+def _other_runs(case: Case) -> list[str]:
+    """Runs whose totals stand in the same journal and not in this file."""
+    rounds = {str(leaf.facts.get("round")) for leaf in case.find("total")}
+    runs = {name.partition(".")[0] for name in rounds} - {case.evidence.run}
+    if not runs:
+        return []
+    others = "another run" if len(runs) == 1 else f"{len(runs)} other runs"
+    return [
+        f"What {others} of this study opened, of which the journal tells: sums over "
+        "cohorts that differ by one hospital subtract to that hospital's numbers. Ask for their "
+        "evidence."
+    ]
 
 
 def _unopened(case: Case) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wardround.clinical.graph import ConceptGraph
 from wardround.errors import WardroundError
-from wardround.learning.fit import Rule
+from wardround.learning.fit import Grid, Rule
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Variables
 from wardround.study import Study
@@ -22,13 +22,19 @@ def allowed_kinds(study: Study) -> frozenset[str]:
     family = Family(study.model.kind)
     scored = "score_histogram" if family is Family.LOGISTIC else "prediction_moments"
     kinds = _ALWAYS | {f"newton_{family}", scored}
+    if study.model.folds is not None:
+        kinds |= {"fold_newton", "fold_scores"}
     return kinds | {"fedavg"} if study.model.algorithm == "fedavg" else kinds
 
 
-def rule_of(study: Study) -> Rule:
-    """The study's penalty and stopping rule."""
+def rule_of(study: Study) -> Rule | Grid:
+    """The study's penalty and stopping rule, or those of which cross-validation chooses one."""
     model = study.model
-    return Rule(Family(model.kind), model.ridge, model.tolerance, model.maximum_steps)
+    family = Family(model.kind)
+    rules = tuple(
+        Rule(family, ridge, model.tolerance, model.maximum_steps) for ridge in model.ridges
+    )
+    return rules[0] if model.folds is None else Grid(rules, model.folds)
 
 
 def variables_of(study: Study) -> Variables:

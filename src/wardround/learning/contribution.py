@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.learning.records import MAXIMUM_RECORDS, Records, Variables
+from wardround.learning.records import MAXIMUM_RECORDS, Family, Records, Split, Variables
+from wardround.privacy import check_cohort, check_groups
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -35,6 +36,31 @@ class Limits:
     minimum_cell: int
     minimum_cohort: int
 
+    def check(self, records: Records, family: Family) -> None:
+        """Refuse a site with too few records, whichever task of a study it is asked.
+
+        It is one rule for all tasks, in training and test part alike, because their totals are
+        compared: were a site in one total and not in another, or a class of a yes/no outcome
+        zero in the one and part of a sum in the other, the difference would be that site's own
+        count. (Means open the exact number of training records, the first Newton step that of
+        those with the outcome; no zero in `outcome_counts` could hide either.)
+
+        Raises WR-PRIVACY-001 for fewer than the minimum cohort of training records, and
+        WR-PRIVACY-002 for fewer than the minimum cell of records, or of records with or without
+        a yes/no outcome, in either part, or of training records in a fold of cross-validation.
+        A minimum cell of 0, for public records, refuses nobody.
+        """
+        check_cohort(len(records.of(Split.TRAIN)[1]), self.minimum_cohort)
+        groups: list[int] = []
+        for part in Split:
+            _, y = records.of(part)
+            yes_no = family is Family.LOGISTIC
+            groups += [int((y == 0).sum()), int((y == 1).sum())] if yes_no else [len(y)]
+        if records.fold is not None:
+            # An empty fold adds nothing to any total, so nothing about it can be told.
+            groups += np.unique(records.fold[~records.test], return_counts=True)[1].tolist()
+        check_groups(np.array(groups), self.minimum_cell)
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -42,11 +68,6 @@ class Answer:
 
     lanes: NDArray[np.float64] = field(repr=False)
     suppressed: int = field(default=0, repr=False)
-
-    @classmethod
-    def nothing(cls, lanes: int) -> Answer:
-        """A site that may say nothing sends zeros, which under the mask look like anything."""
-        return cls(np.zeros(lanes), lanes)
 
 
 class Computation(Protocol[Totals]):
@@ -70,7 +91,7 @@ class Computation(Protocol[Totals]):
         ...
 
     def contribute(self, records: Records, limits: Limits) -> Answer:
-        """Compute one site's lanes."""
+        """Compute one site's lanes; the site has passed `Limits.check`."""
         ...
 
     def read(self, lanes: NDArray[np.float64]) -> Totals:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from wardround.learning.contribution import Answer, Limits
 from wardround.learning.parameters import Reader, no_model
 from wardround.learning.records import Family, Records, Split, Variables
-from wardround.privacy import large_enough, suppress_small_cells
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -51,9 +50,7 @@ class OutcomeCounts:
         return np.ones(4 if self.variables.family is Family.LOGISTIC else 2)
 
     def contribute(self, records: Records, limits: Limits) -> Answer:
-        """Count, and hold back small cells."""
-        if not large_enough(len(records.y), limits.minimum_cohort):
-            return Answer.nothing(len(self.units))
+        """Count. No cell is small: with one, the site would not be asked (`Limits.check`)."""
         counts: list[int] = []
         for split in (Split.TRAIN, Split.TEST):
             _, y = records.of(split)
@@ -61,10 +58,7 @@ class OutcomeCounts:
                 counts += [int((y == 0).sum()), int((y == 1).sum())]
             else:
                 counts += [len(y)]
-        kept, suppressed = suppress_small_cells(
-            np.array(counts, dtype=np.float64), limits.minimum_cell
-        )
-        return Answer(kept, suppressed)
+        return Answer(np.array(counts, dtype=np.float64))
 
     def read(self, lanes: NDArray[np.float64]) -> Counts:
         """Name the cells."""

@@ -11,6 +11,7 @@ features brought to mean 0 and standard deviation 1 (divisor n) by pooled consta
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from wardround.errors import WardroundError
 from wardround.learning.glm import MAXIMUM_COEFFICIENT, Sums
 from wardround.learning.linalg import cholesky, inverse, solve
+from wardround.learning.moments import nothing_left
 from wardround.learning.records import Family
 
 _SLACK = 1e-9
@@ -40,11 +42,26 @@ class Rule:
         weights[0] = 0.0
         return weights
 
-    def __str__(self) -> str:
-        return (
-            f"stop when no standardised coefficient moves by more than {self.tolerance:g} of "
-            f"max(1, its size); give up after {self.maximum_steps} sums"
-        )
+
+@dataclass(frozen=True)
+class Grid:
+    """Rules that differ in their ridge, the weakest first, and the folds to choose among them."""
+
+    rules: tuple[Rule, ...]
+    folds: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The rule that cross-validation chose, and what it chose by.
+
+    ``losses`` holds each rule's mean loss per held-out record, in the grid's order: minus the
+    log-likelihood, so the log loss of a logistic model and half the squared error of a linear one.
+    """
+
+    rule: Rule
+    grid: Grid
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,7 @@ class Fit:
     residual variance, with records - m degrees of freedom): with ridge 0 the usual one; with a
     ridge it describes the penalised estimate and leaves out its bias towards 0. ``remaining`` is
     the size of the last Newton step, relative to the coefficients: how far the optimum can be.
+    ``settled`` is False where the agreed number of rounds ended the fit before its tolerance did.
     """
 
     coefficients: NDArray[np.float64]
@@ -64,6 +82,7 @@ class Fit:
     steps: int
     halvings: int
     remaining: float
+    settled: bool = True
 
     @property
     def standard_errors(self) -> NDArray[np.float64]:
@@ -137,6 +156,24 @@ def advance(progress: Progress, sums: Sums) -> Progress:
         objective=objective,
         records=sums.records,
     )
+
+
+def choose(grid: Grid, log_likelihoods: Sequence[float], records: Sequence[int]) -> Choice:
+    """The rule of the least loss, of equals the one with the largest ridge.
+
+    Both sequences are of all fits, fold by fold in the grid's order. Raises WR-LEARN-014 when no
+    record was held out.
+    """
+    count = len(grid.rules)
+    losses: list[float] = []
+    for i in range(count):
+        tried = sum(records[i::count])
+        if tried == 0:
+            raise nothing_left()
+        # Correctly rounded, so the last bit is the same everywhere; `sum` differs between Pythons.
+        losses.append(-math.fsum(log_likelihoods[i::count]) / tried)
+    best = min(range(count), key=lambda i: (losses[i], -grid.rules[i].ridge))
+    return Choice(grid.rules[best], grid, tuple(losses))
 
 
 def newton_step(

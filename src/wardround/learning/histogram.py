@@ -4,6 +4,11 @@ Quantiles come from it without sorting anybody's values: a coarse histogram firs
 edges lie where the coarse one puts equal shares of the records. Small cells are held back by each
 site, so with few records per site a quantile is as rough as its bin is wide; that width is
 reported beside it.
+
+The zeros protect against a reader of the totals, who also knows each feature's number of records
+(`moments` opens it). They protect less against a coordinator that asks again with other edges:
+counts between edges a and c, less those between a and b, are those between b and c. The study's
+limit of opened numbers bounds how often it can.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from numpy.typing import NDArray
 from wardround.learning.contribution import Answer, Limits
 from wardround.learning.parameters import Reader, no_model
 from wardround.learning.records import Records, Split, Variables
-from wardround.privacy import large_enough, suppress_small_cells
+from wardround.privacy import suppress_beside_total
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -92,14 +97,10 @@ class Histogram:
 
     def contribute(self, records: Records, limits: Limits) -> Answer:
         """Count, and hold back small cells."""
-        x, y = records.of(Split.TRAIN)
-        if not large_enough(len(y), limits.minimum_cohort):
-            return Answer.nothing(len(self.units))
+        x, _ = records.of(Split.TRAIN)
         counts = [np.histogram(column, row)[0] for column, row in zip(x.T, self.edges, strict=True)]
-        kept, suppressed = suppress_small_cells(
-            np.concatenate(counts).astype(np.float64), limits.minimum_cell
-        )
-        return Answer(kept, suppressed)
+        shown = [suppress_beside_total(one * 1.0, max(limits.minimum_cell, 1)) for one in counts]
+        return Answer(np.concatenate([one for one, _ in shown]), sum(few for _, few in shown))
 
     def read(self, lanes: NDArray[np.float64]) -> tuple[Distribution, ...]:
         """One distribution per feature, in the study's order."""

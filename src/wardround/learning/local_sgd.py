@@ -24,7 +24,6 @@ from wardround.learning.glm import (
 from wardround.learning.moments import nothing_left
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Records, Split, Variables
-from wardround.privacy import large_enough
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -94,8 +93,6 @@ class FedAvg:
     def contribute(self, records: Records, limits: Limits) -> Answer:
         """Train on the training records."""
         x, y = records.of(Split.TRAIN)
-        if not large_enough(len(y), limits.minimum_cohort):
-            return Answer.nothing(len(self.units))
         design = self.standardisation.design(x)
         fitted = log_likelihood(self.variables.family, y, design @ self.coefficients).sum()
         with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges

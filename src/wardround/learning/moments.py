@@ -13,7 +13,6 @@ from wardround.errors import WardroundError
 from wardround.learning.contribution import Answer, Limits
 from wardround.learning.parameters import Reader, no_model
 from wardround.learning.records import Family, Records, Split, Variables
-from wardround.privacy import large_enough
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -35,7 +34,7 @@ class Moments:
     """Lanes: records; then per variable the sum and the sum of squares of u.
 
     u = (x - middle) / half-width of the plausible range lies in [-1, 1]. A yes/no outcome is
-    counted by `outcome_counts`, under its rule for small cells, and left out here.
+    counted by `outcome_counts` and left out here.
     """
 
     kind: ClassVar[str] = "moments"
@@ -77,8 +76,6 @@ class Moments:
     def contribute(self, records: Records, limits: Limits) -> Answer:
         """Sums over the training records."""
         x, y = records.of(Split.TRAIN)
-        if not large_enough(len(y), limits.minimum_cohort):
-            return Answer.nothing(len(self.units))
         values = np.column_stack([x, y]) if self.variables.family is Family.LINEAR else x
         u = (values - self._middle) / self._half
         return Answer(np.concatenate([[float(len(u))], u.sum(axis=0), (u * u).sum(axis=0)]))
@@ -119,6 +116,6 @@ def nothing_left() -> WardroundError:
     """The error of a total to which no site could contribute."""
     return WardroundError(
         "WR-LEARN-014",
-        "Too few records are left: every site fell under the disclosure rules.",
+        "No training records are left to compute from.",
         "Widen the selection at the sites, or choose another train/test split.",
     )

@@ -1,9 +1,8 @@
 """The tasks `newton_logistic` and `newton_linear`: one Newton step's sums in one vector.
 
-A site with fewer training records than the minimum cohort contributes zeros. Beyond that the sums
-aren't suppressed: they are taken at coefficients that the coordinator chooses, and a coordinator
-that chose them to single out a record would learn about it from sums alone. Only noise prevents
-that; the bound on coefficients, the cohort and the count of opened numbers make it harder.
+The sums aren't suppressed: they are taken at coefficients that the coordinator chooses, and a
+coordinator that chose them to single out a record would learn about it from sums alone. Only noise
+prevents that; the bound on coefficients, the cohort and the count of opened numbers make it harder.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from wardround.learning.glm import (
 )
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Records, Split, Variables
-from wardround.privacy import large_enough
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -41,8 +39,10 @@ are. The information needs no such care: it steers the steps and gives the stand
 
 
 @dataclass(frozen=True, eq=False)
-class _Newton:
-    """Lanes: gradient coarse (m), gradient fine (m), information (m (m + 1) / 2: its upper
+class Newton:
+    """One Newton step's sums; `NEWTON` has the task kind for each family.
+
+    Lanes: gradient coarse (m), gradient fine (m), information (m (m + 1) / 2: its upper
     triangle, row by row), log-likelihood, records; m = features + 1."""
 
     kind: ClassVar[str]
@@ -80,8 +80,6 @@ class _Newton:
         """Sums over the training records."""
         x, y = records.of(Split.TRAIN)
         m = len(self.coefficients)
-        if not large_enough(len(y), limits.minimum_cohort):
-            return Answer.nothing(2 * m + m * (m + 1) // 2 + 2)
         sums = evaluate(self.variables.family, self.standardisation.design(x), y, self.coefficients)
         step = self.units[m : 2 * m]
         coarse = np.rint(sums.gradient / step) * step
@@ -103,21 +101,21 @@ class _Newton:
         )
 
 
-class NewtonLogistic(_Newton):
+class NewtonLogistic(Newton):
     """`newton_logistic`."""
 
     kind = "newton_logistic"
     family = Family.LOGISTIC
 
 
-class NewtonLinear(_Newton):
+class NewtonLinear(Newton):
     """`newton_linear`."""
 
     kind = "newton_linear"
     family = Family.LINEAR
 
 
-NEWTON: Mapping[Family, type[_Newton]] = {
+NEWTON: Mapping[Family, type[Newton]] = {
     Family.LOGISTIC: NewtonLogistic,
     Family.LINEAR: NewtonLinear,
 }

@@ -58,6 +58,18 @@ class Reader:
             raise self.malformed(key, f"must be a whole number from {low} to {high}")
         return value
 
+    def wholes(self, key: str, low: int, high: int) -> tuple[int, ...]:
+        """A list of whole numbers from ``low`` to ``high``, at least one."""
+        value = self._get(key)
+        if not isinstance(value, list) or not value:
+            raise self.malformed(key, "must be a list with something in it")
+        found = tuple(
+            item for item in value if isinstance(item, int) and not isinstance(item, bool)
+        )
+        if len(found) != len(value) or not all(low <= item <= high for item in found):
+            raise self.malformed(key, f"must hold whole numbers from {low} to {high}")
+        return found
+
     def number(self, key: str, low: float, high: float) -> float:
         """A finite number from ``low`` to ``high``."""
         value = _finite(self._get(key))

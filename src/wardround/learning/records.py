@@ -22,6 +22,9 @@ MAXIMUM_RECORDS = 1 << 22
 TEST_COLUMN = "_test"
 """The column that marks held-out records with 1, others with 0."""
 
+FOLD_COLUMN = "_fold"
+"""The column that numbers the folds of cross-validation from 0, where the study has any."""
+
 
 class Family(StrEnum):
     """Which generalised linear model: logistic for a yes/no outcome, linear for a measured one."""
@@ -83,11 +86,15 @@ class Variables:
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Complete records of one site: ``x`` (records, features), ``y`` (records,). Never shown."""
+    """Complete records of one site: ``x`` (records, features), ``y`` (records,). Never shown.
+
+    ``fold`` (records,) is None in a study without cross-validation.
+    """
 
     x: NDArray[np.float64] = field(repr=False)
     y: NDArray[np.float64] = field(repr=False)
     test: NDArray[np.bool_] = field(repr=False)
+    fold: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @classmethod
     def take(cls, columns: Mapping[str, NDArray[np.float64]], variables: Variables) -> Records:
@@ -120,12 +127,33 @@ class Records:
                 raise _out_of_range(name)
         if variables.family is Family.LOGISTIC and not bool(((y == 0) | (y == 1)).all()):
             raise _out_of_range(variables.outcome)
-        return cls(x, y, test)
+        fold = columns.get(FOLD_COLUMN)
+        return cls(x, y, test, None if fold is None else np.asarray(fold, dtype=np.float64))
 
     def of(self, split: Split) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The features and outcomes of the training or of the held-out records."""
         chosen = self.test if split is Split.TEST else ~self.test
         return self.x[chosen], self.y[chosen]
+
+    def of_fold(self, number: int) -> Records:
+        """The records of one fold; raises WR-LEARN-005 in a table without folds."""
+        return self._among(self._folds() == number)
+
+    def without_fold(self, number: int) -> Records:
+        """The records of all other folds; raises WR-LEARN-005 in a table without folds."""
+        return self._among(self._folds() != number)
+
+    def _folds(self) -> NDArray[np.float64]:
+        if self.fold is None:
+            raise WardroundError(
+                "WR-LEARN-005",
+                f"The site's table has no column {FOLD_COLUMN}.",
+                "Run the same Wardround version at the coordinator and at every site.",
+            )
+        return self.fold
+
+    def _among(self, chosen: NDArray[np.bool_]) -> Records:
+        return Records(self.x[chosen], self.y[chosen], self.test[chosen], self._folds()[chosen])
 
 
 def read_split(reader: Reader) -> Split:

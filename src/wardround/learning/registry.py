@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wardround.errors import WardroundError
 from wardround.learning.contribution import BOUND, Computation, Limits, to_vector
 from wardround.learning.counts import OutcomeCounts
+from wardround.learning.folds import FoldNewton, FoldScores
 from wardround.learning.histogram import Histogram
 from wardround.learning.local_sgd import FedAvg
 from wardround.learning.moments import Moments
@@ -38,6 +39,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Histogram,
             NewtonLogistic,
             NewtonLinear,
+            FoldNewton,
+            FoldScores,
             FedAvg,
             ScoreHistogram,
             PredictionMoments,
@@ -74,12 +77,13 @@ def compute(
     ``columns`` holds the study's features and outcome and `TEST_COLUMN`, each of shape
     (records,); ``request`` is ``{"kind", "parameters", "length", "limits": {"minimum_cell",
     "minimum_cohort"}}``. Returns shape (length,), no element beyond `BOUND` in magnitude. Raises
-    WR-LEARN-001 to -008; no error tells a value.
+    WR-LEARN-001 to -008, and WR-PRIVACY-001 or -002 where the site has too few records for the
+    study; no error tells a value.
     """
     reader = Reader(request, "request")
     limits = reader.table("limits")
     rules = Limits(
-        minimum_cell=limits.whole("minimum_cell", 1, 1 << 20),
+        minimum_cell=limits.whole("minimum_cell", 0, 1 << 20),
         minimum_cohort=limits.whole("minimum_cohort", 1, 1 << 30),
     )
     limits.done()
@@ -90,6 +94,7 @@ def compute(
     if reader.whole("length", 1, 1 << 31) != length(computation):
         raise reader.malformed("length", "must be what the task's parameters make it")
     records = Records.take(columns, computation.variables)
+    rules.check(records, computation.variables.family)
     vector = to_vector(computation, computation.contribute(records, rules))
     if not bool((np.abs(vector) <= BOUND).all()):  # also catches what is not finite
         raise WardroundError(

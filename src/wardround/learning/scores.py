@@ -19,7 +19,6 @@ from wardround.learning.glm import (
 from wardround.learning.metrics import Regression, ScoreTable
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Records, Split, Variables, read_split
-from wardround.privacy import large_enough
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -69,8 +68,8 @@ class ScoreHistogram(_Scored):
     predicted probabilities; then the sum of (predicted - outcome)^2.
 
     Its cells are *not* suppressed: a test set of two dozen people over so many bins would vanish.
-    Instead a site contributes only if it has at least the minimum cell of records with, and of
-    records without, the outcome among these rows. In the total a bin may well hold one person, so
+    Every site in the sum has at least the minimum cell of records with, and of records without,
+    the outcome among these rows (`Limits.check`). In the total a bin may well hold one person, so
     a score histogram says of the whole federation that somebody scored about so much.
     """
 
@@ -85,11 +84,6 @@ class ScoreHistogram(_Scored):
     def contribute(self, records: Records, limits: Limits) -> Answer:
         """Score the records and count."""
         x, y = records.of(self.rows)
-        labels = (int((y == 0).sum()), int((y == 1).sum()))
-        if not large_enough(min(labels), limits.minimum_cell) or not large_enough(
-            len(records.y), limits.minimum_cohort
-        ):
-            return Answer.nothing(len(self.units))
         place = np.searchsorted(SCORE_EDGES, self.model.scores(x), side="right")
         predicted = self.model.predict(x)
         columns = [
@@ -127,10 +121,6 @@ class PredictionMoments(_Scored):
     def contribute(self, records: Records, limits: Limits) -> Answer:
         """Predict and compare."""
         x, y = records.of(self.rows)
-        if not large_enough(len(y), limits.minimum_cell) or not large_enough(
-            len(records.y), limits.minimum_cohort
-        ):
-            return Answer.nothing(len(self.units))
         v = self.variables
         residual = y - self.model.predict(x)
         u = (y - v.outcome_low) / (v.outcome_high - v.outcome_low) * 2.0 - 1.0

@@ -6,9 +6,18 @@ result differentially private.
 
 from wardround.privacy.disclosure import (
     check_cohort,
+    check_groups,
     differs_enough,
     large_enough,
+    suppress_beside_total,
     suppress_small_cells,
 )
 
-__all__ = ["check_cohort", "differs_enough", "large_enough", "suppress_small_cells"]
+__all__ = [
+    "check_cohort",
+    "check_groups",
+    "differs_enough",
+    "large_enough",
+    "suppress_beside_total",
+    "suppress_small_cells",
+]

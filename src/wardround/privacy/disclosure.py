@@ -4,6 +4,9 @@ The attacker here reads only what is opened: totals, and the difference between 
 cells (OHDSI and DataSHIELD practice: below 5 and below 3) and small cohorts point at persons, and
 two totals over nearly the same patients subtract to a total over the few who differ. These rules
 make both hard; they are no differential privacy, and pages that rely on them say so.
+
+A zero in place of a small count protects only where no other opened number gives the count away.
+Where one does, the whole hospital stays out instead (`check_groups`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ def suppress_small_cells(counts: NDArray[Count], minimum: int) -> tuple[NDArray[
 
     ``counts`` has any shape and holds whole, non-negative numbers of patients. A 0 that comes back
     may be a true zero or a suppressed cell, which is the point. Margins must be summed from what
-    comes back: an exact total beside one suppressed cell gives that cell away.
+    comes back: an exact total beside one suppressed cell gives that cell away (where the exact
+    total is known all the same, use `suppress_beside_total`).
 
     Raises ``ValueError`` (a fault in the calling code, without any count in its text) if a count
     is negative, fractional or not finite.
@@ -40,6 +44,37 @@ def suppress_small_cells(counts: NDArray[Count], minimum: int) -> tuple[NDArray[
     return kept, int(np.count_nonzero(small))
 
 
+def suppress_beside_total(
+    counts: NDArray[np.float64], minimum: int
+) -> tuple[NDArray[np.float64], int]:
+    """Like `suppress_small_cells`, for counts, shape (cells,), whose exact total is known as well.
+
+    What was held back is then the total less what is shown. So the smallest of the other cells is
+    held back too, until that difference is 0 or at least ``minimum``: it never tells one small
+    cell (complementary suppression, as statistical offices do it for tables with margins).
+    """
+    kept, suppressed = suppress_small_cells(counts, minimum)
+    while 0 < float(counts.sum() - kept.sum()) < minimum and bool(kept.any()):
+        kept[int(np.argmin(np.where(kept > 0, kept, np.inf)))] = 0
+        suppressed += 1
+    return kept, suppressed
+
+
+def check_groups(groups: NDArray[np.int64], minimum: int) -> None:
+    """Refuse where one of the groups that a study's tasks count has fewer than ``minimum`` members.
+
+    An empty group is refused as well: "nobody here has it" is a statement about everybody. The
+    error tells neither which group it is nor how large; it stays in the hospital.
+    """
+    if not bool((groups >= minimum).all()):
+        raise WardroundError(
+            "WR-PRIVACY-002",
+            f"A group that this study counts has fewer than {minimum} of this hospital's patients.",
+            "This hospital stays out of the study. It can take part with more patients; the "
+            "minimum itself is agreed by all.",
+        )
+
+
 def large_enough(patients: int, minimum: int) -> bool:
     """Say whether a cohort may contribute at all."""
     return patients >= max(minimum, 1)
@@ -49,8 +84,7 @@ def check_cohort(patients: int, minimum: int) -> None:
     """Refuse a cohort of fewer than ``minimum`` patients; the error doesn't say how many it has.
 
     The reason answers a question about the data, so it stays in the hospital: the outside hears
-    only *refused*, as for any other reason. (Small cohorts within a task, such as held-out
-    records, are answered with zeros under the mask instead: see ``learning``.)
+    only *refused*, as for any other reason.
     """
     if not large_enough(patients, minimum):
         raise WardroundError(

@@ -1,8 +1,9 @@
 """The demonstration: a coordinator and four hospital agents as separate processes.
 
 Everything a real study does is done with the same commands a person would type: keys, study,
-invitations, enrolment, approval, run, verification. Only the setting is artificial: one machine
-plays all parties, and four *artificial* hospitals hold the real biopsies (see `hospitals`).
+invitations, enrolment, approval, overrides, run, verification. Only the setting is artificial: one
+machine plays all parties. What is played is a `DemoStudy`: four artificial hospitals with real
+biopsies, or the four real ones of the heart-disease data.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from wardround.governance.report import LocalReport, Performance, ReportData
 from wardround.learning.agreed import rule_of, variables_of
 from wardround.learning.local import assess, fit_alone
 from wardround.sandbox import probe
-from wardround.simulation.hospitals import FEATURES, OUTCOME, DemoHospital, write_demo_hospitals
+from wardround.simulation.demo_studies import DemoStudy
+from wardround.simulation.records import DemoHospital
 from wardround.site.custody import computable
 from wardround.study import Study
 
@@ -51,35 +53,43 @@ class Demonstration:
     data: ReportData
     seconds: float
     missing_limits: dict[str, str]
+    notes: tuple[str, ...] = ()
+    """What a person at the terminal should know about what was played."""
 
 
-def run_demo(folder: Path, progress: Progress) -> Demonstration:
-    """Run the whole demonstration in ``folder``, which is made anew.
+def run_demo(folder: Path, played: DemoStudy, progress: Progress) -> Demonstration:
+    """Play a study in ``folder``, which is made anew.
 
     Raises WR-SIM-001 when ``folder`` holds something that is no demonstration, WR-SIM-002 when a
-    process fails, and WR-SIM-003 when the time limit passes.
+    process fails, WR-SIM-003 when the time limit passes, and what writing the records raises.
     """
     started = time.monotonic()
     _make_fresh(folder)
     host = probe()
     missing = {limit.value: reason for limit, reason in sorted(host.missing.items())}
-    hospitals = write_demo_hospitals(folder / "hospitals")
-    stage = _Stage(folder, hospitals, progress, started + TIME_LIMIT_S)
+    hospitals = played.write(folder / "hospitals")
+    stage = _Stage(folder, played, hospitals, progress, started + TIME_LIMIT_S)
     study = stage.agree([limit.value for limit in sorted(host.enforced)])
     stage.run()
     (results,) = (folder / "coordinator" / "results").iterdir()
-    data = _complete(folder, hospitals, study, results, missing)
+    data = _complete(folder, played, hospitals, study, results, missing)
     seconds = time.monotonic() - started
-    return Demonstration(folder, folder, data, seconds, missing)
+    return Demonstration(folder, folder, data, seconds, missing, played.closing)
 
 
 class _Stage:
     """All parties of the demonstration on one machine, each in a process and folder of its own."""
 
     def __init__(
-        self, folder: Path, hospitals: list[DemoHospital], progress: Progress, deadline: float
+        self,
+        folder: Path,
+        played: DemoStudy,
+        hospitals: list[DemoHospital],
+        progress: Progress,
+        deadline: float,
     ) -> None:
         self._folder = folder
+        self._played = played
         self._hospitals = hospitals
         self._progress = progress
         self._deadline = deadline
@@ -96,10 +106,11 @@ class _Stage:
         ]
         coordinator, *sites = self._at_once(commands)
         path = self._folder / "study.toml"
-        path.write_text(_study_toml(coordinator, sites), encoding="utf-8")
+        expires = (datetime.now(UTC) + timedelta(days=30)).date()
+        path.write_text(self._played.toml(coordinator, sites, expires), encoding="utf-8")
         for one in self._hospitals:
             lines = 'accepted_profiles = ["secure-sum"]\n'
-            lines += f"required_limits = {json.dumps(limits)}\n"
+            lines += f"required_limits = {json.dumps(limits)}\n{self._played.hospital}"
             (self._folder / one.name / "hospital.toml").write_text(lines, encoding="utf-8")
         self._call("coordinator", "invite", self._home("coordinator"), str(path))
         return Study.load(path)
@@ -129,10 +140,17 @@ class _Stage:
                     for one in self._hospitals
                 ]
             )
+            self._let_pass()
             for one in self._hospitals:
                 take_part = ("site", "run", self._home(one.name))
                 running[one.name] = stack.enter_context(self._process(take_part, one.name, events))
             self._watch(events, running)
+
+    def _let_pass(self) -> None:
+        """The stewards sign for what a check of their records found and they know better."""
+        for one in self._played.overrides:
+            words = ("site", "data", "override", self._home(one.site), one.check, one.concept)
+            self._call(*words, "--reason", one.reason, "--steward", f"Steward of {one.site}")
 
     def _await_listening(
         self,
@@ -252,6 +270,7 @@ class _Stage:
 
 def _complete(
     folder: Path,
+    played: DemoStudy,
     hospitals: list[DemoHospital],
     study: Study,
     results: Path,
@@ -265,10 +284,7 @@ def _complete(
     sites = tuple(
         LocalReport.load(folder / one.name / "reports" / "local_report.json") for one in hospitals
     )
-    notes = [
-        "A demonstration: the biopsies are real and public, the four hospitals are artificial, "
-        "and all parties ran on one machine.",
-    ]
+    notes = [*played.notes]
     if missing:
         notes.append("This machine could not enforce: " + ", ".join(sorted(missing)) + ".")
     data = ReportData.model_validate_json((results / "report.json").read_bytes())
@@ -303,52 +319,6 @@ def _pooled(hospitals: list[DemoHospital], study: Study) -> Performance:
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     model, _ = fit_alone(columns, variables_of(study), rule_of(study))
     return Performance.model_validate(assess(columns, variables_of(study), model).to_json())
-
-
-def _study_toml(coordinator: dict[str, object], sites: list[dict[str, object]]) -> str:
-    expires = (datetime.now(UTC) + timedelta(days=30)).date()
-    features = ",\n".join(f'    "{name}"' for name in FEATURES)
-    parties = "\n".join(
-        f'[[sites]]\nname = "{site["name"]}"\nsigning_key = "{site["signing_key"]}"\n'
-        for site in sites
-    )
-    return f'''\
-# The demonstration's study. A real one starts with `wardround study new`.
-id = "breast-mass"
-title = "Malignancy of breast masses from ten cell-nucleus measurements"
-question = "Can the mean measurements of a fine-needle biopsy tell malignant from benign masses?"
-purpose = "A demonstration on public data (Wisconsin Diagnostic Breast Cancer, 569 biopsies)."
-version = 1
-profile = "secure-sum"
-expires = {expires.isoformat()}
-
-[coordinator]
-name = "Demonstration coordinator"
-url = "{coordinator["url"]}"
-signing_key = "{coordinator["signing_key"]}"
-ca = "{coordinator["ca"]}"
-
-{parties}
-[cohort]
-minimum_sites = 3
-deadline_s = 30
-
-[data]
-outcome = "{OUTCOME}"
-features = [
-{features},
-]
-also_required = ["age_years"]  # derived from invented birth dates; never a model input
-test_fraction = 0.35
-
-[model]
-kind = "logistic"
-algorithm = "newton"
-ridge = 1.0
-
-[disclosure]
-opened_numbers = 50000
-'''
 
 
 def _read_events(

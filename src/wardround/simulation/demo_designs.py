@@ -1,4 +1,4 @@
-"""The four artificial hospitals on paper: their sizes, case mixes and ways of writing."""
+"""The four artificial hospitals on paper: their sizes, case mixes, forms and units."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TypeAlias
 
 from wardround.clinical import ConceptGraph
 from wardround.ids import SiteName
+from wardround.simulation.records import Form
 
 FEATURES = (
     "radius_mean",
@@ -24,9 +24,6 @@ FEATURES = (
     "fractal_dimension_mean",
 )
 OUTCOME = "malignant"
-
-MappedField: TypeAlias = dict[str, str | list[str] | dict[str, bool]]
-"""One field of a mapping file, key to value."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,106 +51,28 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class CsvStyle:
-    """How one hospital writes its table; ``date_format`` is strftime's, ``mapped_date`` ours."""
-
-    delimiter: str
-    decimal: str
-    date_format: str
-    mapped_date: str
-    diagnosis: tuple[str, str]  # benign, malignant
-    patient: str
-    age: str | None
-    birth_date: str
-    specimen_date: str
-    outcome: str
-    features: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Design:
     """One hospital's size, case mix and way of writing.
 
     ``units`` gives, per unit of the concept graph, the unit written instead and the power of ten
-    to multiply by; a hospital without ``csv`` keeps FHIR resources.
+    to multiply by.
     """
 
     name: SiteName
     prefix: str
     size: int
     tilt: float
+    form: Form
     units: Mapping[str, tuple[str, int]]
-    coded_diagnosis: bool = False
-    csv: CsvStyle | None = None
 
 
 _MILLIMETRES = {"um": ("mm", -3), "um2": ("mm2", -6)}
 DESIGNS = (
-    Design(SiteName("lakeside"), "lk", 162, 0.35, _MILLIMETRES, coded_diagnosis=True),
-    Design(
-        SiteName("st-anna"),
-        "sa",
-        108,
-        -0.35,
-        {**_MILLIMETRES, "1": ("%", 2)},
-        csv=CsvStyle(
-            delimiter=";",
-            decimal=",",
-            date_format="%d.%m.%Y",
-            mapped_date="DD.MM.YYYY",
-            diagnosis=("benigne", "maligne"),
-            patient="Case No [synthetic]",
-            age="Patient Age [synthetic]",
-            birth_date="Birth Date [synthetic]",
-            specimen_date="Biopsy Taken [synthetic]",
-            outcome="Histology",
-            features=(
-                "Nuclear Radius (mm)",
-                "Grey Value Spread (%)",
-                "Nuclear Perimeter (mm)",
-                "Nuclear Area (mm2)",
-                "Radius Variation (%)",
-                "Compactness (%)",
-                "Concavity (%)",
-                "Concave Part (%)",
-                "Asymmetry (%)",
-                "Fractal Dimension (%)",
-            ),
-        ),
-    ),
-    Design(
-        SiteName("harbour"),
-        "hb",
-        68,
-        0.2,
-        {"um2": ("mm2", -6), "1": ("[ppth]", 3)},
-        csv=CsvStyle(
-            delimiter=",",
-            decimal=".",
-            date_format="%m/%d/%Y",
-            mapped_date="MM/DD/YYYY",
-            diagnosis=("B", "M"),
-            patient="MRN [synthetic]",
-            age=None,
-            birth_date="DOB [synthetic]",
-            specimen_date="Collected [synthetic]",
-            outcome="Dx",
-            features=(
-                "rad_avg_um",
-                "text_avg_permille",
-                "perim_avg_um",
-                "area_avg_mm2",
-                "smooth_avg_permille",
-                "compact_avg_permille",
-                "concav_avg_permille",
-                "concpts_avg_permille",
-                "symm_avg_permille",
-                "fracdim_avg_permille",
-            ),
-        ),
-    ),
+    Design(SiteName("lakeside"), "lk", 162, 0.35, Form.SQL, _MILLIMETRES),
+    Design(SiteName("st-anna"), "sa", 108, -0.35, Form.CSV, {**_MILLIMETRES, "1": ("%", 2)}),
+    Design(SiteName("harbour"), "hb", 68, 0.2, Form.OMOP, {"um2": ("mm2", -6), "1": ("[ppth]", 3)}),
     # The largest hospital comes last and keeps whoever the others did not draw.
-    Design(SiteName("north-general"), "ng", 231, 0.0, {}),
+    Design(SiteName("north-general"), "ng", 231, 0.0, Form.FHIR, {}),
 )
 
 

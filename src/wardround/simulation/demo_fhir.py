@@ -11,11 +11,11 @@ from wardround.simulation.demo_designs import (
     FEATURES,
     OUTCOME,
     Design,
-    MappedField,
     Patient,
     invented,
     written,
 )
+from wardround.simulation.records import MappedField, source
 from wardround.trust.canonical import JSON
 
 
@@ -32,30 +32,22 @@ class _Defect:
 _NUCLEUS = "https://wardround.example/fhir/CodeSystem/cell-nucleus"
 _BIOPSY = "https://wardround.example/fhir/CodeSystem/biopsy-result"
 _TAGS = "https://wardround.example/fhir/CodeSystem/demonstration"
-_FHIR_DEFECTS = {
-    "north-general": (
-        _Defect("unknown_unit", quantities={"radius_mean": {"code": "furlong"}}),
-        _Defect("impossible_date", birth_date="1961-02-30"),
-        _Defect("missing_value", quantities={"area_mean": None}),
-    ),
-    "lakeside": (
-        _Defect("outside_plausible_range", quantities={"perimeter_mean": {"value": 90.5}}),
-        _Defect("not_exact", quantities={"texture_mean": {"comparator": "<"}}),
-        _Defect("incomplete_date", birth_date="1957"),
-        _Defect("missing_value (its results were entered in error)", status="entered-in-error"),
-    ),
-}
+_DEFECTS = (
+    _Defect("unknown_unit", quantities={"radius_mean": {"code": "furlong"}}),
+    _Defect("not_exact", quantities={"texture_mean": {"comparator": "<"}}),
+    _Defect("incomplete_date", birth_date="1957"),
+    _Defect("missing_value (its results were entered in error)", status="entered-in-error"),
+)
 
 
 def write_fhir(place: Path, design: Design, patients: Sequence[Patient]) -> list[str]:
     """Write Patient.ndjson and Observation.ndjson; return the broken records' reasons."""
     people: list[str] = []
     observations: list[str] = []
-    defects = _FHIR_DEFECTS[design.name]
     for patient in patients:
         people.append(_line(_person(patient, None)))
         observations += map(_line, _observations(design, patient, None))
-    for number, defect in enumerate(defects, start=1):
+    for number, defect in enumerate(_DEFECTS, start=1):
         patient = invented(f"{design.prefix}-broken-{number}")
         people.append(_line(_person(patient, defect)))
         observations += map(_line, _observations(design, patient, defect))
@@ -64,7 +56,7 @@ def write_fhir(place: Path, design: Design, patients: Sequence[Patient]) -> list
     observations.insert(len(observations) // 2, cut_off)
     (place / "Patient.ndjson").write_text("\n".join(people) + "\n", "utf-8")
     (place / "Observation.ndjson").write_text("\n".join(observations) + "\n", "utf-8")
-    return [defect.reason for defect in defects]
+    return [defect.reason for defect in _DEFECTS]
 
 
 def _line(resource: Mapping[str, JSON]) -> str:
@@ -108,12 +100,9 @@ def _observations(
             **change,
         }
         yield _observation(patient, feature, {"valueQuantity": quantity}, defect)
-    if design.coded_diagnosis:
-        code = "malignant" if patient.biopsy.malignant else "benign"
-        coded: JSON = {"coding": [{"system": _BIOPSY, "code": code}]}
-        yield _observation(patient, OUTCOME, {"valueCodeableConcept": coded}, defect)
-    else:
-        yield _observation(patient, OUTCOME, {"valueBoolean": patient.biopsy.malignant}, defect)
+    code = "malignant" if patient.biopsy.malignant else "benign"
+    coded: JSON = {"coding": [{"system": _BIOPSY, "code": code}]}
+    yield _observation(patient, OUTCOME, {"valueCodeableConcept": coded}, defect)
 
 
 def _observation(
@@ -131,14 +120,22 @@ def _observation(
     }
 
 
-def fhir_fields(design: Design) -> Iterator[MappedField]:
-    """Return the mapping's fields for what :func:`write_fhir` writes."""
+def fhir_sources(_design: Design) -> list[str]:
+    """Return the mapping's source for what :func:`write_fhir` writes."""
+    files = ["Patient.ndjson", "Observation.ndjson"]
+    return source(_fields(), name="ehr", kind="fhir", files=files)
+
+
+def _fields() -> Iterator[MappedField]:
     for feature in FEATURES:
         yield {"concept": feature, "system": _NUCLEUS, "code": feature}
-    outcome: MappedField = {"concept": OUTCOME, "system": _NUCLEUS, "code": OUTCOME}
-    if design.coded_diagnosis:
-        outcome |= {"value_system": _BIOPSY, "value_map": {"malignant": True, "benign": False}}
-    yield outcome
+    yield {
+        "concept": OUTCOME,
+        "system": _NUCLEUS,
+        "code": OUTCOME,
+        "value_system": _BIOPSY,
+        "value_map": {"malignant": True, "benign": False},
+    }
     yield {"concept": "birth_date", "element": "Patient.birthDate"}
     yield {
         "concept": "specimen_date",

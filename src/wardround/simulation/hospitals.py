@@ -3,6 +3,9 @@
 The 569 patients and their ten cell-nucleus means are real: the Wisconsin Diagnostic Breast Cancer
 data as scikit-learn ships them. Hospitals, identifiers, dates and ages are invented and marked so.
 
+Each hospital keeps its records in another form: FHIR resources, an EHR's own SQL tables, a CSV file
+and an OMOP extract, with units, labels and date formats of its own.
+
 The recipe: each hospital in turn draws its patients without replacement, a patient's chance being
 proportional to exp(tilt * z), where z is the standardised mean radius; so hospitals differ mildly,
 as a referral centre differs from a screening clinic. Draws use ``random.Random``, whose sequence
@@ -13,42 +16,35 @@ they are extra and marked, no real record is damaged.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from wardround.errors import WardroundError
-from wardround.ids import SiteName
-from wardround.simulation.demo_csv import csv_fields, write_csv
+from wardround.simulation.demo_csv import csv_sources, write_csv
 from wardround.simulation.demo_designs import DESIGNS, FEATURES, OUTCOME, Biopsy, Design, Patient
-from wardround.simulation.demo_fhir import fhir_fields, write_fhir
+from wardround.simulation.demo_fhir import fhir_sources, write_fhir
+from wardround.simulation.demo_omop import omop_sources, write_omop
+from wardround.simulation.demo_sql import sql_sources, write_sql
+from wardround.simulation.records import DemoHospital, Form
 
 __all__ = ["FEATURES", "OUTCOME", "DemoHospital", "Form", "write_demo_hospitals"]
 
+_Write: TypeAlias = Callable[[Path, Design, Sequence[Patient]], list[str]]
+_Sources: TypeAlias = Callable[[Design], list[str]]
 
-class Form(StrEnum):
-    """How a demonstration hospital keeps its records."""
-
-    FHIR = "FHIR R4 NDJSON"
-    CSV = "CSV"
-
-
-@dataclass(frozen=True)
-class DemoHospital:
-    """One artificial hospital as written to disk; ``records_total`` counts the broken ones too."""
-
-    name: SiteName
-    form: Form
-    folder: Path
-    mapping_path: Path
-    records_total: int
+_FORMS: Mapping[Form, tuple[_Write, _Sources]] = {
+    Form.FHIR: (write_fhir, fhir_sources),
+    Form.SQL: (write_sql, sql_sources),
+    Form.CSV: (write_csv, csv_sources),
+    Form.OMOP: (write_omop, omop_sources),
+}
+"""How to write each form, and how to map it."""
 
 
 def write_demo_hospitals(folder: Path, seed: int = 2026) -> list[DemoHospital]:
@@ -72,17 +68,13 @@ def write_demo_hospitals(folder: Path, seed: int = 2026) -> list[DemoHospital]:
         ]
         place = folder / design.name
         place.mkdir(parents=True)
-        if design.csv is None:
-            broken = write_fhir(place, design, patients)
-        else:
-            broken = write_csv(place, design, design.csv, patients)
+        write, _ = _FORMS[design.form]
+        broken = write(place, design, patients)
         mapping_path = place / "mapping.toml"
         mapping_path.write_text(_mapping(design), "utf-8")
         (place / "README.txt").write_text(_readme(design, broken), "utf-8")
-        form = Form.FHIR if design.csv is None else Form.CSV
-        hospitals.append(
-            DemoHospital(design.name, form, place, mapping_path, design.size + len(broken))
-        )
+        total = design.size + len(broken)
+        hospitals.append(DemoHospital(design.name, design.form, place, mapping_path, total))
     return sorted(hospitals, key=lambda hospital: -hospital.records_total)
 
 
@@ -137,49 +129,23 @@ def _invent(draw: random.Random, identifier: str, biopsy: Biopsy) -> Patient:
 
 def _mapping(design: Design) -> str:
     """Return the mapping that a steward of this hospital would have approved."""
+    _, sources = _FORMS[design.form]
     lines = [
         f"# What the fields of {design.name} mean. Artificial hospital, see README.txt.",
         "version = 1",
         "",
         "# Ages are taken on the day of the biopsy.",
         'index_date = "specimen_date"',
-        "",
-        "[[sources]]",
+        *sources(design),
     ]
-    style = design.csv
-    if style is None:
-        lines += _table(
-            name="ehr", kind="fhir-ndjson", files=["Patient.ndjson", "Observation.ndjson"]
-        )
-    else:
-        lines += _table(
-            name="biopsies",
-            kind="csv",
-            files=["biopsies.csv"],
-            patient=style.patient,
-            delimiter=style.delimiter,
-            decimal=style.decimal,
-        )
-    for field in fhir_fields(design) if style is None else csv_fields(design, style):
-        lines += ["", "[[sources.fields]]", *_table(**field)]
     return "\n".join(lines) + "\n"
 
 
-def _table(**entries: str | list[str] | dict[str, bool]) -> Iterator[str]:
-    """Return TOML lines; a JSON string or array of strings is a TOML one too."""
-    for key, value in entries.items():
-        if isinstance(value, dict):
-            pairs = (f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())
-            yield f"{key} = {{ {', '.join(pairs)} }}"
-        else:
-            yield f"{key} = {json.dumps(value)}"
-
-
 def _readme(design: Design, broken: Sequence[str]) -> str:
-    form = "FHIR R4 NDJSON" if design.csv is None else "CSV"
     reasons = "\n".join(f"  - {reason}" for reason in broken)
-    also = "One line of Observation.ndjson is cut off on purpose.\n" if design.csv is None else ""
-    return f"""{design.name}: AN ARTIFICIAL HOSPITAL ({form})
+    cut = "One line of Observation.ndjson is cut off on purpose.\n"
+    also = cut if design.form is Form.FHIR else ""
+    return f"""{design.name}: AN ARTIFICIAL HOSPITAL ({design.form})
 
 Real: {design.size} biopsies of the Wisconsin Diagnostic Breast Cancer data (Street, Wolberg and
 Mangasarian 1993; 569 in all, spread over four artificial hospitals), that is the ten
@@ -187,7 +153,8 @@ cell-nucleus means and the diagnosis.
 
 SYNTHETIC, invented by a seeded program: the hospital, all identifiers, birth dates, specimen
 dates and ages. They follow neither diagnosis nor features and are never inputs of a model.
-Columns are marked [synthetic]; FHIR resources carry the security label HTEST (test health data).
+Columns of tables are marked synthetic, and so are OMOP's cdm_source and person_source_value; FHIR
+resources carry the security label HTEST (test health data).
 The data set states no unit of length: "um" and what is derived from it are labels of ours.
 
 SYNTHETIC AND BROKEN, to be set aside, in {len(broken)} records whose identifier contains "broken":

@@ -23,6 +23,7 @@ from wardround.site import records
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
 from wardround.site.link import Asked, Link
+from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task
@@ -43,14 +44,6 @@ _LONGEST_PAUSE_S = 15.0
 
 MAXIMUM_MODEL_BYTES = 1 << 30
 """The largest model that an agent takes in, whatever the coordinator says."""
-
-
-class Say(Protocol):
-    """Told what the agent does: an event and plain facts, none about patients."""
-
-    def __call__(self, event: str, /, **facts: str | float) -> None:
-        """Take note."""
-        ...
 
 
 class Ending(Protocol):
@@ -99,7 +92,7 @@ class Agent:
                 except WardroundError as error:  # an instruction that makes no sense, say
                     if not error.code.startswith("WR-ROUND"):
                         raise
-                    self._say("trouble", code=error.code)
+                    self._say("trouble", **told(error))
                     await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                     setbacks += 1
                 continue
@@ -107,7 +100,7 @@ class Agent:
             if ask.ask is Ask.STOP:
                 raise WardroundError(
                     "WR-SITE-050",
-                    f"The run was stopped by the coordinator: {(ask.reason or '')[:300]}",
+                    f"The run was stopped by the coordinator: {printable(ask.reason or '')[:300]}",
                     "Nothing is lost at this hospital; ask the study's coordinator.",
                 )
             answer = await self._answer(ask, body)
@@ -115,7 +108,7 @@ class Agent:
                 asked = await self.link.send(answer, self._seen)
                 setbacks = 0
             except WardroundError as error:
-                self._say("not-accepted", code=error.code)
+                self._say("not-accepted", **told(error))
                 if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
@@ -145,7 +138,7 @@ class Agent:
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
-        self._say("refused", what=ask.ask.value, code=reason.code)
+        self._say("refused", what=ask.ask.value, **told(reason))
         refusal = self._door.refuse(ask.run, ask.round or ask.batch or ask.run, reason)
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
@@ -175,7 +168,9 @@ class Agent:
         answer = await self._door.answer(order)
         manifest = order.manifest
         if isinstance(answer, Refusal):
-            self._say("refused", what=manifest.kind, step=manifest.step)
+            reason = self._door.reason
+            facts = {} if reason is None else told(reason)
+            self._say("refused", what=manifest.kind, step=manifest.step, **facts)
         else:
             size = answer.header.size_bytes
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from wardround.learning.specify import check_task
 from wardround.sandbox.interface import Worker
 from wardround.site import tables
-from wardround.site.agent import Agent, Ending, Say
+from wardround.site.agent import Agent, Ending
 from wardround.site.custody import Custody
 from wardround.site.door import Door
 from wardround.site.link import Link
+from wardround.site.say import Say, told
 from wardround.site.seat import Seat
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
@@ -45,5 +46,5 @@ def assemble(
     state = JournalledDatabase(database, tables.journal, origin)
     seat = Seat(custody.study, custody.site, custody.key, state)
     door = Door(custody, worker, seat, state, task_check)
-    link = Link(client, agent_key, identity, lambda error: say("trouble", code=error.code))
+    link = Link(client, agent_key, identity, lambda error: say("trouble", **told(error)))
     return Agent(custody, link, door, seat, state, ending, say)

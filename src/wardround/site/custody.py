@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.clinical.split import test_mask
+from wardround.clinical.quality import Finding
+from wardround.clinical.split import folds, test_mask
 from wardround.clinical.table import FeatureTable
 from wardround.ids import SiteName
-from wardround.learning.records import TEST_COLUMN
+from wardround.learning.records import FOLD_COLUMN, TEST_COLUMN
 from wardround.study import HospitalPolicy, Study
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
@@ -21,7 +22,9 @@ from wardround.trust.keys import SigningKey
 class Custody:
     """What the hospital has put into the agent's hands: papers, keys, records and limits.
 
-    ``patient_key`` hashes patient ids for `records.patient_set`; it never leaves the hospital.
+    ``findings`` are what the quality checks found in the records; a block that stands closes the
+    door. ``patient_key`` hashes patient ids for `records.patient_set`; it never leaves the
+    hospital.
     """
 
     study: Study
@@ -31,13 +34,21 @@ class Custody:
     exclusions: Path
     hospital: HospitalPolicy
     table: FeatureTable
+    findings: tuple[Finding, ...] = field(default=(), kw_only=True)
     patient_key: bytes = field(repr=False)
     spool: Path
 
 
 def computable(study: Study, table: FeatureTable) -> dict[str, NDArray[np.float64]]:
-    """The study's columns of a table, and which records are held out; nothing else."""
+    """The study's columns of a table, which records are held out, and their folds if any."""
     names = (*study.data.features, study.data.outcome)
     columns = {name: np.ascontiguousarray(table.columns[name]) for name in names}
-    held_out = test_mask(table.patient_ids, study.id, study.data.test_fraction)
-    return {**columns, TEST_COLUMN: held_out.astype(np.float64)}
+    if study.data.held_out is not None:
+        columns[TEST_COLUMN] = np.ascontiguousarray(table.columns[study.data.held_out])
+    else:
+        held_out = test_mask(table.patient_ids, study.id, study.data.test_fraction)
+        columns[TEST_COLUMN] = held_out.astype(np.float64)
+    if study.model.folds is not None:
+        places = folds(table.patient_ids, study.id, study.model.folds)
+        columns[FOLD_COLUMN] = places.astype(np.float64)
+    return columns

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.clinical.quality import verdict
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
 from wardround.federation.packet import Packet, Refusal
@@ -71,6 +72,8 @@ class Door:
         self._terms: Terms | None = None
         self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
+        self.reason: WardroundError | None = None
+        """Why the last refusal was one: for the hospital's own eyes."""
         with state.database.begin() as connection:
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
@@ -80,6 +83,7 @@ class Door:
             self._approved()
             terms = self._policy(order)
             patients = await self._consent(order, terms)
+            self._quality()
             self._budget(order, terms)
             values = await self._compute(order, terms)
             self._bound(order, values)
@@ -109,9 +113,11 @@ class Door:
         return Packet(header, envelope, path)
 
     def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
-        """A signed no. The reason is journalled here and goes nowhere else."""
+        """A signed no. The reason is journalled and told here, and goes nowhere else."""
+        self.reason = reason
+        at = self._now().isoformat(timespec="seconds")
         with self._state.transaction() as transaction:
-            transaction.record("refused", run=run, scope=scope, code=reason.code)
+            transaction.record("refused", run=run, scope=scope, code=reason.code, at=at)
         refused = Refused(study=self._study.digest, run=run, scope=scope, site=self._custody.site)
         return Refusal(refused, refused.sign(self._custody.key))
 
@@ -187,6 +193,10 @@ class Door:
             least = max(terms.minimum_cell, records.LEAST_DIFFERENCE)
             records.check_patients(connection, self._question(order), self._patients, least)
         return self._patients
+
+    def _quality(self) -> None:
+        """No check of the records blocks, but what the steward has signed for."""
+        verdict(self._custody.findings)
 
     async def _load(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
         """Hand the columns to the worker; one that has ended is started anew, as confined."""
@@ -310,6 +320,7 @@ class Door:
                 packet=packet.header.digest,
                 payload=packet.header.payload,
                 opened=order.task.length,
+                at=self._now().isoformat(timespec="seconds"),
             )
 
 

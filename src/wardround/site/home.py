@@ -26,27 +26,39 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from wardround.clinical import MAPPING_TYPE, ConceptGraph, FeatureTable, Mapping, harmonise
+from wardround.clinical import ConceptGraph, FeatureTable, Mapping
+from wardround.clinical.quality import load_overrides, verdict
+from wardround.clinical.schema import shape_of
 from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
 from wardround.ids import SiteName, StudyId
 from wardround.site.custody import Custody
+from wardround.site.judging import Records, harmonised_of, judge, material_for
+from wardround.site.mapping_approval import (
+    approve_mapping,
+    load_approval,
+    require_same_shape,
+    unsigned_mapping,
+)
 from wardround.study import (
+    Exclusions,
     HospitalPolicy,
     Study,
     approve,
     check_approval,
     combine,
+    load_exclusions,
     refuse_if_incomplete,
     sign_exclusions,
 )
 from wardround.trust.canonical import digest, parse_json
-from wardround.trust.dsse import Envelope, sign, verify
+from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey, write_new
 
 _DER = Encoding.DER
 _ANY_STUDY = StudyId("any")
+PATIENT_KEY_BYTES = 32
 
 HOSPITAL_TOML = """\
 # What this hospital accepts. `wardround schema hospital` lists every key and its meaning.
@@ -81,12 +93,17 @@ class Invitation:
                     return cls(study, SiteName(site), url, token, ca)
         except (OSError, WardroundError):
             pass
-        raise WardroundError(
-            "WR-SITE-003",
-            "This is not an invitation, or it can't be read.",
-            "Ask the study's coordinator for the file that `wardround coordinator invite` wrote.",
-            path=str(path),
-        )
+        raise not_an_invitation(path)
+
+
+def not_an_invitation(path: Path | None = None) -> WardroundError:
+    """The refusal of a file or text that is no invitation."""
+    return WardroundError(
+        "WR-SITE-003",
+        "This is not an invitation, or it can't be read.",
+        "Ask the study's coordinator for the file that `wardround coordinator invite` wrote.",
+        path=None if path is None else str(path),
+    )
 
 
 class SiteHome:
@@ -125,7 +142,9 @@ class SiteHome:
         for part in ("keys", "papers", "reports", "spool"):
             (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
         SigningKey.generate().save(folder / "keys" / "signing.key")
-        write_new(folder / "keys" / "patients.key", secrets.token_bytes(32), mode=0o600)
+        write_new(
+            folder / "keys" / "patients.key", secrets.token_bytes(PATIENT_KEY_BYTES), mode=0o600
+        )
         if not (folder / "hospital.toml").exists():
             write_whole(folder / "hospital.toml", HOSPITAL_TOML.encode())
         _write_settings(folder, {"name": name})
@@ -151,6 +170,11 @@ class SiteHome:
         """The coordinator's certificate authority."""
         return self.keys / "ca.pem"
 
+    @property
+    def exclusions_path(self) -> Path:
+        """The signed list of patients who are left out."""
+        return self.papers / "exclusions.json"
+
     @cached_property
     def hospital(self) -> HospitalPolicy:
         """The hospital's own limits."""
@@ -158,20 +182,31 @@ class SiteHome:
 
     @cached_property
     def mapping(self) -> Mapping:
-        """The mapping, exactly as the steward signed it."""
-        mapping = Mapping.load(self._mapping_file)
-        path = self.papers / "mapping.sig.json"
-        try:
-            envelope = Envelope.from_json(path.read_bytes())
-            signed = verify(envelope, MAPPING_TYPE, self.signing_key.public)
-        except (OSError, WardroundError) as error:
-            raise _unsigned_mapping(path) from error
-        if signed != mapping.to_payload():
-            raise _unsigned_mapping(self._mapping_file)
+        """The mapping, exactly as the steward signed it, over sources of the shape they had then.
+
+        Raises WR-SITE-007 where it isn't, WR-SITE-017 where a source has changed, naming how.
+        """
+        mapping = Mapping.load(self.mapping_file)
+        key = self.signing_key.public  # what is wrong with the key is not the mapping's fault
+        signed = load_approval(self.mapping_approval_path, key)
+        if signed.mapping != mapping.digest:
+            raise unsigned_mapping(self.mapping_file)
+        require_same_shape(signed, shape_of(mapping, self.mapping_file.parent))
         return mapping
 
     @property
-    def _mapping_file(self) -> Path:
+    def mapping_approval_path(self) -> Path:
+        """Where the steward's signature over the mapping lies."""
+        return self.papers / "mapping.sig.json"
+
+    @property
+    def overrides_path(self) -> Path:
+        """Where the checks that the steward lets pass lie, signed."""
+        return self.papers / "overrides.json"
+
+    @property
+    def mapping_file(self) -> Path:
+        """Where the mapping lies; the hospital's records lie around it."""
         return self.folder / self.mapping_path
 
     @cached_property
@@ -186,6 +221,20 @@ class SiteHome:
                 "The steward reads the study and approves it with `wardround site approve`.",
                 path=str(self.papers / "study.json"),
             ) from error
+
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether the agent has papers from the coordinator of the approved study."""
+        try:
+            self.require_coordinator(self.study)
+        except WardroundError:
+            return False
+        return self.certificate_path.exists()
+
+    @property
+    def has_study(self) -> bool:
+        """Whether the steward has approved a study here."""
+        return (self.papers / "study.json").exists()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -206,9 +255,14 @@ class SiteHome:
                 ) from error
             yield
 
-    def enrolled(self, invitation: Invitation, certificate: bytes) -> None:
-        """Keep what enrolment brought."""
+    def enrolled(self, invitation: Invitation, key: SigningKey, certificate: bytes) -> None:
+        """Keep what enrolment brought, in place of what an earlier one did."""
+        fresh = self.keys / "agent.key.new"
+        fresh.unlink(missing_ok=True)  # of a try that the power cut short
+        key.save(fresh)
+        fresh.replace(self.agent_key_path)
         write_whole(self.certificate_path, certificate)
+        write_whole(self.ca_path, invitation.ca.encode())
         _write_settings(
             self.folder,
             {
@@ -219,15 +273,44 @@ class SiteHome:
             },
         )
 
-    def approve(self, study: Study, mapping: Path, excluded: tuple[str, ...], today: date) -> None:
-        """The steward's signatures: over the study, the mapping and the exclusion list."""
+    def standing_exclusions(self, study: Study) -> Exclusions | None:
+        """The signed list that stays in force under ``study``; None before there was any.
+
+        Raises WR-SITE-062 when it is another study's, and the codes of `load_exclusions` when it
+        is gone or damaged: who is left out is never forgotten by approving something again.
+        """
+        if not self.has_study and not self.exclusions_path.exists():
+            return None
+        key = self.signing_key.public
+        try:
+            return load_exclusions(self.exclusions_path, study.id, self.name, key)
+        except WardroundError as error:
+            if error.code != "WR-STUDY-083":
+                raise
+            raise WardroundError(
+                "WR-SITE-062",
+                "The list of excluded patients that is signed here is for another study.",
+                "Say who is left out of this one with --exclude; an empty file means nobody.",
+                path=str(self.exclusions_path),
+            ) from error
+
+    def approve(
+        self, study: Study, mapping: Path, excluded: tuple[str, ...] | None, today: date
+    ) -> None:
+        """The steward's signatures: over the study, the mapping and the exclusion list.
+
+        With None for ``excluded`` a list that is signed already stays, and a first one is empty.
+        """
         key = self.signing_key
+        if excluded is None and self.standing_exclusions(study) is None:
+            excluded = ()
         combine(study, self.hospital)
         envelope = approve(study, self.name, key, today)
-        payload = Mapping.load(mapping).to_payload()
-        write_whole(self.papers / "mapping.sig.json", sign(MAPPING_TYPE, payload, key).to_json())
-        exclusions = sign_exclusions(study.id, self.name, excluded, key, today)
-        write_whole(self.papers / "exclusions.json", exclusions.to_json())
+        read = Mapping.load(mapping)
+        approve_mapping(self.mapping_approval_path, read, mapping.parent, key, today)
+        if excluded is not None:
+            exclusions = sign_exclusions(study.id, self.name, excluded, key, today)
+            write_whole(self.exclusions_path, exclusions.to_json())
         write_whole(self.papers / "study.json", study.canonical())
         write_whole(self.papers / "approval.json", envelope.to_json())
         _write_settings(
@@ -243,23 +326,39 @@ class SiteHome:
     def exclude(self, excluded: tuple[str, ...], today: date) -> None:
         """Sign a new exclusion list for the approved study; it counts from the next answer on."""
         envelope = sign_exclusions(self.study.id, self.name, excluded, self.signing_key, today)
-        write_whole(self.papers / "exclusions.json", envelope.to_json())
+        write_whole(self.exclusions_path, envelope.to_json())
+
+    def exclusions(self) -> Exclusions:
+        """Who is left out of the approved study; raises the codes of `load_exclusions`."""
+        key = self.signing_key.public
+        return load_exclusions(self.exclusions_path, self.study.id, self.name, key)
+
+    @cached_property
+    def records(self) -> Records:
+        """The hospital's records as the study's features, and what the checks found in them.
+
+        Who can't be used is set aside; what blocks stops the study in :meth:`custody`.
+        """
+        study, mapping = self.study, self.mapping
+        today = datetime.now(UTC).date()
+        harmonised = harmonised_of(
+            mapping, self.mapping_file.parent, ConceptGraph.load(), study.data.needed
+        )
+        material = material_for(study, harmonised, today)
+        overrides = load_overrides(
+            self.overrides_path, study.id, self.name, mapping.digest, self.signing_key.public
+        )
+        findings = judge(self.hospital, study, overrides, material, today)
+        return Records(material.table, findings)
 
     def read_records(self) -> FeatureTable:
-        """The hospital's records as the study's features; who can't be used is set aside."""
-        data = self.study.data
-        return harmonise(
-            self.mapping,
-            self._mapping_file.parent,
-            ConceptGraph.load(),
-            data.features,
-            data.outcome,
-            extra=data.also_required,
-        )
+        """The hospital's records as the study's features."""
+        return self.records.table
 
     def custody(self, table: FeatureTable) -> Custody:
         """Everything that the door works with; raises where a paper is missing or void."""
         study, key = self.study, self.signing_key
+        verdict(self.records.findings)
         refuse_if_incomplete(study)
         combine(study, self.hospital)
         try:
@@ -272,21 +371,42 @@ class SiteHome:
                 path=str(self.papers / "approval.json"),
             ) from error
         check_approval(approval, study, self.name, key.public, datetime.now(UTC).date())
-        self._require_coordinator(study)
+        self.require_coordinator(study)
         return Custody(
             study=study,
             site=self.name,
             key=key,
             approval=approval,
-            exclusions=self.papers / "exclusions.json",
+            exclusions=self.exclusions_path,
             hospital=self.hospital,
             table=table,
-            patient_key=(self.keys / "patients.key").read_bytes(),
+            findings=self.records.findings,
+            patient_key=self.patient_key(),
             spool=self.folder / "spool",
         )
 
-    def _require_coordinator(self, study: Study) -> None:
-        """The authority that this agent enrolled with is the one that the study names."""
+    def patient_key(self) -> bytes:
+        """The key under which sets of patients are remembered; raises WR-SITE-065 without it."""
+        path = self.keys / "patients.key"
+        try:
+            key = path.read_bytes()
+        except OSError:
+            key = b""
+        if len(key) != PATIENT_KEY_BYTES:
+            raise WardroundError(
+                "WR-SITE-065",
+                f"The key of the patients can't be read, or isn't {PATIENT_KEY_BYTES} bytes long.",
+                "Restore keys/patients.key from your backup; under another key the agent would not "
+                "know again over whom it answered.",
+                path=str(path),
+            )
+        return key
+
+    def require_coordinator(self, study: Study) -> None:
+        """The authority that this agent enrolled with is the one that the study names.
+
+        Raises WR-SITE-005 before there is one, and WR-SITE-006 for another.
+        """
         try:
             pem = self.ca_path.read_bytes()
             found = digest(x509.load_pem_x509_certificate(pem).public_bytes(_DER))
@@ -311,12 +431,3 @@ class SiteHome:
 def _write_settings(folder: Path, settings: dict[str, str]) -> None:
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items() if value)
     write_whole(folder / "site.toml", lines.encode())
-
-
-def _unsigned_mapping(path: Path) -> WardroundError:
-    return WardroundError(
-        "WR-SITE-007",
-        "The mapping is not the one that the steward signed.",
-        "Review the change and approve the study again with `wardround site approve`.",
-        path=str(path),
-    )

@@ -35,6 +35,7 @@ class Line(asyncio.Protocol):
         self.open = False
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
+        self._lost: OSError | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
@@ -45,6 +46,8 @@ class Line(asyncio.Protocol):
     ) -> Answer:
         """Send a request and wait for the answer. Raises `OSError` or `HttpParserError`."""
         assert self._transport is not None
+        if self._lost is not None:  # before anything was asked, as when a certificate is refused
+            raise self._lost
         self._answer = asyncio.get_running_loop().create_future()
         self._headers, self._body, self._received = [], [], 0
         lines = [b"%s %s HTTP/1.1" % (method.encode("ascii"), target)]
@@ -84,7 +87,8 @@ class Line(asyncio.Protocol):
         """The other side, or the network, has ended the connection."""
         self.open = False
         lost = ConnectionResetError("the connection was closed before the answer was complete")
-        self._end(exc if isinstance(exc, OSError) else lost)
+        self._lost = exc if isinstance(exc, OSError) else lost
+        self._end(self._lost)
 
     # What the parser calls
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import secrets
 import ssl
 import time
@@ -32,6 +33,7 @@ from wardround.federation.messages import (
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.line import Line
+from wardround.site.say import printable
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
@@ -166,7 +168,7 @@ class Link:
                     extensions={"timeout": self._client.timeout.as_dict()},
                 )
                 answer = await self._client.send(request)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets TLS alerts through
                 self._trouble(unreachable(error))
             else:
                 self.bytes_out += len(body) + sum(
@@ -264,19 +266,38 @@ class _LineTransport(httpx.AsyncBaseTransport):
 
 
 async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:
-    """Trade a one-time token for a certificate (PEM)."""
+    """Trade a one-time token for a certificate (PEM); raises WR-SITE-061 out of reach.
+
+    A token is never sent twice: whether the first request arrived can't be known.
+    """
     document = {"site": site, "token": token, "csr": csr.decode()}
     try:
         answer = await client.post("/v1/enrol", json=document)
-    except httpx.TransportError as error:
-        raise unreachable(error) from error
+    except (httpx.TransportError, ssl.SSLError) as error:
+        unreachable(error)  # raises where somebody else answered
+        raise WardroundError(
+            "WR-SITE-061",
+            "The coordinator can't be reached, or the connection broke; nothing was changed here.",
+            "When it is up and the address is right, enrol again. If the token is refused as used "
+            "then (WR-COORD-031), the answer was lost on its way: ask for a new invitation.",
+        ) from error
     if not answer.is_success:
         raise refusal_of(answer)
     return _certificate(answer)
 
 
-def unreachable(error: httpx.TransportError) -> WardroundError:
-    """What to say of a connection that failed; raises when somebody else answered."""
+_NOT_ACCEPTED = re.compile(
+    "ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_|ACCESS_DENIED)"
+)
+"""How OpenSSL names the alerts of RFC 8446, section 6.2, that are about the agent's certificate."""
+
+
+def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
+    """What to say of a connection that failed.
+
+    Raises WR-SITE-041 when somebody else answered, and WR-SITE-068 when the coordinator answered
+    and does not accept this agent's certificate: trying again would change neither.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -286,22 +307,40 @@ def unreachable(error: httpx.TransportError) -> WardroundError:
                 "Check the address; a proxy that inspects TLS must let this host pass. Don't "
                 "go on before you know who it is.",
             ) from error
+        # Alerts come under the keys of a handshake in which the coordinator proved itself.
+        if isinstance(cause, ssl.SSLError) and _NOT_ACCEPTED.search(cause.reason or ""):
+            raise WardroundError(
+                "WR-SITE-068",
+                "The coordinator does not accept the agent's certificate.",
+                "Check this machine's clock, and ask the study's coordinator for a new invitation "
+                "to enrol again.",
+            ) from error
         cause = cause.__cause__ or cause.__context__
-    return WardroundError(
-        "WR-SITE-040",
-        "The coordinator can't be reached, or the connection broke.",
-        "The agent tries again by itself; check the address and the way out if it lasts.",
-    )
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            problem = "The coordinator can't be reached: nobody answers at its address."
+            remedy = "check the address and the way out if it lasts."
+        case httpx.TimeoutException():
+            problem = "The coordinator did not answer in time."
+            remedy = "ask its operator if it lasts."
+        case _:  # some servers don't say why they end a handshake
+            problem = "The connection to the coordinator broke before it answered."
+            remedy = (
+                "if it happens each time, the coordinator may not accept this agent's "
+                "certificate: check the clock, or enrol again."
+            )
+    return WardroundError("WR-SITE-040", problem, f"The agent tries again by itself; {remedy}")
 
 
 def refusal_of(answer: httpx.Response) -> WardroundError:
-    """The error in a problem document (RFC 9457)."""
+    """The error in a problem document (RFC 9457), in letters that no terminal takes for more."""
     try:
         document = orjson.loads(answer.content)
         code, problem, remedy = (str(document[key]) for key in ("code", "title", "detail"))
     except (orjson.JSONDecodeError, KeyError, TypeError):
         code, problem = "WR-SITE-042", f"The coordinator answered with HTTP {answer.status_code}."
         remedy = "A proxy may stand in between; the coordinator's log says more."
+    code, problem, remedy = (printable(one) for one in (code, problem, remedy))
     return WardroundError(code[:20], problem[:500], remedy[:500])
 
 

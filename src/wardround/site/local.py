@@ -1,7 +1,8 @@
 """The hospital's own report of a run: its figures never pass the door.
 
 The hospital fits the study's model on its own records alone and tries the federated one on its
-own held-out records; what it learns stays in ``reports/local_report.json``.
+own held-out records; what it learns stays in ``reports/local_report.json``. All of it is over the
+records that the study used: the patients whom the steward excluded are left out here as well.
 """
 
 from __future__ import annotations
@@ -9,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wardround.clinical.table import FeatureTable
 from wardround.errors import WardroundError
 from wardround.governance.artefact import open_model
 from wardround.governance.files import write_whole
 from wardround.governance.report.data import LocalReport, Performance, Sandbox
 from wardround.ids import Digest
-from wardround.learning.agreed import rule_of, variables_of
+from wardround.learning.agreed import agreed_variables, rule_of, variables_of
 from wardround.learning.glm import LinearModel
-from wardround.learning.local import assess, fit_alone
+from wardround.learning.own import figures_request, fit_request, pack, read_figures
 from wardround.learning.records import TEST_COLUMN
 from wardround.sandbox import HostLimits
+from wardround.sandbox.interface import Vector, Worker
 from wardround.site.custody import computable
 from wardround.site.home import SiteHome
 from wardround.study import Study
@@ -68,23 +67,28 @@ def keep_model(
     return digest(envelope.payload), fitted
 
 
-def write_local_report(
+async def write_local_report(
     home: SiteHome,
-    study: Study,
     table: FeatureTable,
     federated: LinearModel,
+    worker: Worker,
     limits: HostLimits,
     figures: Figures,
 ) -> LocalReport:
-    """Fit alone, compare, and write ``local_report.json``."""
+    """Fit alone, compare, and write ``local_report.json``.
+
+    ``table`` holds the records that are used, without the excluded patients, who are counted in
+    its quarantine. ``worker`` has been started with the entry `learning.own.compute`; ``limits``
+    are those that held for the study's own computations.
+    """
+    study = home.study
     columns = computable(study, table)
-    variables = variables_of(study)
     held_out = int(columns[TEST_COLUMN].sum())
-    try:
-        alone, _ = fit_alone(columns, variables, rule_of(study))
-        alone_here = _performance(columns, study, alone)
-    except WardroundError:  # too few records for a fit of its own: a fact, not a failure
-        alone_here = None
+    alone_here = federated_here = None
+    if len(table):
+        await worker.load(columns)
+        federated_here = await _performance(worker, study, pack(federated))
+        alone_here = await _alone(worker, study)
     report = LocalReport(
         name=home.name,
         records_used=len(table),
@@ -96,7 +100,7 @@ def write_local_report(
         bytes_out=figures.bytes_out,
         opened_numbers=figures.opened_numbers,
         alone=alone_here,
-        federated_here=_performance(columns, study, federated),
+        federated_here=federated_here,
         sandbox=Sandbox(
             enforced=tuple(sorted(limit.value for limit in limits.enforced)),
             missing={limit.value: why for limit, why in sorted(limits.missing.items())},
@@ -107,7 +111,17 @@ def write_local_report(
     return report
 
 
-def _performance(
-    columns: Mapping[str, NDArray[np.float64]], study: Study, model: LinearModel
-) -> Performance:
-    return Performance.model_validate(assess(columns, variables_of(study), model).to_json())
+async def _alone(worker: Worker, study: Study) -> Performance | None:
+    """How the hospital would have done by itself; None where its records don't carry a fit."""
+    try:
+        model = await worker.call(fit_request(agreed_variables(study), rule_of(study)))
+    except WardroundError as error:
+        if not error.code.startswith("WR-LEARN"):
+            raise
+        return None  # too few records, say: a fact, not a failure
+    return await _performance(worker, study, model)
+
+
+async def _performance(worker: Worker, study: Study, model: Vector) -> Performance:
+    answer = await worker.call(figures_request(agreed_variables(study)), model)
+    return Performance.model_validate(read_figures(answer.astype("float64")))

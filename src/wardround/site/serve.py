@@ -1,4 +1,4 @@
-"""Enrolling and running an agent over HTTPS, with its records in a confined worker."""
+"""Running an agent over HTTPS, with its records in a confined worker."""
 
 from __future__ import annotations
 
@@ -6,47 +6,39 @@ import asyncio
 import gc
 import ssl
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
+from wardround.clinical import FeatureTable
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed
 from wardround.governance.files import write_whole
 from wardround.ids import Digest
+from wardround.learning.glm import LinearModel
 from wardround.sandbox import ConfinedWorker
-from wardround.site import ledger, tables
-from wardround.site.agent import Agent, Say
+from wardround.site import ledger
+from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
-from wardround.site.home import Invitation, SiteHome
-from wardround.site.link import enrol as trade_token
+from wardround.site.consent import compare
+from wardround.site.home import SiteHome
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
+from wardround.site.memory import open_memory
 from wardround.site.quarantine import write_quarantine
+from wardround.site.readiness import refuse_unready
+from wardround.site.say import Say, told
 from wardround.store import Database
-from wardround.study import combine
+from wardround.study import Terms, combine
 from wardround.trust.authority import certificate_expiry, make_csr, peer_identity
 from wardround.trust.canonical import JSON
 from wardround.trust.keys import SigningKey
 from wardround.trust.tls import client_context
 
 COMPUTATIONS = "wardround.learning.registry:compute"
-"""What the confined worker may compute: the table of task kinds, and nothing else."""
+"""What the worker behind the door may compute: the table of task kinds, and nothing else."""
 
-
-async def enrol(home: SiteHome, invitation: Invitation) -> None:
-    """Make an agent key, trade the invitation's token for a certificate, keep both."""
-    if invitation.site != home.name:
-        raise WardroundError(
-            "WR-SITE-008",
-            f"The invitation is for {invitation.site}, and this is {home.name}.",
-            "Use this hospital's own invitation.",
-        )
-    write_whole(home.ca_path, invitation.ca.encode())
-    home.agent_key_path.unlink(missing_ok=True)
-    key = SigningKey.generate()
-    key.save(home.agent_key_path)
-    async with https_client(invitation.url, client_context(home.ca_path)) as client:
-        certificate = await trade_token(client, home.name, invitation.token, make_csr(key))
-    home.enrolled(invitation, certificate)
+OWN_COMPUTATIONS = "wardround.learning.own:compute"
+"""What a second worker computes for the hospital's own report when the run is over."""
 
 
 async def run(home: SiteHome, say: Say) -> None:
@@ -60,28 +52,32 @@ async def run(home: SiteHome, say: Say) -> None:
 
 
 async def _run(home: SiteHome, say: Say) -> None:
+    refuse_unready(home)
+    with closing(open_memory(home)) as database:
+        await _take_part(home, say, database)
+
+
+async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
-    write_quarantine(home.reports, table)
     custody = home.custody(table)
-    say("records", used=len(table), total=table.records_total)
-    worker = ConfinedWorker(
-        COMPUTATIONS, required=terms.required_limits, limits=terms.worker_limits
-    )
+    used = _without_excluded(home, table)
+    say("records", used=len(used), total=used.records_total)
+    listed = compare(home.exclusions(), table)
+    if listed.listed:
+        say("exclusions", listed=listed.listed, unknown=listed.unknown)
+    worker = _worker(COMPUTATIONS, terms)
     limits = await worker.start()
     say("sandbox", enforced=len(limits.enforced), missing=len(limits.missing))
-    database = Database.file(home.folder / "state.db", tables.MIGRATIONS)
     key = SigningKey.load(home.agent_key_path)
     identity = peer_identity(home.certificate_path.read_bytes())
-    _refuse_if_expired(home)
+
+    kept: list[LinearModel] = []
 
     def ending(documents: Mapping[str, JSON], weights: bytes) -> Digest:
         name, federated = keep_model(home, study, documents, weights)
-        with database.begin() as connection:
-            opened = ledger.spent(connection, study.digest)
-        figures = Figures(agent.bytes_out, opened)
-        write_local_report(home, study, table, federated, limits, figures)
+        kept.append(federated)
         return name
 
     client = https_client(home.url, _context(home))
@@ -90,11 +86,34 @@ async def _run(home: SiteHome, say: Say) -> None:
     renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
     try:
         await agent.run()
+        with database.begin() as connection:
+            opened = ledger.spent(connection, study.digest)
     finally:
         renewal.cancel()
         await agent.close()
         await worker.close()
-        database.close()
+    # Last of all: the others need not wait while a hospital looks at its own records.
+    own = _worker(OWN_COMPUTATIONS, terms)
+    await own.start()
+    try:
+        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, opened)
+        await write_local_report(home, used, kept[-1], own, limits, figures)
+    finally:
+        await own.close()
+
+
+def _worker(entry: str, terms: Terms) -> ConfinedWorker:
+    return ConfinedWorker(entry, required=terms.required_limits, limits=terms.worker_limits)
+
+
+def _without_excluded(home: SiteHome, table: FeatureTable) -> FeatureTable:
+    """The records that are used, by the list as it is signed now; the others are written down.
+
+    Raises the codes of `load_exclusions` where there is no such list.
+    """
+    used = table.excluding(home.exclusions().patients)
+    write_quarantine(home.reports, used)
+    return used
 
 
 async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say) -> None:
@@ -107,7 +126,7 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
             if peer_identity(certificate) != peer_identity(home.certificate_path.read_bytes()):
                 raise malformed("certificate")
         except WardroundError as error:
-            say("trouble", code=error.code)  # half of its life is left to try again
+            say("trouble", **told(error))  # half of its life is left to try again
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
@@ -116,13 +135,3 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
 
 def _context(home: SiteHome) -> ssl.SSLContext:
     return client_context(home.ca_path, home.certificate_path, home.agent_key_path)
-
-
-def _refuse_if_expired(home: SiteHome) -> None:
-    if certificate_expiry(home.certificate_path.read_bytes()) <= datetime.now(UTC):
-        raise WardroundError(
-            "WR-SITE-009",
-            "The agent's certificate has expired: it was off for longer than a day.",
-            "Ask the study's coordinator for a new invitation and enrol again.",
-            path=str(home.certificate_path),
-        )

@@ -58,9 +58,13 @@ class Database:
         """Open or create the SQLite database at ``path``, readable by its owner alone.
 
         A new one gets its name when it is whole. So an empty file is a damaged one, and refused:
-        SQLite would take it for new, and what was already answered would be forgotten.
+        SQLite would take it for new, and what was already answered would be forgotten. So is a
+        write-ahead log without its database: somebody has deleted that.
         """
+        begun = path.with_name(f"{path.name}-wal").exists()  # asked first: another may create both
         if not path.exists():
+            if begun:
+                raise _damaged(str(path))  # it was there, with what is not yet written into it
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
             fresh.touch(mode=0o600)

@@ -98,6 +98,19 @@ def _concepts(study: Study, graph: ConceptGraph) -> Iterator[WardroundError]:
             yield WardroundError(
                 "WR-STUDY-012", f"The concept {concept!r} is unknown.", hint, path=path
             )
+    if data.held_out is not None and (
+        data.held_out not in graph
+        or graph.concept(data.held_out).type is not ConceptType.BOOLEAN
+        or data.held_out not in data.also_required
+        or data.held_out in (data.outcome, *data.features)
+    ):
+        yield WardroundError(
+            "WR-STUDY-056",
+            f"{data.held_out!r} can't say who is held out.",
+            "Name a boolean concept that is no feature and not the outcome, and name it in "
+            "data.also_required as well.",
+            path="data.held_out",
+        )
     if len(set(data.features)) < len(data.features) or data.outcome in data.features:
         yield WardroundError(
             "WR-STUDY-013",
@@ -140,6 +153,32 @@ def _model(study: Study) -> Iterator[WardroundError]:
             f"The table [model.fedavg] is {'missing' if wanted else 'there without need'}.",
             'It belongs to algorithm = "fedavg" and to no other.',
             path="model.fedavg",
+        )
+    grid = len(study.model.ridges) > 1
+    if grid != (study.model.folds is not None) or (grid and wanted):
+        yield WardroundError(
+            "WR-STUDY-058",
+            "A list of ridges needs folds, a single ridge has none, and fedavg takes no list.",
+            'Give both, as in ridge = [0.01, 0.1, 1, 10] and folds = 5 for algorithm = "newton", '
+            "or neither.",
+            path="model.folds",
+        )
+    elif study.model.folds is not None:
+        yield from _budget(study, len(study.model.ridges) * study.model.folds)
+
+
+def _budget(study: Study, fits: int) -> Iterator[WardroundError]:
+    """Cross-validation opens so much that a limit for an ordinary fit ends it half-way."""
+    coefficients = len(study.data.features) + 1
+    step = coefficients * (coefficients + 1) // 2 + 2 * coefficients + 2
+    least = 2 * fits * step  # a fit takes two steps at the very least
+    if study.disclosure.opened_numbers < least:
+        yield WardroundError(
+            "WR-STUDY-059",
+            f"Cross-validation of {fits} fits opens at least {least} numbers, more than the study "
+            "may.",
+            f"About {5 * least} are usual for it; or ask for fewer ridges, folds or features.",
+            path="disclosure.opened_numbers",
         )
 
 

@@ -232,7 +232,7 @@ class Study(Closed):
             kind=self.model.kind,
             features=self.data.features,
             outcome=self.data.outcome,
-            ridge=self.model.ridge,
+            ridges=self.model.ridges,
             tolerance=self.model.tolerance,
             maximum_steps=self.model.maximum_steps,
         )

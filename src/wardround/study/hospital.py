@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from wardround.clinical.quality.thresholds import Thresholds
 from wardround.errors import WardroundError
 from wardround.sandbox.limits import BASE_LIMITS, MEBIBYTE, Limit, Limits
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.study.document import Study
 from wardround.study.profiles import Profile
 from wardround.study.rules import Closed, Codes, Rule, json_schema, raise_all, read_toml, validate
+from wardround.study.sections import none_or_three
 from wardround.trust.canonical import JSON
 
 HOSPITAL_SCHEMA_ID = "urn:wardround:schema:hospital"
@@ -79,17 +81,23 @@ class HospitalPolicy(Closed):
 
     minimum_cell: Annotated[
         int,
-        Field(ge=3, le=1000),
-        Rule("WR-POLICY-036", "be a whole number from 3 to 1000", "5 is usual."),
+        Field(ge=0, le=1000),
+        AfterValidator(none_or_three),
+        Rule(
+            "WR-POLICY-036",
+            "be 0 or a whole number from 3 to 1000",
+            "5 is usual, 0 only for records that are public anyway.",
+        ),
     ] = 5
-    """Own counts below this are sent as zero."""
+    """With fewer patients with, or without, the outcome in either part, every task is refused.
+    0, for public records, switches this off where a study has 0 as well."""
 
     minimum_cohort: Annotated[
         int,
         Field(ge=5, le=1_000_000),
         Rule("WR-POLICY-037", "be a whole number from 5 to 1000000", "20 is usual."),
     ] = 20
-    """With fewer matching patients, zeros are sent."""
+    """With fewer training patients, every task is refused."""
 
     minimum_sites: Annotated[
         int,
@@ -133,6 +141,9 @@ class HospitalPolicy(Closed):
     """What must be enforced on every computation; below it the agent refuses to start."""
 
     worker: Worker = Worker()
+
+    quality: Thresholds = Thresholds()
+    """Where the checks of the hospital's records start to warn and to block."""
 
     @staticmethod
     def load(path: Path) -> HospitalPolicy:

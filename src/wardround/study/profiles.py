@@ -30,7 +30,10 @@ class Protection(Enum):
     """One protection: what it is, in words for a steward, and whether it exists."""
 
     MASKED_SUMS = ("sums under masks: nobody sees one hospital's numbers", True)
-    DISCLOSURE_RULES = ("small cells and small cohorts are suppressed at the hospital", True)
+    DISCLOSURE_RULES = (
+        "a hospital with too few patients of either outcome stays out altogether",
+        True,
+    )
     OPENED_NUMBER_LIMIT = ("opened numbers are counted against the study's limit", True)
     SIGNED_APPROVAL = ("each hospital's signed, expiring approval", True)
     CONFINED_COMPUTATION = ("computation in a confined process without a network", True)
@@ -82,8 +85,11 @@ PROMISES: Mapping[Profile, Promise] = MappingProxyType(
             _SUMS,
             (
                 "No differential privacy: totals carry no noise.",
-                "A coordinator that drops a site between two nearly equal steps learns about "
-                "that site's contribution; only noise prevents that.",
+                "Two sums over cohorts that differ by one site subtract to that site's numbers: a "
+                "coordinator that drops a site between two nearly equal steps, or runs the study "
+                "again without it, learns them; only noise prevents that.",
+                "Cells of score histograms are exact: one may hold a single person of the whole "
+                "federation.",
             ),
         ),
         Profile.PRIVATE: Promise(

@@ -102,13 +102,30 @@ def read_toml(path: Path, codes: Codes) -> dict[str, JSON]:
             path=str(path),
         ) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        place = re.search(r"at line \d+, column \d+|at end of document", str(error))
+        place = re.search(r"at line (\d+), column \d+|at end of document", str(error))
+        line = text.split("\n")[int(place[1]) - 1] if place and place[1] else ""
+        if any(not _exists(day) for day in re.findall(r"\d{4}-\d{2}-\d{2}", line)):
+            problem = "has a date that does not exist"
+            remedy = "Write year-month-day, such as 2027-02-28, and look into a calendar."
+        else:
+            problem = "is not valid TOML"
+            remedy = (
+                "Texts stand in straight quotes, each key stands once, tables start with [name]."
+            )
         raise WardroundError(
             codes.syntax,
-            f"The {codes.what} is not valid TOML{f' {place[0]}' if place else ''}.",
-            "Texts stand in straight quotes, each key stands once, tables start with [name].",
+            f"The {codes.what} {problem}{f' {place[0]}' if place else ''}.",
+            remedy,
             path=str(path),
         ) from error
+
+
+def _exists(day: str) -> bool:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        return False
+    return True
 
 
 def read_json(path: Path, codes: Codes) -> dict[str, JSON]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
@@ -50,9 +51,8 @@ def _digest(text: str, info: ValidationInfo) -> Digest:
     return Digest(text)
 
 
-def _https(text: str, info: ValidationInfo) -> str:
-    if _may_lack(text, info):
-        return text
+def https_origin(text: str) -> str:
+    """Scheme, host and port of an HTTPS address and nothing else; raises ``ValueError``."""
     parts = urlsplit(text)
     port = parts.port  # raises ValueError beyond 65535
     surplus = parts.username or parts.password or parts.query or parts.fragment
@@ -62,6 +62,23 @@ def _https(text: str, info: ValidationInfo) -> str:
     if parts.path not in ("", "/"):
         raise ValueError
     return text.rstrip("/")
+
+
+def none_or_three(count: int) -> int:
+    """A smallest cell: below three it would protect nobody, so then there is none."""
+    if count in (1, 2):
+        raise ValueError
+    return count
+
+
+def _rising(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    if any(second <= first for first, second in pairwise(numbers)):
+        raise ValueError
+    return numbers
+
+
+def _https(text: str, info: ValidationInfo) -> str:
+    return text if _may_lack(text, info) else https_origin(text)
 
 
 Words: TypeAlias = Annotated[
@@ -247,6 +264,23 @@ class Data(Closed):
     ] = 0.3
     """The share of patients that is kept for testing, chosen by a hash of their identifier."""
 
+    held_out: Annotated[
+        str | None,
+        Field(min_length=1, max_length=100),
+        Rule(
+            "WR-STUDY-056",
+            "be the id of a yes-or-no concept",
+            'Write, for example, held_out = "reserved_for_testing", or leave it out.',
+        ),
+    ] = None
+    """A yes-or-no concept that says who is kept for testing, where that was settled before; then
+    nothing is drawn by ``test_fraction``. It must stand in ``also_required``."""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Every concept that a patient must have a value for: features, outcome, and the rest."""
+        return tuple(dict.fromkeys((*self.features, self.outcome, *self.also_required)))
+
 
 class FedAvg(Closed):
     """How local training goes, where the algorithm is ``fedavg``."""
@@ -319,15 +353,29 @@ class Model(Closed):
     """How it is fitted."""
 
     ridge: Annotated[
-        float,
-        Field(ge=0, le=1e9),
+        Annotated[float, Field(ge=0, le=1e9)]
+        | Annotated[
+            tuple[Annotated[float, Field(gt=0, le=1e9)], ...],
+            Field(min_length=2, max_length=20),
+            AfterValidator(_rising),
+        ],
         Rule(
             "WR-STUDY-033",
-            "be a number from 0 to 1000000000",
-            "1.0 is usual, 0 switches the penalty off.",
+            "be a number from 0 to 1000000000, or a rising list of 2 to 20 numbers above 0",
+            "1.0 is usual, 0 switches the penalty off; of a list such as [0.01, 0.1, 1, 10] "
+            "cross-validation chooses one.",
         ),
     ] = 1.0
-    """The weight of the penalty on large coefficients; the intercept is never penalised."""
+    """The weight of the penalty on large coefficients; the intercept is never penalised. Of a
+    list, cross-validation over all hospitals' training records chooses one."""
+
+    folds: Annotated[
+        int | None,
+        Field(ge=2, le=20),
+        Rule("WR-STUDY-057", "be a whole number from 2 to 20", "5 is usual."),
+    ] = None
+    """Parts of the training records for cross-validation, by a hash of the patient's identifier;
+    needed if, and only if, ``ridge`` is a list."""
 
     tolerance: Annotated[
         float,
@@ -350,23 +398,34 @@ class Model(Closed):
     fedavg: FedAvg | None = None
     """Needed if, and only if, the algorithm is ``fedavg``."""
 
+    @property
+    def ridges(self) -> tuple[float, ...]:
+        """The ridge, or all among which cross-validation chooses."""
+        return self.ridge if isinstance(self.ridge, tuple) else (self.ridge,)
+
 
 class Disclosure(Closed):
     """How little the opened figures may say; a hospital's own policy may be tighter."""
 
     minimum_cell: Annotated[
         int,
-        Field(ge=3, le=1000),
-        Rule("WR-STUDY-042", "be a whole number from 3 to 1000", "5 is usual."),
+        Field(ge=0, le=1000),
+        AfterValidator(none_or_three),
+        Rule(
+            "WR-STUDY-042",
+            "be 0 or a whole number from 3 to 1000",
+            "5 is usual, 0 only for records that are public anyway.",
+        ),
     ] = 5
-    """A hospital's own count below this is sent as zero."""
+    """A hospital with fewer patients with, or without, the outcome in either part stays out. 0, for
+    public records, switches this off at hospitals that have 0 as well."""
 
     minimum_cohort: Annotated[
         int,
         Field(ge=5, le=1_000_000),
         Rule("WR-STUDY-043", "be a whole number from 5 to 1000000", "20 is usual."),
     ] = 20
-    """A hospital with fewer matching patients contributes zeros."""
+    """A hospital with fewer training patients stays out."""
 
     opened_numbers: Annotated[
         int,

@@ -52,14 +52,15 @@ class Algorithm(StrEnum):
 class ModelSpec:
     """The names and hyperparameters of a model: what is fitted, on what, and when to stop.
 
-    ``ridge`` is the penalty's weight (0: none), ``tolerance`` the relative change at which fitting
-    stops, ``maximum_steps`` the number of steps after which it gives up.
+    ``ridges`` are the penalty's weight (0: none), or those to choose from; ``tolerance`` the
+    relative change at which fitting stops, ``maximum_steps`` the number of steps after which it
+    gives up.
     """
 
     kind: ModelKind
     features: tuple[str, ...]
     outcome: str
-    ridge: float
+    ridges: tuple[float, ...]
     tolerance: float
     maximum_steps: int
 

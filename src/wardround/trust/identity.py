@@ -65,6 +65,6 @@ class SpiffeId:
 def _malformed() -> WardroundError:
     return WardroundError(
         "WR-TRUST-030",
-        "An identity is not spiffe://<trust domain>/study/<study>/<site or coordinator>/<name>.",
-        "Use lower-case letters, digits and inner hyphens for the study and the name.",
+        "The name of a study, of a site or of a coordinator is malformed.",
+        "Use at most 63 lower-case letters, digits and inner hyphens, such as north-general.",
     )

@@ -35,8 +35,8 @@ def client_context(
 ) -> ssl.SSLContext:
     """The agent's side: the server must have its host name from our authority.
 
-    Without ``cert_path`` and ``key_path`` (enrolment) no client certificate is shown. Raises
-    WR-TRUST-036 when a file can't be loaded.
+    Without ``cert_path`` and ``key_path`` no client certificate is shown. Raises WR-TRUST-036
+    when a file can't be loaded.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # demands a certificate and checks the name
     _harden(context, ca_path)
@@ -45,9 +45,24 @@ def client_context(
     return context
 
 
-def _harden(context: ssl.SSLContext, ca_path: Path) -> None:
+def enrolment_context(ca_pem: str) -> ssl.SSLContext:
+    """The side of an agent that has no papers yet: the authority comes from its invitation.
+
+    ``ca_pem`` is one certificate, read before; no certificate of the agent's own is shown.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _be_strict(context)
+    context.load_verify_locations(cadata=ca_pem)
+    return context
+
+
+def _be_strict(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+
+
+def _harden(context: ssl.SSLContext, ca_path: Path) -> None:
+    _be_strict(context)
     try:
         context.load_verify_locations(cafile=ca_path)
     except (OSError, ssl.SSLError):

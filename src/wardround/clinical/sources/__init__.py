@@ -1,10 +1,9 @@
-"""Where records come from: each kind of source hands over the same thing, the values it found.
+"""Where records come from: each kind of source hands over the same thing, the facts it found.
 
-A source knows its file format and nothing of meaning; the mapping says which fields to read.
+A source knows its form and nothing of meaning; the mapping says which fields to read.
 """
 
-from wardround.clinical.sources.delimited import read_csv
-from wardround.clinical.sources.extract import Extract, RawColumn, RawValue
-from wardround.clinical.sources.fhir import read_fhir
+from wardround.clinical.sources.columnar import read_table
+from wardround.clinical.sources.fhir import read_resources
 
-__all__ = ["Extract", "RawColumn", "RawValue", "read_csv", "read_fhir"]
+__all__ = ["read_resources", "read_table"]

@@ -1,150 +1,519 @@
-"""FHIR R4 resources, one JSON object per line (NDJSON, as Bulk Data exports write them).
+"""Facts from FHIR R4 resources, in one pass, whatever files or servers they come from.
 
-Of each resource only what the mapping names is looked at. Resources are not validated against the
-whole standard (at 7k resources/s that would be the slowest step by far): each element that is
-used is checked where it is used, and an element of an unexpected shape counts as absent.
+A resource that can't be used is set aside; it never stops the run. Values keep what they state:
+the unit is the one in ``valueQuantity.code`` under the UCUM system, and a quantity with a
+comparator is no exact value. An Observation that is not final says nothing yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import TypeAlias
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeAlias
 
-import orjson
+import numpy as np
+from numpy.typing import NDArray
 
-from wardround.clinical.mapping import (
+from wardround.clinical.dates import read_fhir_date, read_fhir_moment
+from wardround.clinical.facts import NO_UNIT, Extract, FactList, Facts, Records, record_key
+from wardround.clinical.fhir.stream import Body, InBlocks, ResourceStream
+from wardround.clinical.fields import (
     BIRTH_DATE,
+    CONDITION,
+    GENDER,
+    MEDICATION,
+    OBSERVATION_COMPONENT,
     OBSERVATION_DATE,
+    OBSERVATION_VALUE,
+    PROCEDURE,
+    Choice,
     FhirField,
-    FhirSource,
 )
-from wardround.clinical.provenance import FileRead
+from wardround.clinical.graph import ConceptGraph, ConceptType
+from wardround.clinical.provenance import SourceRead
 from wardround.clinical.quarantine import Reason, SetAside
-from wardround.clinical.sources.extract import Extract, RawColumn, RawValue
-from wardround.clinical.sources.lines import (
-    LineReader,
-    check_unreadable_share,
-    empty,
-    truncated,
-    wrong_encoding,
-)
+from wardround.clinical.reading import Read
+from wardround.clinical.sources.fhir_lines import NOT_JSON, PLAIN, decoded, one_each
 from wardround.trust.canonical import JSON
 
 UCUM = "http://unitsofmeasure.org"
-# A tuple, because a malformed status may be unhashable.
 USABLE_STATUS = ("final", "amended", "corrected")
+"""Of Observations. (Tuples, because a malformed status may be unhashable.)"""
+
+_REFUTED = ("refuted", "entered-in-error")
+_UNDONE = ("entered-in-error", "not-done", "cancelled", "stopped", "draft")
+
+RESOURCES: Final = {
+    CONDITION: "Condition",
+    PROCEDURE: "Procedure",
+    MEDICATION: "MedicationRequest",
+    BIRTH_DATE: "Patient",
+    GENDER: "Patient",
+}
+"""The resource types of elements; every other element is of Observation."""
 
 _Object: TypeAlias = dict[str, JSON]
 
 
-def read_fhir(source: FhirSource, folder: Path, concepts: Collection[str]) -> Extract:
-    """Read the fields mapped to ``concepts`` from all files of ``source``.
+def read_resources(
+    stream: ResourceStream,
+    fields: Iterable[FhirField],
+    graph: ConceptGraph,
+    *,
+    today: int,
+    patient_identifier: str | None = None,
+    keyed: bool = False,
+    news: bool = False,
+    deleted: Callable[[], Iterable[str]] = tuple,
+) -> Extract:
+    """Read ``fields`` from a stream of resources.
 
-    A patient is one whom a Patient resource or a mapped Observation names.
+    A patient is one whom a Patient resource or a mapped resource names. ``keyed`` says that
+    resources come again when they change: then facts remember which they are from, and of a
+    resource that comes twice the later counts. With ``news`` these are only what has changed, so
+    that also a resource that says nothing (any more) is kept in mind; ``deleted`` names, once the
+    stream has ended, those that are gone (``Patient/7``).
 
-    Raises:
-        WardroundError: ``WR-DATA-010`` to ``-013`` and ``-017`` for a file that can't be read,
-            ``-016`` where too many lines are no resources.
+    Raises what the stream raises.
     """
-    reading = _Reading(tuple(field for field in source.fields if field.concept in concepts))
-    for name in source.files:
-        reading.read(folder / name, name)
-    total = sum(file.lines for file in reading.files)
-    check_unreadable_share(source.name, reading.unreadable, total, source.maximum_unreadable_share)
-    if not reading.patients:
-        raise empty(source.name)
-    return Extract(
-        source.name,
-        tuple(reading.files),
-        reading.patients,
-        reading.columns,
-        tuple(reading.set_aside),
-    )
+    reading = _Reading(stream, tuple(fields), graph, today, patient_identifier, keyed=keyed)
+    reading.news = news
+    reading.read()
+    return reading.extract(deleted())
+
+
+class _Target:
+    """One field, and the facts found for it."""
+
+    def __init__(self, field: FhirField, graph: ConceptGraph, *, keyed: bool) -> None:
+        concept = graph.concept(field.concept)
+        self.field = field
+        self.type = concept.type
+        self.codes = field.codes(graph)
+        self.dated = field.choose in (Choice.LATEST, Choice.EARLIEST)
+        self.found = FactList(dated=self.dated, keyed=keyed)
+        self.plain = (
+            field.element == OBSERVATION_VALUE
+            and self.type is ConceptType.NUMERIC
+            and not self.dated
+            and not keyed
+        )
+        """Whether a number with a unit is all that a fact is."""
+
+
+class _Plain:
+    """Where the parts of a plain fact go: the appending methods of a target's arrays."""
+
+    __slots__ = ("patient", "place", "system", "unit", "units", "value")
+
+    def __init__(self, system: str | None, found: FactList) -> None:
+        self.system = system
+        self.patient = found.patients.append
+        self.value = found.values.append
+        self.unit = found.units.append
+        self.place = found.places.append
+        self.units = _Units(found)
+
+
+class _Units(dict[str | None, int]):
+    """The numbers of units by their code."""
+
+    def __init__(self, found: FactList) -> None:
+        super().__init__()
+        self._found = found
+
+    def __missing__(self, code: str | None) -> int:
+        """Number a unit that was not seen before."""
+        number = self[code] = NO_UNIT if code is None else self._found.unit(code)
+        return number
+
+
+class _Patients(dict[str, int]):
+    """The numbers of patients by the reference to them; each way to write one is read once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, int] = {}
+
+    def __missing__(self, reference: str) -> int:
+        """Read a reference that was not seen before; negative where it names no patient."""
+        name: str | None = reference[8:]
+        if reference[:8] != "Patient/" or not name or "/" in name:
+            name = _patient_of(reference)
+        number = _NO_PATIENT if name is None else self.numbers.setdefault(name, len(self.numbers))
+        self[reference] = number
+        return number
+
+
+_NO_PATIENT: Final = -1
+_LARGEST: Final = sys.float_info.max
 
 
 class _Reading:
     """What has been read so far from one source."""
 
-    def __init__(self, fields: tuple[FhirField, ...]) -> None:
-        self._lines_before = 0
-        self._by_code: dict[tuple[JSON, JSON], list[FhirField]] = {}
-        self._birth_dates = [field for field in fields if field.element == BIRTH_DATE]
-        for field in fields:
-            if field.element != BIRTH_DATE:
-                self._by_code.setdefault((field.system, field.code), []).append(field)
-        self.files: list[FileRead] = []
-        self.patients: dict[str, int] = {}
-        self.columns = {field.concept: RawColumn() for field in fields}
-        self.set_aside: list[SetAside] = []
+    def __init__(
+        self,
+        stream: ResourceStream,
+        fields: tuple[FhirField, ...],
+        graph: ConceptGraph,
+        today: int,
+        patient_identifier: str | None,
+        *,
+        keyed: bool,
+    ) -> None:
+        self._stream = stream
+        self._today = today
+        self._system = patient_identifier
+        self._keyed = keyed
+        self._targets = [_Target(field, graph, keyed=keyed) for field in fields]
+        self._births = [one for one in self._targets if one.field.element == BIRTH_DATE]
+        self._genders = [one for one in self._targets if one.field.element == GENDER]
+        self._by_code: dict[str, dict[tuple[JSON, JSON], list[_Target]]] = {}
+        for target in self._targets:
+            kind = RESOURCES.get(target.field.element, "Observation")
+            for code in target.field.all_codes:
+                self._by_code.setdefault(kind, {}).setdefault(
+                    (target.field.system, code), []
+                ).append(target)
+        by_code = self._by_code.get("Observation", {})
+        counts = Counter(code for _, code in by_code)
+        self._plain = {
+            code: _Plain(targets[0].field.system, targets[0].found)
+            for (_, code), targets in by_code.items()
+            if len(targets) == 1 and targets[0].plain and counts[code] == 1
+        }
+        self._careful_codes = {code for _, code in by_code} - set(self._plain)
+        self._handlers: dict[JSON, Callable[[_Object, int], None]] = {"Patient": self._patient}
+        for kind in self._by_code:
+            observed = kind == "Observation"
+            self._handlers[kind] = self._observation if observed else self._presence
+        self._references = _Patients()
+        self.patients = self._references.numbers
+        self._first_places: list[int] = []
+        self._identifiers: dict[str, str | None] = {}
+        self._set_aside: list[SetAside] = []
+        self.news = False
+        self._record_now = 0
+        self._latest: dict[int, int] = {}  # from a resource to the place where it stood last
+        self._named: list[tuple[int, int, int]] = []  # resource, patient, place
+        self._set_aside_of: list[tuple[int, int]] = []  # resource, place
+        self._blank = 0
         self.unreadable = 0
 
-    def read(self, path: Path, name: str) -> None:
-        lines = LineReader(path, name)
-        for line in lines:
-            if not line.strip():
-                continue
-            try:
-                resource: JSON = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                resource = None
-                if not lines.complete:
-                    raise truncated(name, lines.lines) from None
-                _require_utf8(line, name, lines.lines)
-            kind = resource.get("resourceType") if isinstance(resource, dict) else None
-            if kind is None or not isinstance(resource, dict):
-                self.unreadable += 1
-                self._reject(Reason.UNREADABLE_LINE, lines)
-            elif kind == "Observation":
-                self._observation(resource, lines)
-            elif kind == "Patient":
-                self._patient(resource, lines)
-        self.files.append(lines.result)
-        self._lines_before += lines.lines
-
-    def _patient(self, resource: _Object, lines: LineReader) -> None:
-        patient = resource.get("id")
-        if not isinstance(patient, str) or not patient:
-            self._reject(Reason.NO_PATIENT_ID, lines)
+    def read(self) -> None:
+        """Read the whole stream."""
+        if not isinstance(self._stream, InBlocks):
+            for body, place in self._stream:
+                self._take(body, place)
             return
-        place = self._lines_before + lines.lines
-        self.patients.setdefault(patient, place)
-        birth_date = resource.get("birthDate")
-        if isinstance(birth_date, str):
-            for field in self._birth_dates:
-                self.columns[field.concept].add(patient, birth_date, None, place)
+        for block, place, count in self._stream.blocks():
+            if isinstance(block, bytes):
+                self._take_block(block, place, count)
+            else:
+                self._carefully(block, place)
 
-    def _observation(self, resource: _Object, lines: LineReader) -> None:
-        fields = [
-            field
-            for coding in _codings(resource.get("code"))
-            for field in self._by_code.get(_key(coding), ())
-        ]
-        if not fields:
+    def _take(self, body: Body, place: int) -> None:
+        """Read one resource, decoded or not."""
+        if not isinstance(body, bytes):
+            self._carefully(body, place)
+        elif not body or body.isspace():
+            self._blank += 1
+        else:
+            try:
+                resource = decoded(body)
+            except NOT_JSON:
+                self._stream.refuse(body, place)
+                resource = None
+            self._carefully(resource, place)
+
+    def _take_block(self, block: bytes, first_place: int, count: int) -> None:
+        """Read lines that stand one after the other.
+
+        The loop that every resource passes. What nearly all of them are, an Observation of one
+        number, is decoded no further than that and read on the spot; whatever is not exactly
+        that, and any block that holds something else than such resources, goes the careful way.
+        """
+        try:
+            if not block.isascii():
+                block.decode()
+            resources = PLAIN.decode_lines(block) if self._plain else []
+        except NOT_JSON:
+            resources = []
+        if len(resources) != count or not one_each(block, count):
+            whole = block.removesuffix(b"\n")
+            for place, line in enumerate(whole.split(b"\n"), first_place):
+                self._take(line, place)
+            return
+        plain, careful, usable, ucum = self._plain, self._careful_codes, USABLE_STATUS, UCUM
+        references, first_places, handled = self._references, self._first_places, self._handlers
+        lines: list[bytes] = []
+        for place, resource in enumerate(resources, first_place):
+            if resource.resourceType == "Observation":
+                codings = resource.code.coding
+                if len(codings) == 1:
+                    coding = codings[0]
+                    target = plain.get(coding.code)
+                    if target is None:
+                        if coding.code not in careful:
+                            continue
+                    elif coding.system == target.system and resource.status in usable:
+                        quantity = resource.valueQuantity
+                        value = quantity.value
+                        patient = references[resource.subject.reference]
+                        if (
+                            value is not None
+                            and -_LARGEST <= value <= _LARGEST
+                            and quantity.comparator is None
+                            and quantity.system == ucum
+                            and patient >= 0
+                        ):
+                            target.unit(target.units[quantity.code])
+                            target.value(value)
+                            target.patient(patient)
+                            target.place(place)
+                            if patient == len(first_places):
+                                first_places.append(place)
+                            continue
+            elif resource.resourceType not in handled:
+                continue
+            lines = lines or block.split(b"\n")
+            self._take(lines[place - first_place], place)
+
+    def _carefully(self, resource: JSON, place: int) -> None:
+        """Read one resource, whatever it is."""
+        self._record_now = 0
+        kind = resource.get("resourceType") if isinstance(resource, dict) else None
+        if not isinstance(resource, dict) or not isinstance(kind, str):
+            self._unusable(place)
+            return
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(resource, place)
+
+    def _unusable(self, place: int) -> None:
+        self.unreadable += 1
+        self._reject(Reason.UNREADABLE_LINE, place)
+
+    def extract(self, deleted: Iterable[str] = ()) -> Extract:
+        """Everything that was read."""
+        read = self._stream.read
+        facts = {one.field.concept: one.found.facts() for one in self._targets}
+        records, set_aside, alive = None, self._set_aside, None
+        if self._keyed:
+            records, alive = self._kept(deleted)
+            facts = {concept: self._as_last_told(one) for concept, one in facts.items()}
+            told = [self._is_last(*one) for one in self._set_aside_of]
+            set_aside = [one for one, keep in zip(set_aside, told, strict=True) if keep]
+        found = Extract(
+            source=self._stream.name,
+            read=SourceRead(
+                read.source,
+                read.query,
+                read.resources - self._blank,
+                read.parts,
+                read.as_of,
+                read.deleted,
+            ),
+            patients=tuple(self.patients),
+            first_places=np.array(self._first_places, np.int64),
+            facts=facts,
+            set_aside=tuple(set_aside),
+            where=self._stream.where,
+            identifiers=self._identifiers if self._system is not None else None,
+            unreadable=self.unreadable,
+            records=records,
+        )
+        return found if alive is None else found.of_patients(alive)
+
+    def _kept(self, deleted: Iterable[str]) -> tuple[Records, NDArray[np.bool_]]:
+        """The resources as they stood last, those that are gone, and who is named by any."""
+        named = [one for one in self._named if self._is_last(one[0], one[2])]
+        about = {record: patient for record, patient, _ in named if record}
+        rows = [(record, about.get(record, -1), place) for record, place in self._latest.items()]
+        rows += [one for one in named if not one[0]]
+        gone = {record_key(*one.partition("/")[::2]) for one in deleted} - self._latest.keys()
+        rows += [(record, -1, 0) for record in sorted(gone)]
+        keys, patients, places = np.array(rows, np.int64).reshape(-1, 3).T
+        told = [record for record, place in self._set_aside_of if self._is_last(record, place)]
+        alive = np.zeros(len(self.patients), np.bool_)
+        alive[patients[patients >= 0]] = True
+        return Records(keys, patients, places, np.array(told, np.int64)), alive
+
+    def _is_last(self, record: int, place: int) -> bool:
+        return not record or self._latest.get(record, place) == place
+
+    def _as_last_told(self, facts: Facts) -> Facts:
+        """Without what resources said that came again later in the same stream."""
+        if not len(facts):
+            return facts
+        last = np.fromiter(
+            map(self._latest.get, facts.records.tolist(), facts.places.tolist()), np.int64
+        )
+        keep = (facts.records == 0) | (last == facts.places)
+        return facts if keep.all() else facts.where(keep)
+
+    def _patient(self, resource: _Object, place: int) -> None:
+        name = resource.get("id")
+        if not isinstance(name, str) or not name:
+            self._reject(Reason.NO_PATIENT_ID, place)
+            return
+        record = self._record(resource, place, told=True)
+        patient = self._number(name, place)
+        if self._system is not None:
+            self._identify(name, resource)
+        if isinstance(birth := resource.get("birthDate"), str):
+            for target in self._births:
+                target.found.add(patient, self._day(birth), None, math.nan, place, record)
+        if isinstance(gender := resource.get("gender"), str):
+            for target in self._genders:
+                value = target.codes.get(gender, Reason.UNKNOWN_CATEGORY)
+                target.found.add(patient, value, None, math.nan, place, record)
+
+    def _identify(self, name: str, resource: _Object) -> None:
+        """Keep the hospital's own number of a patient, if there is exactly one."""
+        listed = resource.get("identifier")
+        found = {
+            value
+            for one in map(_object, listed if isinstance(listed, list) else ())
+            if one.get("system") == self._system and isinstance(value := one.get("value"), str)
+        }
+        if self._keyed:  # a resource that comes again because it changed is no contradiction
+            self._identifiers.pop(name, None)
+        for one in found:
+            known = self._identifiers.setdefault(name, one)
+            self._identifiers[name] = one if known == one else None
+
+    def _observation(self, resource: _Object, place: int) -> None:
+        targets = self._found(resource.get("code"), self._by_code["Observation"])
+        # A resource that no longer counts must still replace what it said before.
+        record = self._record(resource, place, told=bool(targets))
+        if not targets:
             return
         if resource.get("status") not in USABLE_STATUS:
-            self._reject(Reason.NOT_FINAL, lines)
+            self._reject(Reason.NOT_FINAL, place)
             return
-        patient = _patient_of(resource)
+        patient = self._subject(resource, place)
         if patient is None:
-            self._reject(Reason.NO_PATIENT_ID, lines)
             return
-        place = self._lines_before + lines.lines
-        self.patients.setdefault(patient, place)
-        for field in fields:
-            value, unit = _value(resource, field)
-            if value is not None:
-                self.columns[field.concept].add(patient, value, unit, place)
+        for target in targets:
+            found = self._value(resource, target)
+            if found is not None:
+                day = self._moment(resource) if target.dated else math.nan
+                target.found.add(patient, found[0], found[1], day, place, record)
 
-    def _reject(self, reason: Reason, lines: LineReader) -> None:
-        self.set_aside.append(SetAside(reason, f"{lines.name}:{lines.lines}", record=False))
+    def _presence(self, resource: _Object, place: int) -> None:
+        kind = resource["resourceType"]
+        assert isinstance(kind, str)
+        medication = kind == "MedicationRequest"
+        concept = resource.get("medicationCodeableConcept" if medication else "code")
+        targets = self._found(concept, self._by_code[kind])
+        record = self._record(resource, place, told=bool(targets))
+        if not targets:
+            return
+        verified = [code.get("code") for code in _codings(resource.get("verificationStatus"))]
+        if resource.get("status") in _UNDONE or any(one in _REFUTED for one in verified):
+            self._reject(Reason.NOT_FINAL, place)
+            return
+        patient = self._subject(resource, place)
+        if patient is None:
+            return
+        for target in targets:
+            target.found.add(patient, 1.0, None, math.nan, place, record)
 
+    def _value(self, resource: _Object, target: _Target) -> tuple[Read, str | None] | None:
+        """The value of a mapped Observation and its UCUM unit; None where there is none."""
+        element = target.field.element
+        if element == OBSERVATION_DATE:
+            date = resource.get("effectiveDateTime")
+            return (self._day(date), None) if isinstance(date, str) else None
+        if element != OBSERVATION_COMPONENT:
+            return self._written(resource, target)
+        wanted = (target.field.component_system, target.field.component_code)
+        components = resource.get("component")
+        for component in map(_object, components if isinstance(components, list) else ()):
+            if any(_key(coding) == wanted for coding in _codings(component.get("code"))):
+                return self._written(component, target)
+        return None
 
-def _require_utf8(line: bytes, name: str, number: int) -> None:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise wrong_encoding(name, number) from None
+    def _written(self, holder: _Object, target: _Target) -> tuple[Read, str | None] | None:
+        if (quantity := holder.get("valueQuantity")) is not None:
+            found = _quantity(_object(quantity))
+            if found is not None and target.type is not ConceptType.NUMERIC:
+                return Reason.UNKNOWN_CATEGORY, None
+            return found
+        if isinstance(boolean := holder.get("valueBoolean"), bool):
+            known = target.type is ConceptType.BOOLEAN
+            return (float(boolean) if known else Reason.UNREADABLE_NUMBER), None
+        integer = holder.get("valueInteger")
+        if isinstance(integer, int) and not isinstance(integer, bool):
+            if target.type is not ConceptType.NUMERIC:
+                return Reason.UNKNOWN_CATEGORY, None
+            # It carries no unit: it is a plain number unless the steward says otherwise.
+            return _finite(integer), "1" if target.field.unit is None else None
+        if isinstance(date := holder.get("valueDateTime"), str):
+            known = target.type is ConceptType.DATE
+            return (self._day(date) if known else Reason.UNREADABLE_NUMBER), None
+        return _coded(holder.get("valueCodeableConcept"), target)
+
+    def _day(self, text: str) -> Read:
+        day = read_fhir_date(text)
+        return Reason.IMPOSSIBLE_DATE if not isinstance(day, Reason) and day > self._today else day
+
+    def _moment(self, resource: _Object) -> float:
+        """When a value is of, as a day with its time as a fraction; NaN where that isn't told."""
+        written = resource.get("effectiveDateTime")
+        if not isinstance(written, str) or isinstance(self._day(written), Reason):
+            return math.nan
+        found = read_fhir_moment(written)
+        return math.nan if found is None else found
+
+    @staticmethod
+    def _found(code: JSON, by_code: dict[tuple[JSON, JSON], list[_Target]]) -> list[_Target]:
+        found: list[_Target] = []
+        for coding in _codings(code):
+            targets = by_code.get(_key(coding))
+            if targets is not None:
+                found += [one for one in targets if one not in found]
+        return found
+
+    def _subject(self, resource: _Object, place: int) -> int | None:
+        reference = _object(resource.get("subject")).get("reference")
+        number = self._references[reference] if isinstance(reference, str) else _NO_PATIENT
+        if number == _NO_PATIENT:
+            self._reject(Reason.NO_PATIENT_ID, place)
+            return None
+        return self._seen(number, place)
+
+    def _number(self, name: str, place: int) -> int:
+        return self._seen(self.patients.setdefault(name, len(self.patients)), place)
+
+    def _seen(self, number: int, place: int) -> int:
+        # Numbers are given in order, but one may have been given by a resource that was refused.
+        while number >= len(self._first_places):
+            self._first_places.append(place)
+        if self._keyed:
+            self._named.append((self._record_now, number, place))
+        return number
+
+    def _record(self, resource: _Object, place: int, *, told: bool) -> int:
+        """Keep in mind that a resource was seen; ``told``: whether a field is about it."""
+        kind, name = resource.get("resourceType"), resource.get("id")
+        if not self._keyed or not isinstance(name, str):
+            return 0
+        record = record_key(str(kind), name)
+        # What no field is about replaces nothing, unless it was one of those before.
+        if told or self.news or record in self._latest:
+            self._latest[record] = place
+            self._record_now = record
+        return record
+
+    def _reject(self, reason: Reason, place: int) -> None:
+        self._set_aside.append(SetAside(reason, self._stream.where(place), record=False))
+        if self._keyed:
+            self._set_aside_of.append((self._record_now, place))
 
 
 def _object(value: JSON) -> _Object:
@@ -163,52 +532,44 @@ def _key(coding: _Object) -> tuple[JSON, JSON]:
     return (system, code) if isinstance(system, str) and isinstance(code, str) else (None, None)
 
 
-def _patient_of(observation: _Object) -> str | None:
+def _patient_of(reference: str) -> str | None:
     """Return the identifier in ``Patient/ID``, also behind a base address or before a version."""
-    reference = _object(observation.get("subject")).get("reference")
-    if not isinstance(reference, str):
-        return None
     before, found, identifier = reference.rpartition("Patient/")
     if not found or (before and not before.endswith("/")):
         return None
     return identifier.partition("/")[0] or None
 
 
-def _value(observation: _Object, field: FhirField) -> tuple[RawValue | None, str | None]:
-    """Return the mapped element's value and its UCUM unit, None for what is absent."""
-    if field.element == OBSERVATION_DATE:
-        date = observation.get("effectiveDateTime")
-        return (date, None) if isinstance(date, str) else (None, None)
-    if (quantity := observation.get("valueQuantity")) is not None:
-        return _quantity(_object(quantity))
-    if isinstance(boolean := observation.get("valueBoolean"), bool):
-        return boolean, None
-    if isinstance(integer := observation.get("valueInteger"), int):
-        return integer, "1"
-    if isinstance(date := observation.get("valueDateTime"), str):
-        return date, None
-    return _coded(observation.get("valueCodeableConcept"), field), None
-
-
-def _quantity(quantity: _Object) -> tuple[RawValue | None, str | None]:
+def _quantity(quantity: _Object) -> tuple[Read, str | None] | None:
     value = quantity.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return None, None
-    if "comparator" in quantity:
+        return None
+    if quantity.get("comparator") is not None:
         return Reason.NOT_EXACT, None
-    unit = quantity.get("code") if quantity.get("system") == UCUM else None
-    return value, unit if isinstance(unit, str) else None
+    unit = quantity.get("code")
+    if not isinstance(unit, str):
+        return _finite(value), None
+    # A unit of another system is stated, but not known: the steward's own must not replace it.
+    return (_finite(value), unit) if quantity.get("system") == UCUM else (Reason.UNKNOWN_UNIT, None)
 
 
-def _coded(concept: JSON, field: FhirField) -> RawValue | None:
+def _finite(value: float) -> Read:
+    return float(value) if -_LARGEST <= value <= _LARGEST else Reason.UNREADABLE_NUMBER
+
+
+def _coded(concept: JSON, target: _Target) -> tuple[Read, str | None] | None:
     codes = [
         code
         for coding in _codings(concept)
-        if coding.get("system") == field.value_system
+        if coding.get("system") == target.field.value_system
         and isinstance(code := coding.get("code"), str)
     ]
-    value_map = field.value_map or {}
-    known = [code for code in codes if code in value_map]
-    if len({value_map[code] for code in known}) > 1:
-        return Reason.CONFLICTING_VALUES
-    return known[0] if known else codes[0] if codes else None
+    known = {target.codes[code] for code in codes if code in target.codes}
+    if len(known) > 1:
+        return Reason.CONFLICTING_VALUES, None
+    if known:
+        return known.pop(), None
+    return (Reason.UNKNOWN_CATEGORY, None) if codes else None
+
+
+__all__ = ["read_resources"]

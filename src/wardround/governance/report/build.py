@@ -91,6 +91,8 @@ def study_facts(study: Study) -> StudyFacts:
 def model_facts(description: Mapping[str, JSON], digest: Digest) -> ModelFacts:
     """A candidate's description, as far as the page shows it."""
     rows = description.get("coefficients")
+    chosen = description.get("cross_validation")
+    chosen = chosen if isinstance(chosen, Mapping) else {}
     return ModelFacts.model_validate(
         {
             "kind": description.get("kind"),
@@ -100,6 +102,8 @@ def model_facts(description: Mapping[str, JSON], digest: Digest) -> ModelFacts:
             else (),
             "intercept": description.get("intercept"),
             "ridge": description.get("ridge"),
+            "folds": chosen.get("folds"),
+            "ridge_losses": chosen.get("curve", ()),
             "steps": description.get("steps"),
             "stopping": description.get("stopping", ""),
             "digest": digest,

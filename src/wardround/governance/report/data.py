@@ -150,14 +150,23 @@ class Coefficient(Facts):
     value_per_unit: Finite | None = None
 
 
+class RidgeLoss(Facts):
+    """What a ridge cost per record that its fit did not see: log loss, or half a squared error."""
+
+    ridge: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    loss: Finite
+
+
 class ModelFacts(Facts):
-    """The candidate in words and numbers."""
+    """The candidate in words and numbers; ``ridge_losses`` where cross-validation chose."""
 
     kind: Literal["logistic", "linear"]
     algorithm: str
     coefficients: tuple[Coefficient, ...]
     intercept: Finite | None = None
     ridge: Finite | None = None
+    folds: Count | None = None
+    ridge_losses: tuple[RidgeLoss, ...] = ()
     steps: Count | None = None
     stopping: str = ""
     digest: str = ""

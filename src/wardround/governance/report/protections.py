@@ -34,12 +34,7 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
             "Hospitals agreed first.",
             "Each approved this exact study with its own key, and its agent answered nothing else.",
         ),
-        Statement(
-            "Small numbers were withheld.",
-            f"A hospital set its own counts below {study.minimum_cell} to zero and took no part "
-            f"with fewer than {study.minimum_cohort} records; "
-            f"{_cells(data.suppressed_cells)} withheld in this run.",
-        ),
+        *_small_groups(data),
         Statement(
             "Opened numbers were counted.",
             f"{opened:,} in all"
@@ -66,6 +61,22 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
     return tuple(statements)
 
 
+def _small_groups(data: ReportData) -> tuple[Statement, ...]:
+    """In a study of public records that rule is off, which `limits` says."""
+    study = data.study
+    if study.minimum_cell == 0:
+        return ()
+    return (
+        Statement(
+            "Small groups stayed out.",
+            f"A hospital with fewer than {study.minimum_cohort} training records, or fewer than "
+            f"{study.minimum_cell} {_group(data)}, took no part at all. In histograms of features "
+            f"its cells below {study.minimum_cell} were sent as zero; "
+            f"{_cells(data.suppressed_cells)} withheld in this run.",
+        ),
+    )
+
+
 def limits(data: ReportData) -> tuple[Statement, ...]:
     """What the same protections leave open."""
     lacking = sorted({name.replace("_", " ") for s in data.sites for name in s.sandbox.missing})
@@ -76,9 +87,10 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
             "but one can work out that one.",
         ),
         Statement(
-            "Two near-equal steps can be compared.",
-            "A coordinator that drops a hospital between two steps that ask almost the same learns "
-            "about that hospital’s contribution. Only noise prevents this.",
+            "Two sums can be subtracted.",
+            "Sums over cohorts that differ by one hospital give that hospital’s numbers: when it "
+            "drops out between two steps that ask almost the same, or when the study is run again "
+            "without it. Only noise prevents this.",
         ),
         Statement(
             "The model may remember.",
@@ -93,6 +105,24 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
             "Whoever runs a hospital’s own computer can read what is on it.",
         ),
     ]
+    if data.model.kind == "logistic":
+        statements.insert(
+            1,
+            Statement(
+                "Cells of score histograms are exact.",
+                "AUROC and calibration come from counts per bin of the score; one may hold a "
+                "single person of the whole federation.",
+            ),
+        )
+    if data.study.minimum_cell == 0:
+        statements.insert(
+            0,
+            Statement(
+                "Small groups were not protected.",
+                "The study has no smallest cell (minimum_cell = 0), as only records that are "
+                "public anyway may be used: sums may be about a single person.",
+            ),
+        )
     if lacking:
         statements.append(
             Statement(
@@ -123,6 +153,12 @@ def adversary(data: ReportData) -> str:
         f"survivor set before a total can be opened, over at least {study.minimum_survivors} "
         "hospitals."
     )
+
+
+def _group(data: ReportData) -> str:
+    if data.model.kind == "linear":
+        return "test records"
+    return "records with or without the outcome in its training or test part"
 
 
 def _cells(count: int) -> str:

@@ -23,6 +23,7 @@ from wardround.governance.report.data import (
     CalibrationBin,
     Coefficient,
     LocalReport,
+    ModelFacts,
     Performance,
     ReportData,
     RoundFacts,
@@ -42,6 +43,8 @@ _KINDS = {
     "histogram": "Quantiles",
     "newton_logistic": "Fit, Newton steps",
     "newton_linear": "Fit, Newton steps",
+    "fold_newton": "Choice of the ridge, fits",
+    "fold_scores": "Choice of the ridge, scores",
     "fedavg": "Fit, federated averaging",
     "score_histogram": "Evaluation",
     "prediction_moments": "Evaluation",
@@ -55,6 +58,7 @@ def render_report(data: ReportData) -> str:
     curves = _curves(data)
     zoomed = (data.evaluation.held_out.auroc or 0.0) >= 0.9
     coefficients, coefficient_axis = _coefficients(data.model.coefficients)
+    ridges, ridge_axis = _ridges(data.model)
     lanes, time_axis = _lanes(data)
     return _template().render(
         data=data,
@@ -73,6 +77,7 @@ def render_report(data: ReportData) -> str:
         model_note=_model_note(data),
         coefficient_heading="Log odds" if data.model.kind == "logistic" else "Effect",
         coefficients=coefficients,
+        ridges=ridges,
         egress=_egress(data.sites),
         records=[_record_row(site, data.sites) for site in data.sites],
         lanes=lanes,
@@ -82,6 +87,7 @@ def render_report(data: ReportData) -> str:
             "auroc": plots.axis_strip(shares.auroc) if shares else None,
             "accuracy": plots.axis_strip(shares.accuracy) if shares else None,
             "coefficients": coefficient_axis,
+            "ridges": ridge_axis,
             "timeline": time_axis,
         },
         in_force=in_force(data),
@@ -238,6 +244,8 @@ def _model_note(data: ReportData) -> str:
     model = data.model
     kind = "Logistic" if model.kind == "logistic" else "Linear"
     penalty = f" with ridge {model.ridge:g}" if model.ridge else ""
+    if model.ridge_losses:
+        penalty += f" (of {len(model.ridge_losses)}, by {model.folds}-fold cross-validation)"
     how = "secure Newton steps" if model.algorithm == "newton" else "federated averaging"
     stop = f" Stopped: {model.stopping}." if model.stopping else ""
     return (
@@ -279,6 +287,25 @@ def _coefficients(rows: tuple[Coefficient, ...]) -> tuple[list[dict[str, object]
     return drawn, plots.axis_strip(scale)
 
 
+def _ridges(model: ModelFacts) -> tuple[list[dict[str, object]], Markup | None]:
+    """Each ridge's loss on what its fits did not see; the one that was chosen is marked."""
+    if not model.ridge_losses:
+        return [], None
+    scale = plots.Scale.around([row.loss for row in model.ridge_losses])
+    drawn: list[dict[str, object]] = [
+        {
+            "ridge": f"{row.ridge:g}",
+            "strip": plots.interval_strip(
+                scale, [plots.Mark("federated" if row.ridge == model.ridge else "alone", row.loss)]
+            ),
+            "loss": f"{row.loss:.4f}",
+            "chosen": row.ridge == model.ridge,
+        }
+        for row in model.ridge_losses
+    ]
+    return drawn, plots.axis_strip(scale)
+
+
 def _egress(sites: tuple[LocalReport, ...]) -> list[dict[str, object]]:
     most = max((site.bytes_out for site in sites), default=0)
     return [
@@ -304,7 +331,7 @@ def _record_row(site: LocalReport, sites: tuple[LocalReport, ...]) -> dict[str, 
         "train": f"{site.n_train:,}",
         "test": f"{site.n_test:,}",
         "reasons": ", ".join(
-            f"{count}\u00d7 {reason}" for reason, count in site.quarantine.items()
+            f"{count}\u00d7 {reason.replace('_', ' ')}" for reason, count in site.quarantine.items()
         ),
     }
 

@@ -1,0 +1,516 @@
+"""``wardround site data``: a steward gets to know the hospital's records and says what they mean.
+
+Everything that these commands show or write stays at the hospital.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wardround.cli.console import Json, emit, err, say, suggest, table
+from wardround.errors import WardroundError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from wardround.clinical.profile import FieldProfile
+    from wardround.clinical.quality import Finding
+    from wardround.clinical.suggest import Suggestion
+    from wardround.clinical.survey import Long
+    from wardround.site.onboarding import Onboarding
+    from wardround.study import Study
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="The agent's folder.")]
+StudyFile = Annotated[
+    Path | None, typer.Option("--study", help="The study; the approved one if not given.")
+]
+SourceName = Annotated[str | None, typer.Option("--source", help="Only this source.")]
+By = Annotated[
+    str | None, typer.Option(help="In a table of one row per result: the column of the test.")
+]
+Value = Annotated[str | None, typer.Option(help="With --by: the column of the result.")]
+UnitColumn = Annotated[str | None, typer.Option(help="The column of each row's unit.")]
+
+
+@app.command()
+def add(
+    folder: Folder,
+    place: Annotated[str, typer.Argument(help="A file, a folder, or an address (sqlite:///...).")],
+    name: Annotated[str, typer.Option(help="What to call it in the mapping.")],
+    patient: Annotated[
+        str | None, typer.Option(help="The column of a table that names the patient.")
+    ] = None,
+    row_is_patient: Annotated[
+        bool, typer.Option(help="The table names no patient: each row is one.")
+    ] = False,
+    kind: Annotated[
+        str | None, typer.Option(help="csv, parquet, excel, sql, omop, fhir or fhir-server.")
+    ] = None,
+    db_table: Annotated[str | None, typer.Option("--table", help="The database's table.")] = None,
+    query: Annotated[str | None, typer.Option(help="Or one SELECT.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="The workbook's sheet.")] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help="A text that stands for no value; may be repeated.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Add a source of records to the mapping and look at what is in it; nothing is mapped yet."""
+    more: dict[str, object] = {
+        key: value
+        for key, value in (
+            ("table", db_table),
+            ("query", query),
+            ("sheet", sheet),
+            ("patient", patient),
+        )
+        if value is not None
+    }
+    if row_is_patient:
+        more["rows_are_patients"] = True
+    if missing:
+        more["missing"] = ["", *missing]
+    onboarding = _open(folder)
+    profiles = onboarding.add(place, name, kind, more)
+    emit(
+        {"source": name, "mapping": str(onboarding.path), "fields": len(profiles)},
+        json,
+        human=None if json else _fields_table(profiles),
+    )
+    say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
+    suggest(f"wardround site data suggest {folder} --study study.toml")
+
+
+@app.command()
+def profile(
+    folder: Folder,
+    source: SourceName = None,
+    study: StudyFile = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Where to write it; reports/profile.html if not given.")
+    ] = None,
+    by: By = None,
+    value: Value = None,
+    unit_column: UnitColumn = None,
+    json: Json = False,
+) -> None:
+    """Describe every field, and write a readable page with charts. It stays in the hospital."""
+    onboarding = _open(folder)
+    profiles = onboarding.profiles(source, _long(by, value, unit_column))
+    where = page or onboarding.home.reports / "profile.html"
+    onboarding.write_page(where, profiles, _study(folder, study, required=False))
+    emit([_as_json(one) for one in profiles], json, human=None if json else _fields_table(profiles))
+    say(f"Written to {where}: open it in a browser; it stays in the hospital.")
+
+
+@app.command("suggest")
+def suggest_fields(
+    folder: Folder,
+    study: StudyFile = None,
+    concept: Annotated[
+        list[str] | None, typer.Option(help="A concept to look for; may be repeated.")
+    ] = None,
+    source: SourceName = None,
+    by: By = None,
+    value: Value = None,
+    unit_column: UnitColumn = None,
+    json: Json = False,
+) -> None:
+    """For each concept that the study needs, the five likeliest fields, and why."""
+    from wardround.site.onboarding import LIKELY
+
+    onboarding = _open(folder)
+    profiles = onboarding.profiles(source, _long(by, value, unit_column))
+    if concept:
+        wanted: Sequence[str] = concept
+    else:
+        asked = _study(folder, study)
+        assert asked is not None
+        wanted = asked.data.needed
+    found = onboarding.suggest(wanted, profiles)
+    emit(
+        {name: [_suggestion(one) for one in some] for name, some in found.items()},
+        json,
+        human=None
+        if json
+        else table(
+            ("concept", "field", "score", "why"),
+            [
+                (
+                    name if not number else "",
+                    f"{one.source}: {one.field}",
+                    f"{one.score:.2f}",
+                    "; ".join(one.reasons[:3]),
+                )
+                for name, some in found.items()
+                for number, one in enumerate(some)
+            ],
+        ),
+    )
+    for name, some in found.items():
+        if not some:
+            say(f"{name}: no field resembles it.")
+    say("Nothing is mapped yet: a person decides. What the likeliest would be:")
+    for some in found.values():
+        if some and some[0].score >= LIKELY:
+            suggest(_map_command(folder, some[0]), some[0].concept)
+
+
+@app.command("map")
+def map_field(
+    folder: Folder,
+    source: Annotated[str, typer.Argument(help="The source's name in the mapping.")],
+    concept: Annotated[str, typer.Argument(help="What the field means.")],
+    column: Annotated[str | None, typer.Option(help="The column of a table.")] = None,
+    unit: Annotated[str | None, typer.Option(help="The unit of its numbers (UCUM).")] = None,
+    unit_column: UnitColumn = None,
+    date_format: Annotated[str | None, typer.Option(help="Such as DD.MM.YYYY.")] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(help="What a written value means, such as M=true; may be repeated."),
+    ] = None,
+    coding: Annotated[
+        str | None, typer.Option(help="A known coding of the concept instead, such as fhir.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows with this, such as test=CHOL; may be repeated."),
+    ] = None,
+    choose: Annotated[
+        str | None,
+        typer.Option(help="Of several values: only, latest, earliest, mean, minimum, maximum."),
+    ] = None,
+    date_column: Annotated[str | None, typer.Option(help="When each row is of.")] = None,
+    absent: Annotated[
+        str | None, typer.Option(help="The value of a patient about whom nothing is said.")
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(help="A value of this column that stands for none; may be repeated."),
+    ] = None,
+    element: Annotated[str | None, typer.Option(help="The FHIR element.")] = None,
+    code: Annotated[str | None, typer.Option(help="The FHIR code, as SYSTEM|CODE.")] = None,
+    component: Annotated[
+        str | None, typer.Option(help="The code of an Observation's component, as SYSTEM|CODE.")
+    ] = None,
+    value_system: Annotated[str | None, typer.Option(help="The system of coded values.")] = None,
+    domain: Annotated[str | None, typer.Option(help="The OMOP table.")] = None,
+    concept_id: Annotated[
+        list[int] | None, typer.Option(help="An OMOP concept id; may be repeated.")
+    ] = None,
+    present: Annotated[bool, typer.Option(help="That there is a value means yes.")] = False,
+    index_date: Annotated[
+        bool, typer.Option(help="This is the day at which ages are taken.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say what a field means, and see the way there with five values before and after."""
+    system, _, found_code = (code or "").rpartition("|")
+    part_system, _, part_code = (component or "").rpartition("|")
+    field: dict[str, object] = {
+        "concept": concept,
+        "column": column,
+        "unit": unit,
+        "unit_column": unit_column,
+        "date_format": date_format,
+        "value_map": _value_map(value or ()),
+        "coding": coding,
+        "where": _pairs(where or (), "--where"),
+        "choose": choose,
+        "date_column": date_column,
+        "absent": _plain_value(absent),
+        "missing": tuple(missing or ()),
+        "element": element,
+        "system": system or None,
+        "code": found_code or None,
+        "component_system": part_system or None,
+        "component_code": part_code or None,
+        "value_system": value_system,
+        "domain": domain,
+        "concept_ids": tuple(concept_id or ()),
+    }
+    if present:
+        field["value" if domain else "present"] = "presence" if domain else True
+    onboarding = _open(folder)
+    shown = onboarding.map(source, field, index_date)
+    emit(
+        {
+            "concept": shown.concept,
+            "path": list(shown.path),
+            "before": list(shown.before),
+            "after": list(shown.after),
+        },
+        json,
+        human=None
+        if json
+        else table(("before", "after"), list(zip(shown.before, shown.after, strict=True))),
+    )
+    say("; then ".join(shown.path))
+    suggest(f"wardround site data check {folder} --study study.toml")
+
+
+@app.command("check")
+def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
+    """Check the records as mapped: what warns, what blocks, and how to mend it.
+
+    Exits with 1 where something blocks.
+    """
+    from wardround.clinical.quality import Level, verdict
+
+    asked = _study(folder, study)
+    assert asked is not None
+    preview = _open(folder).preview(asked)
+    findings = preview.findings
+    shown = [one for one in findings if one.level in (Level.WARN, Level.BLOCK)]
+    emit(
+        {
+            "used": preview.used,
+            "records": preview.records,
+            "findings": [one.public() for one in shown],
+        },
+        json,
+        human=None if json else _findings_table(shown, preview.used, preview.records),
+    )
+    passed = sum(one.level is Level.OK for one in findings)
+    say(f"{passed} checks found nothing, {len(shown)} found something.")
+    verdict(findings)
+    suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
+
+
+@app.command("preview")
+def preview_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
+    """Show what the study would get: N of M records, why not the rest, the way to each concept."""
+    asked = _study(folder, study)
+    assert asked is not None
+    preview = _open(folder).preview(asked)
+    emit(
+        {
+            "used": preview.used,
+            "records": preview.records,
+            "set_aside": dict(preview.set_aside),
+            "resources": dict(preview.resources),
+            "paths": {name: list(path) for name, path in preview.paths.items()},
+        },
+        json,
+        human=None
+        if json
+        else table(
+            ("concept", "how it is obtained"),
+            [(name, "; then ".join(path)) for name, path in preview.paths.items()],
+        ),
+    )
+    say(f"{preview.used} of {preview.records} records are usable.")
+    from wardround.clinical.quarantine import Reason
+
+    for reason, count in preview.set_aside.items():
+        say(f"  {count} set aside: {Reason(reason).words}")
+
+
+@app.command()
+def override(
+    folder: Folder,
+    check: Annotated[str, typer.Argument(help="The check that blocks, such as missingness.")],
+    concept: Annotated[
+        str | None, typer.Argument(help="The concept it is about, if it is about one.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why it may pass, in a sentence.")] = "",
+    steward: Annotated[str, typer.Option(help="Who decides.")] = "",
+    until: Annotated[
+        str | None, typer.Option(help="The last day, YYYY-MM-DD; at most a year on.")
+    ] = None,
+    study: StudyFile = None,
+    json: Json = False,
+) -> None:
+    """Let one block pass, under the hospital's signature; every report shows it."""
+    from wardround.clinical.quality import Check
+
+    asked = _study(folder, study)
+    assert asked is not None
+    try:
+        last = date.fromisoformat(until) if until else datetime.now(UTC).date() + _LONGEST
+        which = Check(check)
+    except ValueError as error:
+        raise WardroundError(
+            "WR-CLI-030",
+            "The check or the day is not one that there is.",
+            f"Checks: {', '.join(one.value for one in Check)}. A day is YYYY-MM-DD.",
+        ) from error
+    signed = _open(folder).override(asked, which, concept, reason, steward, last)
+    emit({"overrides": len(signed.statements), "until": last.isoformat()}, json)
+
+
+_LONGEST = timedelta(days=365)
+
+
+def _open(folder: Path) -> Onboarding:
+    from wardround.site.home import SiteHome
+    from wardround.site.onboarding import Onboarding
+
+    return Onboarding(SiteHome(folder))
+
+
+def _study(folder: Path, study: Path | None, *, required: bool = True) -> Study | None:
+    from wardround.site.home import SiteHome
+    from wardround.study import Study
+
+    if study is not None:
+        return Study.load(study)
+    try:
+        return SiteHome(folder).study
+    except WardroundError:
+        if required:
+            raise
+        return None
+
+
+def _long(by: str | None, value: str | None, unit: str | None) -> Long | None:
+    from wardround.clinical.survey import Long
+
+    if (by is None) != (value is None):
+        raise WardroundError(
+            "WR-CLI-031", "--by and --value belong together.", "Give both, or neither."
+        )
+    return None if by is None or value is None else Long(by, value, unit)
+
+
+def _fields_table(profiles: Sequence[FieldProfile]) -> RenderableType:
+    return table(
+        ("field", "kind", "rows", "missing", "distinct", "unit"),
+        [
+            (
+                f"{one.source}: {one.field}",
+                one.kind.value,
+                one.rows,
+                f"{one.missing / one.rows:.0%}" if one.rows else "",
+                one.distinct,
+                ", ".join(one.units),
+            )
+            for one in profiles
+        ],
+    )
+
+
+def _findings_table(findings: Sequence[Finding], used: int, records: int) -> RenderableType:
+    err.print(f"{used} of {records} records are usable.")
+    return table(
+        ("", "check", "what was found", "what to do"),
+        [
+            (
+                one.level.value,
+                one.check.heading + (f": {one.concept}" if one.concept else ""),
+                str(one.public()["words"]) + (f" {one.override}." if one.override else ""),
+                one.remedy,
+            )
+            for one in findings
+        ],
+    )
+
+
+def _as_json(profile: FieldProfile) -> dict[str, object]:
+    return {
+        "source": profile.source,
+        "field": profile.field,
+        "description": profile.description,
+        "declared": profile.declared,
+        "kind": profile.kind.value,
+        "rows": profile.rows,
+        "missing": profile.missing,
+        "distinct": profile.distinct,
+        "units": dict(profile.units),
+        "quantiles": list(profile.quantiles),
+        "categories": dict(profile.categories),
+    }
+
+
+def _suggestion(one: Suggestion) -> dict[str, object]:
+    return {
+        "source": one.source,
+        "field": one.field,
+        "score": round(one.score, 3),
+        "reasons": list(one.reasons),
+        "unit": one.reading.unit,
+        "date_format": one.reading.date_format,
+        "value_map": None if one.reading.value_map is None else dict(one.reading.value_map),
+    }
+
+
+def _map_command(folder: Path, one: Suggestion) -> str:
+    """The command that would map a suggested field, for a person to check and run."""
+    reading = one.reading
+    words = ["wardround", "site", "data", "map", str(folder), one.source, one.concept]
+    words += _where_words(one.field)
+    if reading.unit is not None and "--column" in words:
+        words += ["--unit", reading.unit]
+    if reading.date_format is not None and "--column" in words:
+        words += ["--date-format", reading.date_format]
+    coded = not {"--coding", "--element"} & set(words)  # those read themselves, or need a system
+    for written, meaning in (reading.value_map or {}).items() if coded else ():
+        shown = str(meaning).lower() if isinstance(meaning, bool) else meaning
+        words += ["--value", f"{written}={shown}"]
+    return shlex.join(words)
+
+
+def _where_words(field: str) -> list[str]:
+    """The options that say where a surveyed field stands: a column, a FHIR code, an OMOP id."""
+    from wardround.clinical.fields import (
+        BIRTH_DATE,
+        CONDITION,
+        GENDER,
+        MEDICATION,
+        OBSERVATION_COMPONENT,
+        OBSERVATION_VALUE,
+        PROCEDURE,
+    )
+
+    elements = {
+        "Observation": OBSERVATION_VALUE,
+        "Observation.component": OBSERVATION_COMPONENT,
+        "Condition": CONDITION,
+        "Procedure": PROCEDURE,
+        "MedicationRequest": MEDICATION,
+    }
+    first, *codes = field.split(" ")
+    if first in (BIRTH_DATE, GENDER):
+        return ["--element", first, *(["--coding", "fhir"] if first == GENDER else [])]
+    if first in elements and codes and all("|" in code for code in codes):
+        component = ["--component", codes[1]] if len(codes) > 1 else []
+        return ["--element", elements[first], "--code", codes[0], *component]
+    if len(codes) == 1 and codes[0].isdigit() and first.islower():
+        return ["--domain", first, "--concept-id", codes[0]]
+    return ["--column", field]
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise WardroundError(
+                "WR-CLI-032",
+                f"{option} takes NAME=VALUE.",
+                f"Write, for example, {option} test=CHOL; quote it where it holds a space.",
+            )
+        found[name] = value
+    return found
+
+
+def _value_map(texts: Sequence[str]) -> dict[str, object]:
+    return {name: _plain_value(value) for name, value in _pairs(texts, "--value").items()}
+
+
+def _plain_value(text: str | None) -> object:
+    if text is None:
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,133 @@
+"""A study in words, as `wardround study` shows it."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from wardround.study.document import Study
+from wardround.study.profiles import PROMISES, Protection
+from wardround.trust.canonical import JSON
+from wardround.trust.keys import VerifyKey
+
+
+def grid(rows: list[tuple[str, str]]) -> Table:
+    """Rows of a name and its words, without lines."""
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    for name, words in rows:
+        grid.add_row(Text(name, "dim"), Text(words))
+    return grid
+
+
+def facts(study: Study) -> dict[str, JSON]:
+    """The study with what follows from it, for programs."""
+    adversary, promise = study.adversary(), PROMISES[study.profile]
+    document: dict[str, JSON] = study.model_dump(
+        mode="json", by_alias=True, exclude={"schema_"}, exclude_none=True
+    )
+    return {
+        "digest": None if study.is_draft else study.digest,
+        "draft": study.is_draft,
+        "study": document,
+        "fingerprints": {
+            name: VerifyKey.parse(key).fingerprint for name, key in _keys(study) if key
+        },
+        "adversary": {
+            "sites": adversary.sites,
+            "corrupt_sites": adversary.corrupt,
+            "threshold": adversary.threshold,
+            "minimum_survivors": study.minimum_survivors(),
+        },
+        "protections": [item.words for item in Protection if item in promise.protections],
+        "caveats": list(promise.caveats),
+    }
+
+
+def summary(study: Study) -> list[tuple[str, str]]:
+    """What a study asks, of whom, and against whom it is protected."""
+    adversary, data, model = study.adversary(), study.data, study.model
+    survivors = study.minimum_survivors()
+    return [
+        ("study", f"{study.id}, version {study.version}"),
+        ("title", study.title),
+        ("digest", "none yet: a draft" if study.is_draft else study.digest),
+        ("expires", f"{study.expires.isoformat()} (UTC)"),
+        ("model", f"{model.kind.value} by {model.algorithm.value}, {_ridge(study)}"),
+        ("predicts", f"{data.outcome} from {len(data.features)} features"),
+        ("sites", ", ".join(study.site_names)),
+        (
+            "adversary",
+            f"the coordinator and up to {adversary.corrupt} of {adversary.sites} sites",
+        ),
+        (
+            "rounds",
+            f"open a sum over at least {survivors} sites; {adversary.sites - survivors} may fail",
+        ),
+        ("profile", study.profile.value),
+        *(("", caveat) for caveat in PROMISES[study.profile].caveats),
+    ]
+
+
+def details(study: Study) -> list[tuple[str, str]]:
+    """The rest, as a steward reads it before approving."""
+    data, disclosure = study.data, study.disclosure
+    promised = PROMISES[study.profile].protections
+    return [
+        ("question", study.question),
+        ("purpose", study.purpose),
+        ("features", ", ".join(data.features)),
+        (
+            "test set",
+            f"{data.test_fraction:.0%} of patients"
+            if data.held_out is None
+            else f"patients of whom {data.held_out} is true",
+        ),
+        ("small groups", _who_stays_out(study)),
+        (
+            "small cells",
+            _small_cells(disclosure.minimum_cell) + "cells of score histograms are exact",
+        ),
+        ("opened numbers", f"at most {disclosure.opened_numbers}"),
+        *(
+            ("protection", item.words + ("" if item.exists else " (DOES NOT EXIST YET)"))
+            for item in Protection
+            if item in promised
+        ),
+        ("coordinator", f"{study.coordinator.name}, {study.coordinator.url or 'no address yet'}"),
+        *(
+            (f"key of {name}", VerifyKey.parse(key).fingerprint if key else "missing")
+            for name, key in _keys(study)
+        ),
+    ]
+
+
+def _ridge(study: Study) -> str:
+    model = study.model
+    if model.folds is None:
+        return f"ridge {model.ridges[0]:g}"
+    listed = ", ".join(f"{ridge:g}" for ridge in model.ridges)
+    return f"ridge by {model.folds}-fold cross-validation of {listed}"
+
+
+def _who_stays_out(study: Study) -> str:
+    disclosure = study.disclosure
+    if disclosure.minimum_cell == 0:
+        return "NOBODY is kept out for small groups: the records must be public"
+    group = "test records"
+    if study.model.kind.value == "logistic":
+        group = "with or without the outcome, in training or test part,"
+    return (
+        f"a site with fewer than {disclosure.minimum_cohort} training records, or fewer than "
+        f"{disclosure.minimum_cell} {group} stays out of the study"
+    )
+
+
+def _small_cells(minimum: int) -> str:
+    if minimum == 0:
+        return "no cell is held back; "
+    return f"in histograms of features, cells below {minimum} are sent as zero; "
+
+
+def _keys(study: Study) -> list[tuple[str, str]]:
+    sites = [(str(site.name), site.signing_key) for site in study.sites]
+    return [("the coordinator", study.coordinator.signing_key), *sites]

@@ -1,0 +1,78 @@
+"""Lines of FHIR resources decoded: the few elements of a plain fact at once, or a line whole.
+
+Both ways take the same lines for JSON, so that it never matters which of them a line goes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import orjson
+
+from wardround.trust.canonical import JSON
+
+
+class _Coding(msgspec.Struct, gc=False):
+    system: str = ""
+    code: str = ""
+
+
+class _Concept(msgspec.Struct, gc=False):
+    coding: list[_Coding] = []
+
+
+class _Reference(msgspec.Struct, gc=False):
+    reference: str = ""
+
+
+class _Quantity(msgspec.Struct, gc=False):
+    value: int | float | None = None
+    system: str = ""
+    code: str | None = None
+    comparator: str | None = None
+
+
+class Observation(msgspec.Struct, gc=False):
+    """As much of a resource as a plain fact needs; all else is passed over, not decoded."""
+
+    resourceType: str  # noqa: N815  (FHIR's name)
+    status: str = ""
+    code: _Concept = msgspec.field(default_factory=_Concept)
+    subject: _Reference = msgspec.field(default_factory=_Reference)
+    valueQuantity: _Quantity = msgspec.field(default_factory=_Quantity)  # noqa: N815
+
+
+PLAIN: Final = msgspec.json.Decoder(Observation)
+"""Reads many lines at once; what it raises is in `NOT_JSON`."""
+
+_ANY = msgspec.json.Decoder(float_hook=float)
+"""Accepts what `PLAIN` passes over: numbers beyond the range of a float."""
+
+NOT_JSON: Final = (orjson.JSONDecodeError, msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What a line that is no JSON raises."""
+
+
+def decoded(line: bytes) -> JSON:
+    """A line as JSON; the same lines are JSON to this as to the fast loop.
+
+    Raises one of `NOT_JSON`.
+    """
+    try:
+        found: JSON = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        line.decode()  # msgspec doesn't look into texts that it passes over
+        found = _ANY.decode(line)
+    return found
+
+
+def one_each(block: bytes, count: int) -> bool:
+    """Whether each of ``count`` lines begins and ends as an object does.
+
+    No object can go on over such a line end; so if there are as many objects as lines, each line
+    holds one.
+    """
+    ends = block.count(b"}\n{")
+    if ends < count - 1:
+        ends += block.count(b"}\r\n{")
+    return ends == count - 1 and block.startswith(b"{") and block.rstrip(b"\r\n").endswith(b"}")

@@ -1,0 +1,177 @@
+"""FHIR resources seen through a ViewDefinition: a table like any other.
+
+What the fixed elements of a FHIR field don't reach, a view does; its columns are then mapped as
+those of a CSV file are. A resource that the view can't be evaluated on is set aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
+
+import numpy as np
+import orjson
+
+from wardround.clinical.dates import read_fhir_date
+from wardround.clinical.fhir import FileStream
+from wardround.clinical.quarantine import Reason, SetAside
+from wardround.clinical.tables import (
+    BATCH_ROWS,
+    Batch,
+    Column,
+    ColumnarRead,
+    ColumnInfo,
+    ColumnKind,
+)
+from wardround.clinical.views import View, ViewColumn
+from wardround.errors import WardroundError
+from wardround.trust.canonical import JSON, digest
+
+_NUMBERS = frozenset({"integer", "decimal", "positiveInt", "unsignedInt", "integer64"})
+_DATES = frozenset({"date", "dateTime", "instant"})
+
+
+class ViewTable:
+    """The rows of ``view`` over the resources of ``stream``; a `Table`, to be read once."""
+
+    def __init__(self, view: View, stream: FileStream) -> None:
+        self.name = stream.name
+        self._view = view
+        self._stream = stream
+        self._rejected: list[SetAside] = []
+        self._rows = 0
+
+    def describe(self) -> tuple[ColumnInfo, ...]:
+        """The view's columns; nothing is read."""
+        return tuple(
+            ColumnInfo(column.name, _kind(column), column.type or "")
+            for column in self._view.columns
+        )
+
+    def batches(
+        self,
+        columns: Sequence[str],
+        batch_rows: int = BATCH_ROWS,
+        *,
+        text: Collection[str] = (),
+    ) -> Iterator[Batch]:
+        """Yield the rows of all resources of the view's type.
+
+        Raises WR-DATA-014 for a column that the view does not have, and what the stream raises.
+        """
+        index = {column.name: number for number, column in enumerate(self._view.columns)}
+        for name in columns:
+            if name not in index:
+                raise WardroundError(
+                    "WR-DATA-014",
+                    f"The mapped column {name!r} is not in the view.",
+                    "If it was renamed, mend the mapping and have it approved again.",
+                    path=self.name,
+                )
+        kinds = {
+            name: ColumnKind.TEXT if name in text else _kind(self._view.columns[index[name]])
+            for name in columns
+        }
+        places: list[int] = []
+        rows: list[tuple[object, ...]] = []
+        for place, row in self._all_rows():
+            places.append(place)
+            rows.append(row)
+            if len(rows) >= batch_rows:
+                yield self._batch(places, rows, index, kinds)
+                places, rows = [], []
+        if rows:
+            yield self._batch(places, rows, index, kinds)
+
+    @property
+    def read(self) -> ColumnarRead:
+        """The files, as far as they were read."""
+        read = self._stream.read
+        content = "".join(file.digest for file in read.parts)
+        return ColumnarRead(self.name, None, read.parts, self._rows, digest(content.encode()), None)
+
+    @property
+    def rejected(self) -> tuple[SetAside, ...]:
+        """Lines that are no resources, and resources that the view can't be evaluated on."""
+        return tuple(self._rejected)
+
+    def where(self, place: int) -> str:
+        """Return a place as ``file:line``."""
+        return self._stream.where(place)
+
+    def _all_rows(self) -> Iterator[tuple[int, tuple[object, ...]]]:
+        for body, place in self._stream:
+            try:
+                resource: JSON = orjson.loads(body) if isinstance(body, bytes) else body
+            except orjson.JSONDecodeError:
+                self._stream.refuse(body if isinstance(body, bytes) else b"")
+                resource = None
+            if not isinstance(resource, dict) or "resourceType" not in resource:
+                self._reject(Reason.UNREADABLE_LINE, place)
+                continue
+            if resource["resourceType"] != self._view.resource_type:
+                continue
+            try:
+                found = self._view.rows(resource)
+            except WardroundError:
+                self._reject(Reason.VIEW_FAILED, place)
+                continue
+            for row in found:
+                self._rows += 1
+                yield place, row
+
+    def _batch(
+        self,
+        places: list[int],
+        rows: list[tuple[object, ...]],
+        index: dict[str, int],
+        kinds: dict[str, ColumnKind],
+    ) -> Batch:
+        return Batch(
+            np.array(places, np.int64),
+            {
+                name: _column([row[index[name]] for row in rows], kind)
+                for name, kind in kinds.items()
+            },
+        )
+
+    def _reject(self, reason: Reason, place: int) -> None:
+        self._rejected.append(SetAside(reason, self.where(place), record=False))
+
+
+def _kind(column: ViewColumn) -> ColumnKind:
+    if column.collection:
+        return ColumnKind.TEXT
+    if column.type in _NUMBERS:
+        return ColumnKind.NUMBER
+    if column.type in _DATES:
+        return ColumnKind.DATE
+    return ColumnKind.BOOLEAN if column.type == "boolean" else ColumnKind.TEXT
+
+
+def _column(cells: list[object], kind: ColumnKind) -> Column:
+    """Cells of one kind; what can't be of it, such as a date without its day, is missing."""
+    match kind:
+        case ColumnKind.NUMBER:
+            numbers = [float(c) if isinstance(c, int | float | Decimal) else None for c in cells]
+            missing = np.array([one is None for one in numbers])
+            return Column(np.array([one or 0.0 for one in numbers], np.float64), missing)
+        case ColumnKind.DATE:
+            days = [read_fhir_date(c) if isinstance(c, str) else None for c in cells]
+            missing = np.array([not isinstance(one, int) for one in days])
+            return Column(
+                np.array([one if isinstance(one, int) else 0 for one in days], np.int64), missing
+            )
+        case ColumnKind.BOOLEAN:
+            missing = np.array([not isinstance(cell, bool) for cell in cells])
+            return Column(np.array([cell is True for cell in cells]), missing)
+        case _:
+            missing = np.array([cell is None or cell == "" for cell in cells])
+            texts = ["" if cell is None else _text(cell) for cell in cells]
+            return Column(np.array(texts, dtype=object), missing)
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return cell if isinstance(cell, str) else str(cell)

@@ -1,0 +1,155 @@
+"""Rows of delimited text: which cells belong together, and which lines are no row at all.
+
+What a cell means is not known here. No error shows a cell, nor a column that was not asked for:
+where the header is missing, the first row is a patient.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeAlias
+
+from wardround.clinical.lines import LineReader, empty, truncated, wrong_encoding
+from wardround.clinical.quarantine import Reason, SetAside
+from wardround.errors import WardroundError
+
+Row: TypeAlias = tuple[int, list[str]]
+"""The line at which a row begins, and its cells, as many as the header has."""
+
+
+class RowReader:
+    """Read one file's header, then iterate over its rows.
+
+    Without ``quotes`` a quotation mark is a character like any other. A file without a header line
+    is given its ``header``. Empty lines are passed over. Lines that are no row are counted in
+    ``unreadable`` and kept in ``rejected``; ``rows`` counts both kinds.
+
+    Raises:
+        WardroundError: ``WR-DATA-010`` to ``-013`` and ``-017`` for a file that can't be read,
+            ``-015`` where the header can't.
+    """
+
+    def __init__(
+        self,
+        lines: LineReader,
+        encoding: str,
+        delimiter: str,
+        *,
+        quotes: bool = True,
+        header: Sequence[str] = (),
+    ) -> None:
+        self._lines = lines
+        self._text = _Decoded(lines, encoding)
+        self._rows = csv.reader(
+            self._text,
+            delimiter=delimiter,
+            strict=True,
+            quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        )
+        self.rows = 0
+        self.unreadable = 0
+        self.rejected: list[SetAside] = []
+        if header:
+            self.header = tuple(header)
+            return
+        try:
+            self.header = tuple(cell.strip() for cell in next(self._rows))
+        except StopIteration:
+            raise empty(lines.name) from None
+        except csv.Error:
+            raise _bad_header(lines.name) from None
+
+    def __iter__(self) -> Iterator[Row]:
+        lines, text, rows, width = self._lines, self._text, self._rows, len(self.header)
+        while True:
+            first_line = lines.lines + 1
+            try:
+                row = next(rows, None)
+            except csv.Error:
+                if text.exhausted:
+                    # A quotation mark was never closed: the rest of the file is one cell.
+                    raise truncated(lines.name, first_line) from None
+                self._reject(Reason.UNREADABLE_LINE, first_line)
+                continue
+            if row is None:
+                break
+            if not row:
+                continue
+            if len(row) != width:
+                if not lines.complete and len(row) < width:
+                    raise truncated(lines.name, first_line)
+                self._reject(Reason.WRONG_COLUMN_COUNT, first_line)
+                continue
+            self.rows += 1
+            yield first_line, row
+        if self.rows == 0:
+            raise empty(lines.name)
+
+    def _reject(self, reason: Reason, line: int) -> None:
+        self.rows += 1
+        self.unreadable += 1
+        self.rejected.append(SetAside(reason, f"{self._lines.name}:{line}"))
+
+
+class _Decoded:
+    """Lines as text; ``exhausted`` once all have been handed out."""
+
+    def __init__(self, lines: LineReader, encoding: str) -> None:
+        self._lines = lines
+        self._encoding = encoding
+        self.exhausted = False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            try:
+                yield line.decode(self._encoding)
+            except UnicodeDecodeError:
+                raise wrong_encoding(self._lines.name, self._lines.lines) from None
+        self.exhausted = True
+
+
+def find_column(header: Sequence[str], column: str, name: str) -> int:
+    """Return where ``column`` stands in the header of the source ``name``.
+
+    Raises:
+        WardroundError: ``WR-DATA-014`` where it does not, ``-015`` where it stands there twice.
+    """
+    if header.count(column) > 1:
+        raise WardroundError(
+            "WR-DATA-015",
+            f"The column {column!r} stands twice in the header.",
+            "Rename or remove one of them; which one is meant would be a guess.",
+            path=name,
+        )
+    try:
+        return header.index(column)
+    except ValueError:
+        raise WardroundError(
+            "WR-DATA-014",
+            f"The mapped column {column!r} is not in the file's header.",
+            "If it was renamed, mend the mapping and have it approved again; "
+            "also check the delimiter and that the first line is the header.",
+            path=name,
+        ) from None
+
+
+def require_columns(known: Collection[str], wanted: Collection[str], name: str) -> None:
+    """Refuse a typed source that lacks a column: ``WR-DATA-014``."""
+    for column in wanted:
+        if column not in known:
+            raise WardroundError(
+                "WR-DATA-014",
+                f"The mapped column {column!r} is not in the source.",
+                "If it was renamed, mend the mapping and have it approved again.",
+                path=name,
+            )
+
+
+def _bad_header(name: str) -> WardroundError:
+    return WardroundError(
+        "WR-DATA-015",
+        "The header can't be read.",
+        "Check the delimiter, the quotation marks and the line ends of the first line.",
+        path=f"{name}:1",
+    )

@@ -1,0 +1,76 @@
+"""Trading an invitation for the agent's papers, all of them or none.
+
+Keys are made in memory, and nothing in the folder is replaced before the certificate has come and
+fits: a token that is refused, or a coordinator that is away, leaves a working agent as it was. The
+attacker writes invitations: one with an authority of its own must not take the place of the one
+that the steward approved.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509 import load_pem_x509_certificate
+
+from wardround.errors import WardroundError
+from wardround.federation.messages import malformed
+from wardround.site.home import Invitation, SiteHome, not_an_invitation
+from wardround.site.link import enrol as trade_token
+from wardround.site.link import https_client
+from wardround.trust.authority import certificate_digest, make_csr, peer_identity
+from wardround.trust.keys import SigningKey
+from wardround.trust.tls import enrolment_context
+
+
+async def enrol(home: SiteHome, invitation: Invitation) -> None:
+    """Make an agent key, trade the invitation's token for a certificate, and keep both.
+
+    Raises WR-SITE-008 for another hospital's invitation, WR-SITE-003 for one without an authority,
+    WR-SITE-060 for one to another coordinator or study than the approved one, WR-SITE-053 beside
+    a running agent, WR-SITE-061 where the coordinator can't be reached.
+    """
+    if invitation.site != home.name:
+        raise WardroundError(
+            "WR-SITE-008",
+            f"The invitation is for {invitation.site}, and this is {home.name}.",
+            "Use this hospital's own invitation.",
+        )
+    _refuse_foreign(home, invitation)
+    with home.alone():  # the agent that runs would be left with a certificate that counts no more
+        key = SigningKey.generate()
+        context = enrolment_context(invitation.ca)
+        async with https_client(invitation.url, context) as client:
+            certificate = await trade_token(client, home.name, invitation.token, make_csr(key))
+        _refuse_unfit(certificate, key, invitation)
+        home.enrolled(invitation, key, certificate)
+
+
+def _refuse_foreign(home: SiteHome, invitation: Invitation) -> None:
+    """An approved study says who its coordinator is; before that, any authority may be first."""
+    try:
+        authority = certificate_digest(invitation.ca.encode())
+    except WardroundError as error:
+        raise not_an_invitation() from error
+    if not home.has_study:
+        return
+    study = home.study
+    if (authority, invitation.study) != (study.coordinator.ca, study.id):
+        raise WardroundError(
+            "WR-SITE-060",
+            "The invitation is to another coordinator or study than the one approved here.",
+            "Nothing was changed. Ask who wrote it; to change over, approve the other study first.",
+            path=str(home.papers / "study.json"),
+        )
+
+
+def _refuse_unfit(certificate: bytes, key: SigningKey, invitation: Invitation) -> None:
+    """What the coordinator sent is a certificate for this key and name, from its authority."""
+    identity = peer_identity(certificate)
+    issued = load_pem_x509_certificate(certificate)
+    try:
+        issued.verify_directly_issued_by(load_pem_x509_certificate(invitation.ca.encode()))
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise malformed("certificate") from error
+    mine = key.to_cryptography().public_key()
+    named = (identity.study, identity.role, identity.name)
+    if issued.public_key() != mine or named != (invitation.study, "site", invitation.site):
+        raise malformed("certificate")

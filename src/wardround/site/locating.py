@@ -1,0 +1,100 @@
+"""What kind of source a place is, as a steward names it on the command line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from wardround.clinical.mapping import KINDS
+from wardround.errors import WardroundError
+
+_BY_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".data": "csv",
+    ".parquet": "parquet",
+    ".xlsx": "excel",
+    ".xls": "excel",
+    ".xlsb": "excel",
+    ".ods": "excel",
+    ".ndjson": "fhir",
+    ".jsonl": "fhir",
+    ".json": "fhir",
+}
+_LOOKED_AT = 64 << 10
+
+
+def describe_place(place: str, base: Path, kind: str | None) -> dict[str, object]:
+    """The keys of a source that follow from where it is; ``kind`` overrules what its name tells.
+
+    Files are stored relative to the mapping's folder ``base`` where they lie below it. Raises
+    WR-DATA-028 where nothing tells the kind.
+    """
+    if place.startswith(("http://", "https://")):
+        return {"kind": kind or "fhir-server", "url": place}
+    if "://" in place:
+        return {"kind": kind or "sql", "url": place}
+    path = Path(place)
+    found = kind or _kind_of(path)
+    if found not in KINDS:
+        raise WardroundError(
+            "WR-DATA-028",
+            "The kind of this source can't be told from its name.",
+            f"Say it with --kind: one of {', '.join(KINDS)}.",
+            path=path.name,
+        )
+    if not path.exists():
+        raise WardroundError(
+            "WR-DATA-010",
+            "The file does not exist or can't be read.",
+            "Check its name, and that the agent's user may read it.",
+            path=path.name,
+        )
+    where = path.resolve()
+    name = str(where.relative_to(base)) if where.is_relative_to(base) else str(where)
+    if found == "omop":
+        return {"kind": found, "files": name}
+    if found == "fhir" and path.is_dir():
+        files = sorted(one.name for one in path.iterdir() if _kind_of(one) == "fhir")
+        return {"kind": found, "files": [f"{name}/{one}" for one in files]}
+    looks = _csv_looks(path) if found == "csv" else {}
+    return {"kind": found, "files": [name], **looks}
+
+
+def _kind_of(path: Path) -> str:
+    if path.is_dir():
+        names = {one.name.lower() for one in path.iterdir()}
+        if any(name.startswith("person.") for name in names):
+            return "omop"
+        return "fhir" if any(name.endswith((".ndjson", ".json")) for name in names) else ""
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".zip"):
+        return "omop"
+    return _BY_SUFFIX.get(Path(name).suffix, "")
+
+
+def _csv_looks(path: Path) -> Mapping[str, object]:
+    """Delimiter and encoding as the first lines show them; the steward sees and may change both."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LOOKED_AT)
+    except OSError:
+        return {}
+    looks: dict[str, object] = {}
+    try:
+        text = start.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.end >= len(start) - 3:  # cut in the middle of a letter
+            text = start[: error.start].decode("utf-8-sig")
+        else:
+            looks["encoding"], text = "windows-1252", start.decode("windows-1252", "replace")
+    first = text.splitlines()[:20]
+    try:
+        delimiter = csv.Sniffer().sniff("\n".join(first), ",;\t|").delimiter
+    except csv.Error:
+        delimiter = max(",;\t|", key=lambda mark: first[0].count(mark) if first else 0)
+    if delimiter != ",":
+        looks["delimiter"] = delimiter
+    return looks

@@ -1,0 +1,249 @@
+"""A steward's way from a file to an approved mapping, by commands, and what voids the approval."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sqlite3
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+import studies
+from commands import Command
+from wardround.clinical import Mapping
+from wardround.errors import WardroundError, WardroundErrors
+from wardround.ids import SiteName
+from wardround.site.home import SiteHome
+from wardround.site.mapping_approval import approve_mapping, load_approval
+from wardround.study import Study
+
+TODAY = date(2026, 11, 25)
+CANARY = "p9731canary"
+HEADER = "MRN;Geburtsdatum;Geschl.;Gewicht (kg);Größe (cm);Cholesterin (mg/dl);Aufnahme;Diagnose"
+
+
+def write_ehr(folder: Path, header: str = HEADER, patients: int = 200) -> Path:
+    drawn = random.Random(1)
+    lines = [header]
+    for number in range(patients):
+        born = f"{drawn.randint(1, 28):02d}.{drawn.randint(1, 12):02d}.{drawn.randint(1930, 2000)}"
+        weight, height = drawn.gauss(80, 12), drawn.gauss(172, 9)
+        cholesterol = 0 if number % 3 == 0 else drawn.gauss(200, 35)
+        lines.append(
+            f"{CANARY}{number:03d};{born};{drawn.choice('mw')};{weight:.1f};{height:.0f};"
+            f"{cholesterol:.0f};{drawn.randint(1, 28):02d}.06.2024;{drawn.choice(['ja', 'nein'])}"
+        )
+    path = folder / "ehr.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Path:
+    home = SiteHome.create(tmp_path / "agent", SiteName("harbour"))
+    policy = home.folder / "hospital.toml"
+    policy.write_text('accepted_profiles = ["secure-sum"]\n', encoding="utf-8")
+    return home.folder
+
+
+@pytest.fixture
+def study(agent: Path, tmp_path: Path) -> Path:
+    features = ["age_years", "male", "body_mass_index", "total_cholesterol"]
+    plain = studies.document(data={"outcome": "diabetes", "features": features})
+    plain["sites"][-1]["signing_key"] = SiteHome(agent).signing_key.public.text
+    path = tmp_path / "study.toml"
+    path.write_text(studies.toml(plain), encoding="utf-8")
+    return path
+
+
+MAPPED = (
+    ("birth_date", "--column", "Geburtsdatum", "--date-format", "DD.MM.YYYY"),
+    ("admission_date", "--column", "Aufnahme", "--date-format", "DD.MM.YYYY", "--index-date"),
+    ("sex", "--column", "Geschl.", "--value", "m=male", "--value", "w=female"),
+    ("body_weight", "--column", "Gewicht (kg)", "--unit", "kg"),
+    ("body_height", "--column", "Größe (cm)", "--unit", "cm"),
+    ("total_cholesterol", "--column", "Cholesterin (mg/dl)", "--unit", "mg/dl"),
+    ("diabetes", "--column", "Diagnose", "--value", "ja=true", "--value", "nein=false"),
+)
+
+
+@pytest.fixture
+def mapped(agent: Path, tmp_path: Path, command: Command) -> Path:
+    place = write_ehr(tmp_path)
+    added = command("site", "data", "add", agent, place, "--name", "ehr", "--patient", "MRN")
+    assert added.code == 0, added.err
+    for concept, *words in MAPPED:
+        done = command("site", "data", "map", agent, "ehr", concept, *words)
+        assert done.code == 0, done.err
+    return agent
+
+
+def test_a_source_is_described_when_it_is_added(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    place = write_ehr(tmp_path)
+    done = command(
+        "site", "data", "add", agent, place, "--name", "ehr", "--patient", "MRN", "--json"
+    )
+    assert json.loads(done.out)["fields"] == 8
+    source = Mapping.load(agent / "mapping.toml").sources[0]
+    assert (source.kind, source.delimiter, source.patient) == ("csv", ";", "MRN")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("nowhere.csv", "--name", "x", "--patient", "MRN"), "WR-DATA-010"),
+        (("ehr.csv", "--name", "x"), "WR-DATA-029"),
+        (("ehr.csv", "--name", "x", "--patient", "Nobody"), "WR-DATA-014"),
+        (("study.toml", "--name", "x", "--patient", "MRN"), "WR-DATA-028"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_not_kept(
+    agent: Path, study: Path, tmp_path: Path, command: Command, words: tuple[str, ...], code: str
+) -> None:
+    write_ehr(tmp_path)
+    place, *rest = words
+    done = command("site", "data", "add", agent, tmp_path / place, *rest)
+    assert done.code == 1 and code in done.err
+    assert not (agent / "mapping.toml").exists()
+
+
+def test_suggestions_come_with_reasons_and_map_nothing(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    place = write_ehr(tmp_path)
+    command("site", "data", "add", agent, place, "--name", "ehr", "--patient", "MRN")
+    before = (agent / "mapping.toml").read_bytes()
+    asked = ("--concept", "total_cholesterol", "--concept", "body_mass_index")
+    done = command("site", "data", "suggest", agent, *asked, "--json")
+    found = json.loads(done.out)
+    assert found["total_cholesterol"][0]["field"] == "Cholesterin (mg/dl)"
+    assert found["total_cholesterol"][0]["reasons"]
+    assert found["body_weight"][0]["field"] == "Gewicht (kg)", "what an index is computed from"
+    assert (agent / "mapping.toml").read_bytes() == before
+
+
+def test_mapping_shows_values_before_and_after(mapped: Path, command: Command) -> None:
+    words = MAPPED[5][1:]
+    done = command("site", "data", "map", mapped, "ehr", "total_cholesterol", *words, "--json")
+    shown = json.loads(done.out)
+    assert "molar mass of cholesterol" in " ".join(shown["path"])
+    assert len(shown["before"]) == len(shown["after"]) == 5
+    assert shown["before"][0] == "0 mg/dl"
+    assert shown["after"][0].startswith("set aside")
+    dated = command("site", "data", "map", mapped, "ehr", *MAPPED[0], "--json")
+    first = json.loads(dated.out)
+    assert date.fromisoformat(first["after"][0]).strftime("%d.%m.%Y") == first["before"][0]
+
+
+def test_a_mapping_that_fails_leaves_the_file_as_it_was(mapped: Path, command: Command) -> None:
+    before = (mapped / "mapping.toml").read_bytes()
+    for words in (
+        ("body_weight", "--column", "Gewicht (kg)", "--unit", "furlong"),
+        ("body_weight", "--column", "Gone", "--unit", "kg"),
+        ("no_such_concept", "--column", "Gewicht (kg)"),
+    ):
+        assert command("site", "data", "map", mapped, "ehr", *words).code == 1
+        assert (mapped / "mapping.toml").read_bytes() == before
+
+
+def test_checks_find_the_zeros_and_say_n_of_m(mapped: Path, study: Path, command: Command) -> None:
+    done = command("site", "data", "check", mapped, "--study", study, "--json")
+    found = json.loads(done.out)
+    assert (found["used"], found["records"]) == (133, 200)
+    assert "zero_coded" in {one["check"] for one in found["findings"]}
+    assert CANARY not in done.out + done.err
+    preview = command("site", "data", "preview", mapped, "--study", study, "--json")
+    ways = json.loads(preview.out)["paths"]
+    assert "Age in completed years" in ways["age_years"][-1]
+
+
+def test_a_zero_that_means_none_can_be_said(mapped: Path, study: Path, command: Command) -> None:
+    words = (*MAPPED[5], "--missing", "0")
+    assert command("site", "data", "map", mapped, "ehr", *words).code == 0
+    done = command("site", "data", "check", mapped, "--study", study, "--json")
+    assert "zero_coded" not in {one["check"] for one in json.loads(done.out)["findings"]}
+
+
+def test_a_block_stops_and_a_signed_override_lets_it_pass(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    command("site", "data", "map", mapped, "ehr", *MAPPED[5], "--missing", "0")
+    policy = mapped / "hospital.toml"
+    strict = "\n[quality]\nmissing_warn = 0.05\nmissing_block = 0.2\n"
+    policy.write_text(policy.read_text() + strict, encoding="utf-8")
+    blocked = command("site", "data", "check", mapped, "--study", study)
+    assert blocked.code == 1 and "WR-DATA-071" in blocked.err
+    home = SiteHome(mapped)
+    home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
+    with pytest.raises(WardroundErrors) as refused:
+        home.custody(home.records.table)
+    assert "WR-DATA-071" in {one.code for one in refused.value.errors}
+    done = command(
+        "site", "data", "override", mapped, "missingness", "total_cholesterol",
+        "--reason", "The laboratory confirmed that it was not ordered.",
+        "--steward", "Dr. Example", "--study", study,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    again = command("site", "data", "check", mapped, "--study", study, "--json")
+    assert again.code == 0
+    passed = SiteHome(mapped).records.findings
+    assert any(one.override and "Dr. Example" in one.override for one in passed)
+
+
+def test_the_page_is_for_the_hospital(mapped: Path, study: Path, command: Command) -> None:
+    assert command("site", "data", "profile", mapped, "--study", study).code == 0
+    page = mapped / "reports" / "profile.html"
+    text = re.sub(r"<[^>]+>|\s+", " ", page.read_text(encoding="utf-8"))
+    born = re.search(
+        r"before\s+((?:\d\d\.\d\d\.\d{4}\s+){5}).*?after\s+((?:[\d-]{10}\s+){5})", text
+    )
+    assert born, "five dates before, and the same five after"
+    before = [f"{d[6:]}-{d[3:5]}-{d[:2]}" for d in born[1].split()]
+    assert born[2].split() == before
+    assert "stays in the hospital" in page.read_text(encoding="utf-8").lower()
+    assert page.stat().st_mode & 0o077 == 0
+
+
+def test_a_renamed_column_voids_the_approval_and_is_named(mapped: Path, study: Path) -> None:
+    home = SiteHome(mapped)
+    home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
+    assert SiteHome(mapped).mapping.field("body_weight") is not None
+    write_ehr(mapped.parent, HEADER.replace("Gewicht (kg)", "Gewicht (g)"))
+    with pytest.raises(WardroundError) as refused:
+        _ = SiteHome(mapped).mapping
+    assert refused.value.code == "WR-SITE-017"
+    assert "'Gewicht (kg)'" in refused.value.problem
+
+
+def test_a_column_of_another_type_voids_the_approval(tmp_path: Path) -> None:
+    home = SiteHome.create(tmp_path / "agent", SiteName("harbour"))
+    base = tmp_path / "ehr.db"
+    with sqlite3.connect(base) as connection:
+        connection.execute("CREATE TABLE labs (mrn TEXT, chol REAL)")
+        connection.execute("INSERT INTO labs VALUES ('a', 200.0)")
+    text = (
+        'version = 1\n[[sources]]\nname = "labs"\nkind = "sql"\nurl = "sqlite:///ehr.db"\n'
+        'table = "labs"\npatient = "mrn"\n[[sources.fields]]\nconcept = "total_cholesterol"\n'
+        'column = "chol"\nunit = "mg/dL"\n'
+    )
+    path = tmp_path / "mapping.toml"
+    path.write_text(text, encoding="utf-8")
+    sealed = home.mapping_approval_path
+    first = approve_mapping(sealed, Mapping.load(path), tmp_path, home.signing_key, TODAY)
+    assert first.version == 1
+    with sqlite3.connect(base) as connection:
+        connection.execute("DROP TABLE labs")
+        connection.execute("CREATE TABLE labs (mrn TEXT, chol TEXT)")
+        connection.execute("INSERT INTO labs VALUES ('a', '200 mg')")
+    (home.folder / "site.toml").write_text(f'name = "harbour"\nmapping = "{path}"\n')
+    with pytest.raises(WardroundError) as refused:
+        _ = SiteHome(home.folder).mapping
+    assert refused.value.code == "WR-SITE-017" and "'chol'" in refused.value.problem
+    second = approve_mapping(sealed, Mapping.load(path), tmp_path, home.signing_key, TODAY)
+    assert load_approval(sealed, home.signing_key.public) == second
+    assert second.version == 2
