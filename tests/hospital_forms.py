@@ -176,7 +176,7 @@ column = "DOB"
 {form}[[sources.fields]]
 concept = "sex"
 column = "SEX"
-value_map = {{ F = "female", M = "male" }}
+value_map = {{ F = "female", M = "male", female = "female", male = "male" }}
 [[sources]]
 name = "results"
 {place("results")}
@@ -514,6 +514,53 @@ def as_bundle(folder: Path) -> Form:
     return Form(parse(fhir_mapping('kind = "fhir"\nfiles = ["all.json"]')), folder)
 
 
+VIEWS = {
+    "people": (
+        "Patient",
+        (
+            ("PID", "id", "id"),
+            ("DOB", "birthDate", "date"),
+            ("SEX", "gender", "code"),
+        ),
+    ),
+    "results": (
+        "Observation",
+        (
+            ("PID", "subject.reference.substring(8)", "id"),
+            ("TEST", "code.coding.code", "code"),
+            ("VALUE", "value.ofType(Quantity).value", "decimal"),
+            ("UNIT", "value.ofType(Quantity).code", "code"),
+            ("DAY", "effective.ofType(dateTime)", "dateTime"),
+        ),
+    ),
+    "diagnoses": (
+        "Condition",
+        (("PID", "subject.reference.substring(8)", "id"), ("ICD", "code.coding.code", "code")),
+    ),
+}
+
+
+def as_views(folder: Path) -> Form:
+    lines = [json.dumps(one) + "\n" for one in resources()]
+    (folder / "all.ndjson").write_text("".join(lines), "utf-8")
+    for name, (kind, columns) in VIEWS.items():
+        column = [{"name": one, "path": path, "type": of} for one, path, of in columns]
+        view = {
+            "resourceType": "ViewDefinition",
+            "name": name,
+            "status": "active",
+            "resource": kind,
+            "select": [{"column": column}],
+        }
+        (folder / f"{name}.json").write_text(json.dumps(view), "utf-8")
+    text = columnar_mapping(
+        'kind = "fhir-view"\nfiles = ["all.ndjson"]\nview = "{}.json"'.format, dated=False
+    )
+    for test, code in CODES.items():
+        text = text.replace(f'TEST = "{test}"', f'TEST = "{code}"')
+    return Form(parse(text), folder)
+
+
 def as_search(folder: Path) -> Form:
     return _served(folder, "")
 
@@ -539,6 +586,7 @@ FORMS: dict[str, Callable[[Path], Form]] = {
     "omop database": as_omop_database,
     "ndjson": as_ndjson,
     "bundle": as_bundle,
+    "views": as_views,
     "search": as_search,
     "bulk": as_bulk,
 }

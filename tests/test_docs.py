@@ -6,16 +6,19 @@ import importlib.util
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import requires
+from studies import document
 from wardround.clinical.graph import ConceptGraph
 from wardround.clinical.mapping import Mapping
 from wardround.governance.summary import Summary
 from wardround.secagg.adversary import MINIMUM_SITES, Adversary, default_corrupt
+from wardround.study import Study
 from wardround.study.hospital import HospitalPolicy
 
 ROOT = requires.ROOT
@@ -120,6 +123,12 @@ def test_hospital_limits_shown_are_valid(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hospital.toml"
     path.write_text(text)
     HospitalPolicy.load(path)
+
+
+def test_studies_shown_are_valid() -> None:
+    parts = [tomllib.loads(block) for block in toml_blocks("choose-a-ridge.md")]
+    Study.parse(document(**parts[0]))
+    Study.parse(document(**parts[1]))
 
 
 def test_thresholds_shown_are_those_of_the_code() -> None:

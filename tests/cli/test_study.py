@@ -98,6 +98,22 @@ def test_show_has_all_that_a_steward_signs(command: Command, study: Path) -> Non
     assert "No differential privacy" in flat
 
 
+def test_show_says_who_chooses_the_ridge_and_the_test_set(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    asked = {
+        "data": document()["data"]
+        | {"also_required": ["reserved_for_testing"], "held_out": "reserved_for_testing"},
+        "model": {"kind": "logistic", "ridge": [0.1, 1, 10], "folds": 5},
+        "disclosure": {"opened_numbers": 5000, "minimum_cell": 0},
+    }
+    path.write_text(toml(document(**asked)))
+    flat = " ".join(command("study", "show", path).out.split())
+    assert "ridge by 5-fold cross-validation of 0.1, 1, 10" in flat
+    assert "patients of whom reserved_for_testing is true" in flat
+    assert "NOBODY is kept out for small groups" in flat
+    assert "no cell is held back" in flat
+
+
 def test_show_prints_exactly_what_is_signed(command: Command, study: Path) -> None:
     shown = command("study", "show", study, "--canonical")
     assert shown.out.encode() == Study.load(study).canonical()

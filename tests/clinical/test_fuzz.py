@@ -216,10 +216,36 @@ BUNDLE = json.dumps(
     {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": json.loads(LINE)}]}
 ).encode()
 TOML = (
-    *NASTY,
-    *(b"[[sources]]\n", b"[[sources.fields]]\n", b'concept = "sex"\n', b"'''", b"= 1e999", b"nan"),
-    *(b"inf", b"9" * 30, b"[" * 500, b"{ a = {", b"true", b'"""', b"2020-01-01", b"patient = 1"),
+    *(b"[[sources]]", b"[[sources.fields]]", b'concept = "sex"', b'concept = "birth_date"'),
+    *(b'kind = "csv"', b'kind = "omop"', b'kind = "fhir-server"', b'kind = "sql"', b"\0", b"'''"),
+    *(b'unit = "mg/dL"', b'choose = "mean"', b"absent = false", b'coding = "fhir"', b"[" * 500),
+    *(b'where = { A = "b" }', b'value_map = { m = "male" }', b"concept_ids = [-1, 1]", b'"'),
+    *(b'crosswalk = { source = "a", column = "S" }', b"version = 2", b'index_date = "sex"'),
 )
+VALUES = (
+    *(b"nan", b"inf", b"-1", b"1e999", b"9" * 400, b"true", b"false", b'""', b"[]", b"[1]", b"{}"),
+    *(b'"a"', b'["a", 1]', b"{ a = { b = 1 } }", b"2020-01-01", b"12:00:00", b'"mg/dL"', b'"kg"'),
+    *(b'"latest"', b'"sex"', b'"\\u0000"', b'"${X}"', b'"../x"', b'"' + b"x" * 600 + b'"'),
+)
+
+
+def changed_lines(seeds: tuple[bytes, ...], drawn: random.Random) -> bytes:
+    """A mapping that mostly is still TOML: lines and values changed, not letters."""
+    lines = drawn.choice(seeds).splitlines()
+    for _ in range(drawn.choice((1, 1, 2, 4))):
+        at = drawn.randrange(len(lines))
+        match drawn.randrange(4):
+            case 0:
+                del lines[at]
+                lines = lines or [b""]
+            case 1:
+                lines.insert(at, drawn.choice((*TOML, drawn.choice(lines))))
+            case _:
+                key, equals, _ = lines[at].partition(b" = ")
+                lines[at] = key + equals + drawn.choice(VALUES) if equals else lines[at]
+    return b"\n".join(lines)
+
+
 TARGETS = {
     "dates": Target(
         dates,
@@ -297,7 +323,7 @@ TARGETS = {
             b'[[sources.fields]]\nconcept = "sex"\ncolumn = "S"\nvalue_map = { m = "male" }\n',
         ),
         TOML,
-        12_000,
+        40_000,
     ),
     "parquet": Target(parquet, (), NASTY, 3_000),
     "excel": Target(excel, (), NASTY, 3_000),
@@ -320,7 +346,8 @@ def fuzz(name: str, folder: Path, count: int, seed: int) -> None:
     target, drawn = TARGETS[name], random.Random(f"{name} {seed}")
     parse, seeds = target.build(folder), seeds_of(name, folder)
     for _ in range(count):
-        content = mutated(seeds, target.words, drawn)
+        by_lines = name == "mapping" and drawn.random() < 0.8
+        content = changed_lines(seeds, drawn) if by_lines else mutated(seeds, target.words, drawn)
         start = time.monotonic()
         try:
             parse(content)

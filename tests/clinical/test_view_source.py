@@ -71,7 +71,11 @@ def test_what_a_view_cannot_be_evaluated_on_is_set_aside(tmp_path: Path) -> None
     odd = person(3, birthDate=["1961", "1962"])
     table = read(tmp_path, person(1), odd, "{no json", person(2, birthDate="1961"))
     assert table.patient_ids == ("Patient/p1",)
-    assert table.quarantine.resources() == {"unreadable_line": 1, "view_failed": 1}
+    assert table.quarantine.resources() == {
+        "incomplete_date": 1,
+        "unreadable_line": 1,
+        "view_failed": 1,
+    }
     assert table.quarantine.summary() == {"missing_value": 1}
 
 

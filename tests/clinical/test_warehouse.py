@@ -434,3 +434,28 @@ def test_refreshes_do_not_pile_up(tmp_path: Path) -> None:
         server.warehouse.refresh()
     where: Any = server.warehouse.extracts["ehr"].where
     assert len(where.wheres) == 2  # what was read first, and the last change to it
+
+
+def test_many_codes_are_searched_some_at_a_time(tmp_path: Path) -> None:
+    codes = ", ".join(f'"c{number}"' for number in range(94))
+    mapping = parse(
+        f"""version = 1
+[[sources]]
+name = "ehr"
+kind = "fhir-server"
+url = "https://ehr.example/fhir"
+[[sources.fields]]
+concept = "diabetes"
+element = "Condition.code"
+system = "urn:a,b|c"
+code = [{codes}]
+absent = false
+"""
+    )
+    form = Form(mapping, tmp_path, as_search(tmp_path).server)
+    assert form.server is not None
+    table = form.table(("diabetes",))
+    assert table.columns["diabetes"].tolist() == [0.0] * 11
+    searches = [path for _, path, _ in form.server.requests if "/Condition?" in path]
+    assert len(searches) == 3
+    assert searches[0].count("urn%3Aa%5C%2Cb%5C%7Cc%7Cc") == 40

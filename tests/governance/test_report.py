@@ -149,6 +149,15 @@ def test_how_a_ridge_was_chosen_is_shown_where_one_was(data):
     assert "cross-validation" not in text_of(render_report(data))
 
 
+def test_a_study_that_does_not_protect_small_groups_says_so(data):
+    public = data.model_copy(update={"study": data.study.model_copy(update={"minimum_cell": 0})})
+    said, usually = text_of(render_report(public)), text_of(render_report(data))
+    assert "Small groups were not protected." in said
+    assert "Small groups stayed out." not in said
+    assert "Small groups stayed out." in usually
+    assert "Small groups were not protected." not in usually
+
+
 def test_a_failed_verification_is_not_hidden(data):
     report = VerificationReport(
         checks=(Check(name="Replay", ok=False, detail="Other weights."),), not_checked=()

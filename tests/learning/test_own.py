@@ -16,6 +16,7 @@ from wardround.site.custody import computable
 from wardround.study import Study
 
 LOGISTIC = Study.parse(document())
+GRID = Study.parse(document(model={"kind": "logistic", "ridge": [0.1, 1, 10], "folds": 3}))
 LINEAR = Study.parse(
     document(
         data={"outcome": "texture_mean", "features": ["radius_mean"]},
@@ -24,7 +25,7 @@ LINEAR = Study.parse(
 )
 
 
-@pytest.mark.parametrize("study", [LOGISTIC, LINEAR], ids=["logistic", "linear"])
+@pytest.mark.parametrize("study", [LOGISTIC, GRID, LINEAR], ids=["logistic", "grid", "linear"])
 def test_the_fit_and_its_figures_are_those_of_the_functions(study: Study) -> None:
     columns = computable(study, table("harbour"))
     agreed, variables = agreed_variables(study), variables_of(study)
@@ -51,7 +52,10 @@ def test_figures_that_cannot_be_told_are_left_out() -> None:
         ({"ask": "records"}, None),
         ({"ask": "figures"}, None),
         ({"ask": "figures"}, np.zeros(6)),
-        ({"ask": "fit", "ridge": -1.0}, None),
+        ({"ask": "fit", "ridges": [[-1.0]]}, None),
+        ({"ask": "fit", "ridges": [[]]}, None),
+        ({"ask": "fit", "ridges": [[0.1, 1.0]]}, None),
+        ({"ask": "fit", "folds": 3}, None),
         ({"surplus": 1}, None),
     ],
 )

@@ -138,7 +138,8 @@ def open_table(source: ColumnarSource, folder: Path) -> Table:
             )
         case FhirViewSource():
             stream = FileStream(source.name, folder, source.files)
-            return ViewTable(View.load(folder / source.view), stream)
+            view = View.load(folder / source.view)
+            return ViewTable(view, stream, source.missing, source.maximum_unreadable_share)
         case SqlSource():
             return sql_table(
                 local_url(source.url, folder),

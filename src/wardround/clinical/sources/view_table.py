@@ -7,22 +7,22 @@ those of a CSV file are. A resource that the view can't be evaluated on is set a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from decimal import Decimal
 
 import numpy as np
-import orjson
 
-from wardround.clinical.dates import read_fhir_date
 from wardround.clinical.fhir import FileStream
+from wardround.clinical.lines import check_unreadable_share
 from wardround.clinical.quarantine import Reason, SetAside
+from wardround.clinical.sources.fhir_lines import NOT_JSON, decoded
 from wardround.clinical.tables import (
     BATCH_ROWS,
     Batch,
-    Column,
     ColumnarRead,
     ColumnInfo,
     ColumnKind,
 )
+from wardround.clinical.tables.cells import from_objects
+from wardround.clinical.tables.table import MISSING
 from wardround.clinical.views import View, ViewColumn
 from wardround.errors import WardroundError
 from wardround.trust.canonical import JSON, digest
@@ -34,10 +34,18 @@ _DATES = frozenset({"date", "dateTime", "instant"})
 class ViewTable:
     """The rows of ``view`` over the resources of ``stream``; a `Table`, to be read once."""
 
-    def __init__(self, view: View, stream: FileStream) -> None:
+    def __init__(
+        self,
+        view: View,
+        stream: FileStream,
+        missing: Collection[str] = MISSING,
+        maximum_unreadable_share: float = 1.0,
+    ) -> None:
         self.name = stream.name
         self._view = view
         self._stream = stream
+        self._missing = missing
+        self._share = maximum_unreadable_share
         self._rejected: list[SetAside] = []
         self._rows = 0
 
@@ -82,6 +90,8 @@ class ViewTable:
                 places, rows = [], []
         if rows:
             yield self._batch(places, rows, index, kinds)
+        unreadable = sum(one.reason is Reason.UNREADABLE_LINE for one in self._rejected)
+        check_unreadable_share(self.name, unreadable, self._stream.read.resources, self._share)
 
     @property
     def read(self) -> ColumnarRead:
@@ -102,8 +112,8 @@ class ViewTable:
     def _all_rows(self) -> Iterator[tuple[int, tuple[object, ...]]]:
         for body, place in self._stream:
             try:
-                resource: JSON = orjson.loads(body) if isinstance(body, bytes) else body
-            except orjson.JSONDecodeError:
+                resource: JSON = decoded(body) if isinstance(body, bytes) else body
+            except NOT_JSON:
                 self._stream.refuse(body if isinstance(body, bytes) else b"")
                 resource = None
             if not isinstance(resource, dict) or "resourceType" not in resource:
@@ -127,13 +137,16 @@ class ViewTable:
         index: dict[str, int],
         kinds: dict[str, ColumnKind],
     ) -> Batch:
-        return Batch(
-            np.array(places, np.int64),
-            {
-                name: _column([row[index[name]] for row in rows], kind)
-                for name, kind in kinds.items()
-            },
-        )
+        columns = {}
+        for name, kind in kinds.items():
+            written = [row[index[name]] for row in rows]
+            if kind is ColumnKind.TEXT:
+                written = [None if cell is None else _text(cell) for cell in written]
+            found = from_objects(kind, written, self._missing)
+            for at, reason in found.bad:
+                self._reject(reason, places[at])
+            columns[name] = found.column
+        return Batch(np.array(places, np.int64), columns)
 
     def _reject(self, reason: Reason, place: int) -> None:
         self._rejected.append(SetAside(reason, self.where(place), record=False))
@@ -147,28 +160,6 @@ def _kind(column: ViewColumn) -> ColumnKind:
     if column.type in _DATES:
         return ColumnKind.DATE
     return ColumnKind.BOOLEAN if column.type == "boolean" else ColumnKind.TEXT
-
-
-def _column(cells: list[object], kind: ColumnKind) -> Column:
-    """Cells of one kind; what can't be of it, such as a date without its day, is missing."""
-    match kind:
-        case ColumnKind.NUMBER:
-            numbers = [float(c) if isinstance(c, int | float | Decimal) else None for c in cells]
-            missing = np.array([one is None for one in numbers])
-            return Column(np.array([one or 0.0 for one in numbers], np.float64), missing)
-        case ColumnKind.DATE:
-            days = [read_fhir_date(c) if isinstance(c, str) else None for c in cells]
-            missing = np.array([not isinstance(one, int) for one in days])
-            return Column(
-                np.array([one if isinstance(one, int) else 0 for one in days], np.int64), missing
-            )
-        case ColumnKind.BOOLEAN:
-            missing = np.array([not isinstance(cell, bool) for cell in cells])
-            return Column(np.array([cell is True for cell in cells]), missing)
-        case _:
-            missing = np.array([cell is None or cell == "" for cell in cells])
-            texts = ["" if cell is None else _text(cell) for cell in cells]
-            return Column(np.array(texts, dtype=object), missing)
 
 
 def _text(cell: object) -> str:
