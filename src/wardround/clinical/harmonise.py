@@ -117,16 +117,14 @@ class Harmonised:
     def mapped(self, concept: str) -> Values:
         """The values of a concept that a field is mapped to."""
         if concept not in self._values:
-            source, field = self.warehouse.fields[concept]
+            _, field = self.warehouse.fields[concept]
             facts, extract = self.warehouse.facts(concept, self.linked)
-            numbers = self.linked.numbers[source.name]
             self._values[concept] = resolve(
                 facts,
                 len(self.linked.patients),
                 field,
                 self.warehouse.graph,
                 extract.where,
-                numbers[numbers >= 0],
             )
         return self._values[concept]
 

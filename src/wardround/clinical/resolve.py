@@ -61,12 +61,11 @@ def resolve(
     mapped: AnyField,
     graph: ConceptGraph,
     where: Callable[[int], str],
-    present: NDArray[np.int64],
 ) -> Values:
     """Give each of ``patients`` patients the value that the facts about them come to.
 
-    The facts' patients are numbers below ``patients`` already; those in ``present`` are the ones
-    whom the source knows, and get the field's ``absent`` value where it has no fact of them.
+    The facts' patients are numbers below ``patients`` already. Who has no fact gets the field's
+    ``absent`` value, if the steward gave one: a list of diagnoses names only the ill.
     """
     concept = graph.concept(mapped.concept)
     values, reasons, units = _in_unit(facts, mapped, concept, graph)
@@ -90,9 +89,7 @@ def resolve(
         )
     steps = [mapped.words(), *units.words]
     if mapped.absent is not None:
-        nothing = np.zeros(patients, np.bool_)
-        nothing[present] = True
-        nothing &= ~chosen.valid & (chosen.reasons == 0)
+        nothing = ~chosen.valid & (chosen.reasons == 0)
         chosen.values[nothing] = as_number(mapped.absent, concept)
         chosen.valid |= nothing
         steps.append(f"{_said(mapped.absent)} where the source has none")
