@@ -9,13 +9,17 @@ import sqlite3
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import studies
 from commands import Command
+from wardround.algorithms.candidate import Candidate
 from wardround.clinical import Mapping
+from wardround.clinical.quality import Check, Level
 from wardround.errors import WardroundError, WardroundErrors
-from wardround.ids import SiteName
+from wardround.governance.artefact import save_model
+from wardround.ids import RunId, SiteName
 from wardround.site.home import SiteHome
 from wardround.site.mapping_approval import approve_mapping, load_approval
 from wardround.study import Study
@@ -247,3 +251,39 @@ def test_a_column_of_another_type_voids_the_approval(tmp_path: Path) -> None:
     second = approve_mapping(sealed, Mapping.load(path), tmp_path, home.signing_key, TODAY)
     assert load_approval(sealed, home.signing_key.public) == second
     assert second.version == 2
+
+
+def test_records_are_compared_with_what_the_last_run_opened(
+    mapped: Path, study: Path, tmp_path: Path
+) -> None:
+    """The signed model in the reports folder carries the federation's histograms."""
+    sealed = Study.load(study)
+    edges = [2.0, 4.0, 6.0, 8.0, 10.0]
+    feature = {
+        "name": "total_cholesterol",
+        "histogram": {"edges": edges, "counts": [0.0, 0.0, 20.0, 980.0]},
+    }
+    statistics = {"features": [feature], "records": {"train": 1000, "train_cases": 500}}
+    candidate = Candidate(
+        model={"coefficients": np.zeros(5), "centre": np.zeros(4), "scale": np.ones(4)},
+        description={"kind": "logistic"},
+        evaluation={},
+        statistics=statistics,
+    )
+    model = mapped / "reports" / "model"
+    key = studies.KEYS["coordinator"]
+    save_model(model, candidate, sealed, RunId("run"), key)
+    home = SiteHome(mapped)
+    home.approve(sealed, mapped / "mapping.toml", (), TODAY)
+    (drift,) = [one for one in home.records.findings if one.concept and one.check is Check.DRIFT]
+    assert (drift.concept, drift.level) == ("total_cholesterol", Level.BLOCK)
+    (model / "model.json").write_bytes((model / "model.json").read_bytes() + b" ")
+    with pytest.raises(WardroundError, match="WR-GOV-011"):
+        _ = SiteHome(mapped).records
+
+
+def test_a_draft_of_a_study_is_enough_to_check(mapped: Path, study: Path, command: Command) -> None:
+    text = re.sub(r"(?m)^(signing_key|ca|url) = .*\n", "", study.read_text(encoding="utf-8"))
+    draft = study.with_name("draft.toml")
+    draft.write_text(text, encoding="utf-8")
+    assert command("site", "data", "check", mapped, "--study", draft, "--json").code == 0

@@ -33,7 +33,10 @@ class Statistics:
         return Standardisation(self.moments.mean, self.moments.deviation)
 
     def to_json(self) -> dict[str, JSON]:
-        """For the candidate's papers; a quantile stands beside the width of its bin."""
+        """For the candidate's papers; a quantile stands beside the width of its bin.
+
+        The histograms are what hospitals compare their own records with (drift).
+        """
         table: list[JSON] = []
         for i, name in enumerate(self.features):
             quantiles: dict[str, JSON] = {}
@@ -47,6 +50,10 @@ class Statistics:
                     "mean": float(self.moments.mean[i]),
                     "standard_deviation": float(self.moments.deviation[i]),
                     "quantiles": quantiles,
+                    "histogram": {
+                        "edges": self.distributions[i].edges.tolist(),
+                        "counts": self.distributions[i].counts.tolist(),
+                    },
                 }
             )
         counts = self.counts

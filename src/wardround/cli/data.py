@@ -361,7 +361,7 @@ def _study(folder: Path, study: Path | None, *, required: bool = True) -> Study 
     from wardround.study import Study
 
     if study is not None:
-        return Study.load(study)
+        return Study.draft(study)  # a draft is enough to look at records
     try:
         return SiteHome(folder).study
     except WardroundError:

@@ -33,7 +33,7 @@ from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
 from wardround.ids import SiteName, StudyId
 from wardround.site.custody import Custody
-from wardround.site.judging import Records, harmonised_of, judge, material_for
+from wardround.site.judging import Records, federation_in, harmonised_of, judge, material_for
 from wardround.site.mapping_approval import (
     approve_mapping,
     load_approval,
@@ -344,7 +344,8 @@ class SiteHome:
         harmonised = harmonised_of(
             mapping, self.mapping_file.parent, ConceptGraph.load(), study.data.needed
         )
-        material = material_for(study, harmonised, today)
+        known = federation_in(self.reports / "model", study)
+        material = material_for(study, harmonised, today, known)
         overrides = load_overrides(
             self.overrides_path, study.id, self.name, mapping.digest, self.signing_key.public
         )

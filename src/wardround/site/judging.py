@@ -7,12 +7,26 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from wardround.clinical import ConceptGraph, FeatureTable, Mapping
 from wardround.clinical.checking import material_of
 from wardround.clinical.harmonise import Harmonised, find_routes, needed
-from wardround.clinical.quality import Finding, Material, Minimums, Overrides, apply, check
+from wardround.clinical.quality import (
+    Federation,
+    Finding,
+    Histogram,
+    Material,
+    Minimums,
+    Overrides,
+    apply,
+    check,
+)
 from wardround.clinical.warehouse import Warehouse
+from wardround.governance.artefact import open_model
 from wardround.study import HospitalPolicy, Study, combine
+from wardround.trust.canonical import JSON, parse_json
+from wardround.trust.dsse import Envelope
 
 
 @dataclass(frozen=True)
@@ -33,12 +47,52 @@ def harmonised_of(
     return Harmonised(warehouse, routes)
 
 
-def material_for(study: Study, harmonised: Harmonised, today: date) -> Material:
+def material_for(
+    study: Study, harmonised: Harmonised, today: date, federation: Federation | None = None
+) -> Material:
     """What the checks look at for a study."""
     data = study.data
     return material_of(
-        harmonised, data.features, data.outcome, data.also_required, today=today.toordinal()
+        harmonised,
+        data.features,
+        data.outcome,
+        data.also_required,
+        today=today.toordinal(),
+        federation=federation,
     )
+
+
+def federation_in(folder: Path, study: Study) -> Federation | None:
+    """What the study's last run has opened about all hospitals, from the signed model kept here.
+
+    None before there was one, or where it is another study's. Raises WR-GOV codes for files that
+    were altered.
+    """
+    names = ("model.safetensors", "model.json", "model.sig.json")
+    paths = [folder / name for name in names]
+    if not all(path.exists() for path in paths):
+        return None
+    weights, description, envelope = (path.read_bytes() for path in paths)
+    model = open_model(weights, description, Envelope.from_json(envelope), study.coordinator_key)
+    if model.statement.study != study.digest:
+        return None
+    statistics = parse_json(description, code="WR-GOV-012", what="model description")
+    return _federation(statistics)
+
+
+def _federation(description: JSON) -> Federation | None:
+    match description:
+        case {"statistics": {"features": list(features), "records": dict(records)}}:
+            histograms = {}
+            for one in features:
+                match one:
+                    case {"name": str(name), "histogram": {"edges": list(e), "counts": list(c)}}:
+                        edges = np.array(e, np.float64)
+                        histograms[name] = Histogram(edges, np.array(c, np.float64))
+            train, cases = records.get("train"), records.get("train_cases")
+            known = isinstance(train, int | float) and isinstance(cases, int | float) and train > 0
+            return Federation(histograms, cases / train if known else None)  # type: ignore[operator]
+    return None
 
 
 def judge(

@@ -7,6 +7,7 @@ records that the study used: the patients whom the steward excluded are left out
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from wardround.clinical.table import FeatureTable
 from wardround.errors import WardroundError
 from wardround.governance.artefact import open_model
 from wardround.governance.files import write_whole
-from wardround.governance.report.data import LocalReport, Performance, Sandbox
+from wardround.governance.report.data import LetPass, LocalReport, Performance, Sandbox
 from wardround.ids import Digest
 from wardround.learning.agreed import agreed_variables, rule_of, variables_of
 from wardround.learning.glm import LinearModel
@@ -105,6 +106,12 @@ async def write_local_report(
             enforced=tuple(sorted(limit.value for limit in limits.enforced)),
             missing={limit.value: why for limit, why in sorted(limits.missing.items())},
             simulated=limits.simulated,
+        ),
+        checks=dict(Counter(one.level.value for one in home.records.findings)),
+        let_pass=tuple(
+            LetPass(check=one.check.heading, concept=one.concept, override=one.override)
+            for one in home.records.findings
+            if one.override is not None
         ),
     )
     report.save(home.reports / "local_report.json")

@@ -37,7 +37,7 @@ from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
 from wardround.site import drafts
 from wardround.site.home import SiteHome
-from wardround.site.judging import harmonised_of, judge, material_for
+from wardround.site.judging import federation_in, harmonised_of, judge, material_for
 from wardround.site.locating import describe_place
 from wardround.study import Study
 
@@ -291,7 +291,10 @@ class Onboarding:
 
     def _material(self, study: Study) -> tuple[Material, FeatureTable, Harmonised]:
         harmonised = self._harmonised(self.mapping, study.data.needed)
-        material = material_for(study, harmonised, datetime.now(UTC).date())
+        known = None
+        if not study.is_draft:
+            known = federation_in(self.home.reports / "model", study)
+        material = material_for(study, harmonised, datetime.now(UTC).date(), known)
         return material, material.table, harmonised
 
 

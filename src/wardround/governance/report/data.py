@@ -69,6 +69,15 @@ class Sandbox(Facts):
     simulated: bool = False
 
 
+class LetPass(Facts):
+    """A check of the records that blocked and that the hospital's steward has signed for."""
+
+    check: str
+    concept: str | None = None
+    override: str
+    """Who let it pass, from when to when, and why."""
+
+
 class LocalReport(Facts):
     """What one hospital knows about its own part; written by its agent, kept in the hospital.
 
@@ -88,6 +97,9 @@ class LocalReport(Facts):
     alone: Performance | None = None
     federated_here: Performance | None = None
     sandbox: Sandbox = Sandbox()
+    checks: dict[str, Count] = {}
+    """How many checks of the records came to which level."""
+    let_pass: tuple[LetPass, ...] = ()
 
     @model_validator(mode="after")
     def _counts(self) -> Self:

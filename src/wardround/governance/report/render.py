@@ -330,6 +330,10 @@ def _record_row(site: LocalReport, sites: tuple[LocalReport, ...]) -> dict[str, 
         "total": f"{site.records_total:,}",
         "train": f"{site.n_train:,}",
         "test": f"{site.n_test:,}",
+        "let_pass": [
+            f"{one.check}{f' ({one.concept})' if one.concept else ''}: {one.override}"
+            for one in site.let_pass
+        ],
         "reasons": ", ".join(
             f"{count}\u00d7 {reason.replace('_', ' ')}" for reason, count in site.quarantine.items()
         ),
