@@ -314,6 +314,32 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
 
 
 @app.command()
+def watch(
+    folder: Folder,
+    every: Annotated[
+        float, typer.Option(min=1.0, help="Minutes between two readings of what has changed.")
+    ] = 60.0,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Let FHIR servers notify this machine at this port as well."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Keep the approved study's records in memory current, and say what each reading gives."""
+    import asyncio
+    from contextlib import suppress
+
+    from wardround.cli.events import printer
+    from wardround.site.home import SiteHome
+    from wardround.site.watching import watch as keep
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(keep(SiteHome(folder), printer(json), timedelta(minutes=every), port))
+
+
+@app.command()
 def override(
     folder: Folder,
     check: Annotated[str, typer.Argument(help="The check that blocks, such as missingness.")],

@@ -1,0 +1,101 @@
+"""The records are kept current while nobody looks, and what each reading gives is said."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import date, timedelta
+from pathlib import Path
+
+import studies
+from wardround.ids import SiteName
+from wardround.site.home import SiteHome
+from wardround.site.watching import watch
+from wardround.study import Study
+
+MAPPING = """
+version = 1
+[[sources]]
+name = "ehr"
+kind = "csv"
+files = ["ehr.csv"]
+patient = "id"
+[[sources.fields]]
+concept = "radius_mean"
+column = "radius"
+unit = "um"
+[[sources.fields]]
+concept = "texture_mean"
+column = "texture"
+unit = "1"
+[[sources.fields]]
+concept = "malignant"
+column = "dx"
+value_map = { M = true, B = false }
+"""
+
+
+def approved(folder: Path) -> SiteHome:
+    home = SiteHome.create(folder / "agent", SiteName("harbour"))
+    (home.folder / "hospital.toml").write_text('accepted_profiles = ["secure-sum"]\n')
+    (folder / "mapping.toml").write_text(MAPPING)
+    rows = [f"p{n},{10 + n % 7},{20 + n % 5},{'MB'[n % 2]}" for n in range(60)]
+    (folder / "ehr.csv").write_text("\n".join(["id,radius,texture,dx", *rows]) + "\n")
+    plain = studies.document()
+    plain["sites"][-1]["signing_key"] = home.signing_key.public.text
+    study = folder / "study.toml"
+    study.write_text(studies.toml(plain))
+    home.approve(Study.load(study), folder / "mapping.toml", (), date(2026, 11, 25))
+    return SiteHome(home.folder)
+
+
+class Heard:
+    """The events, as they are said."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[tuple[str, dict[str, object]]] = asyncio.Queue()
+
+    def __call__(self, event: str, /, **facts: str | float) -> None:
+        self.events.put_nowait((event, facts))
+
+    async def next(self) -> tuple[str, dict[str, object]]:
+        return await asyncio.wait_for(self.events.get(), 20)
+
+
+async def test_each_reading_says_n_of_m(tmp_path: Path) -> None:
+    heard = Heard()
+    running = asyncio.create_task(watch(approved(tmp_path), heard, timedelta(hours=1), None))
+    event, facts = await heard.next()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert event == "records"
+    assert facts == {"used": 60, "total": 60, "read": "ehr"}
+
+
+async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    heard = Heard()
+    running = asyncio.create_task(watch(approved(tmp_path), heard, timedelta(hours=1), port))
+    assert (await heard.next())[0] == "listening"
+    assert (await heard.next())[0] == "records"
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", port))
+
+
+async def test_a_file_that_is_gone_is_told_and_nothing_ends(tmp_path: Path) -> None:
+    home = approved(tmp_path)
+    _ = home.mapping
+    (tmp_path / "ehr.csv").unlink()
+    heard = Heard()
+    running = asyncio.create_task(watch(home, heard, timedelta(hours=1), None))
+    event, facts = await heard.next()
+    assert (event, facts["code"]) == ("trouble", "WR-DATA-010")
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
