@@ -184,8 +184,9 @@ def resources(draw: st.DrawFn) -> str:
                 holder = holder[step]
             except (KeyError, IndexError, TypeError):
                 holder = None
-        if isinstance(holder, dict) or (isinstance(holder, list) and holder):
-            if draw(st.booleans()) or path[-1] not in holder:
+        listed = isinstance(holder, list) and isinstance(path[-1], int) and len(holder) > path[-1]
+        if isinstance(holder, dict) or listed:
+            if listed or draw(st.booleans()) or path[-1] not in holder:
                 holder[path[-1]] = draw(JSON_VALUES)
             elif isinstance(holder, dict):
                 del holder[path[-1]]

@@ -18,6 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+
 from wardround.clinical.provenance import FileRead
 from wardround.errors import WardroundError
 from wardround.ids import Digest
@@ -33,6 +35,7 @@ _GZIP = b"\x1f\x8b"
 # What a damaged, encrypted or oddly compressed member of a ZIP file may raise, besides a bad disk.
 _UNREADABLE = (OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
+_LINE_END = ord("\n")
 _UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
@@ -189,7 +192,9 @@ class LineReader:
             raise wrong_encoding(self.name, line)
         if block.find(b"\n") >= MAXIMUM_LINE_BYTES:  # only what began in an earlier piece can be
             raise too_long(self.name, self.lines + 1)
-        count = block.count(b"\n") + (not block.endswith(b"\n"))
+        # NumPy compares sixteen bytes at a time; bytes.count looks at each.
+        ends = np.count_nonzero(np.frombuffer(block, np.uint8) == _LINE_END)
+        count = int(ends) + (not block.endswith(b"\n"))
         self.lines += count
         return block, count
 

@@ -7,10 +7,11 @@ comparator is no exact value. An Observation that is not final says nothing yet.
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -35,13 +36,19 @@ from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.clinical.provenance import SourceRead
 from wardround.clinical.quarantine import Reason, SetAside
 from wardround.clinical.reading import Read
-from wardround.clinical.sources.fhir_lines import NOT_JSON, PLAIN, decoded, one_each
+from wardround.clinical.sources.fhir_lines import (
+    NOT_JSON,
+    ONLY_PLAIN,
+    PLAIN,
+    USABLE_STATUS,
+    Observation,
+    PlainObservation,
+    decoded,
+    one_each,
+)
 from wardround.trust.canonical import JSON
 
 UCUM = "http://unitsofmeasure.org"
-USABLE_STATUS = ("final", "amended", "corrected")
-"""Of Observations. (Tuples, because a malformed status may be unhashable.)"""
-
 _REFUTED = ("refuted", "entered-in-error")
 _UNDONE = ("entered-in-error", "not-done", "cancelled", "stopped", "draft")
 
@@ -106,10 +113,11 @@ class _Target:
 class _Plain:
     """Where the parts of a plain fact go: the appending methods of a target's arrays."""
 
-    __slots__ = ("patient", "place", "system", "unit", "units", "value")
+    __slots__ = ("found", "patient", "place", "system", "unit", "units", "value")
 
     def __init__(self, system: str | None, found: FactList) -> None:
         self.system = system
+        self.found = found
         self.patient = found.patients.append
         self.value = found.values.append
         self.unit = found.units.append
@@ -204,7 +212,20 @@ class _Reading:
         self.unreadable = 0
 
     def read(self) -> None:
-        """Read the whole stream."""
+        """Read the whole stream.
+
+        A decoded block is some thousand objects that hold no cycles: the collector would only walk
+        over them again and again.
+        """
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            self._read()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _read(self) -> None:
         if not isinstance(self._stream, InBlocks):
             for body, place in self._stream:
                 self._take(body, place)
@@ -232,17 +253,24 @@ class _Reading:
     def _take_block(self, block: bytes, first_place: int, count: int) -> None:
         """Read lines that stand one after the other.
 
-        The loop that every resource passes. What nearly all of them are, an Observation of one
-        number, is decoded no further than that and read on the spot; whatever is not exactly
-        that, and any block that holds something else than such resources, goes the careful way.
+        What nearly all resources are, an Observation of one number, is decoded no further than
+        that. A block of nothing else is read list by list, any other resource by resource; and
+        whatever is not exactly that goes the careful way.
         """
-        try:
-            if not block.isascii():
-                block.decode()
-            resources = PLAIN.decode_lines(block) if self._plain else []
-        except NOT_JSON:
-            resources = []
-        if len(resources) != count or not one_each(block, count):
+        resources: Sequence[Observation] = []
+        if self._plain and one_each(block, count):
+            try:
+                if not block.isascii():
+                    block.decode()
+                if self._take_plain(ONLY_PLAIN.decode_lines(block), first_place):
+                    return
+            except NOT_JSON:
+                pass  # or JSON of another form
+            try:
+                resources = PLAIN.decode_lines(block)
+            except NOT_JSON:
+                resources = []
+        if len(resources) != count:
             whole = block.removesuffix(b"\n")
             for place, line in enumerate(whole.split(b"\n"), first_place):
                 self._take(line, place)
@@ -281,6 +309,42 @@ class _Reading:
                 continue
             lines = lines or block.split(b"\n")
             self._take(lines[place - first_place], place)
+
+    def _take_plain(self, resources: Sequence[PlainObservation], first_place: int) -> bool:
+        """Read a block of nothing but plain Observations; False, and nothing done, for another.
+
+        One list for each element instead of one turn of a loop for each resource takes half the
+        time.
+        """
+        codings = [resource.code.coding[0] for resource in resources]
+        codes = [coding.code for coding in codings]
+        if not self._careful_codes.isdisjoint(codes):
+            return False
+        of_target: dict[str, list[int]] = {str(code): [] for code in self._plain}
+        for at, code in enumerate(codes):
+            if code in of_target:
+                of_target[code].append(at)
+        for code, some in of_target.items():
+            if {codings[at].system for at in some} - {self._plain[code].system}:
+                return False
+        mapped = sorted(at for some in of_target.values() for at in some)
+        patients = [self._references[resources[at].subject.reference] for at in mapped]
+        if patients and min(patients) < 0:
+            return False
+        first_places = self._first_places
+        for patient, at in zip(patients, mapped, strict=True):
+            if patient == len(first_places):
+                first_places.append(first_place + at)
+        whose = patients if len(mapped) == len(codes) else dict(zip(mapped, patients, strict=True))
+        for code, some in of_target.items():
+            target, found = self._plain[code], self._plain[code].found
+            quantities = [resources[at].valueQuantity for at in some]
+            units = target.units
+            found.units.extend([units[quantity.code] for quantity in quantities])
+            found.values.extend([quantity.value for quantity in quantities])
+            found.patients.extend([whose[at] for at in some])
+            found.places.extend([first_place + at for at in some])
+        return True
 
     def _carefully(self, resource: JSON, place: int) -> None:
         """Read one resource, whatever it is."""

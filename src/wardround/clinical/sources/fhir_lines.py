@@ -5,12 +5,19 @@ Both ways take the same lines for JSON, so that it never matters which of them a
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+from typing import Annotated, Final, Literal
 
 import msgspec
+import numpy as np
 import orjson
 
 from wardround.trust.canonical import JSON
+
+USABLE_STATUS: Final = ("final", "amended", "corrected")
+"""Of Observations: any other says nothing yet, or nothing more."""
+
+_LARGEST: Final = sys.float_info.max
 
 
 class _Coding(msgspec.Struct, gc=False):
@@ -43,8 +50,34 @@ class Observation(msgspec.Struct, gc=False):
     valueQuantity: _Quantity = msgspec.field(default_factory=_Quantity)  # noqa: N815
 
 
+class _PlainConcept(msgspec.Struct, gc=False):
+    coding: Annotated[list[_Coding], msgspec.Meta(min_length=1, max_length=1)]
+
+
+class _PlainQuantity(msgspec.Struct, gc=False):
+    value: Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+    system: Literal["http://unitsofmeasure.org"]
+    code: str | None = None
+    comparator: None = None
+
+
+class PlainObservation(msgspec.Struct, gc=False):
+    """An Observation of one number that counts; decoding anything else fails."""
+
+    resourceType: Literal["Observation"]  # noqa: N815
+    status: Literal["final", "amended", "corrected"]
+    code: _PlainConcept
+    subject: _Reference
+    valueQuantity: _PlainQuantity  # noqa: N815
+
+
+ONLY_PLAIN: Final = msgspec.json.Decoder(PlainObservation)
+"""Reads many lines at once, if every one is a plain Observation."""
+
 PLAIN: Final = msgspec.json.Decoder(Observation)
 """Reads many lines at once; what it raises is in `NOT_JSON`."""
+
+_LINE_END, _RETURN, _OPEN, _CLOSED = b"\n\r{}"
 
 _ANY = msgspec.json.Decoder(float_hook=float)
 """Accepts what `PLAIN` passes over: numbers beyond the range of a float."""
@@ -72,7 +105,12 @@ def one_each(block: bytes, count: int) -> bool:
     No object can go on over such a line end; so if there are as many objects as lines, each line
     holds one.
     """
-    ends = block.count(b"}\n{")
-    if ends < count - 1:
-        ends += block.count(b"}\r\n{")
-    return ends == count - 1 and block.startswith(b"{") and block.rstrip(b"\r\n").endswith(b"}")
+    if not block.startswith(b"{") or not block.rstrip(b"\r\n").endswith(b"}"):
+        return False
+    text = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(text[:-1] == _LINE_END)  # a last line's own end needs no line behind it
+    before = text[ends - 1]
+    before = np.where(before == _RETURN, text[ends - 2], before)
+    return bool(
+        len(ends) == count - 1 and (before == _CLOSED).all() and (text[ends + 1] == _OPEN).all()
+    )
