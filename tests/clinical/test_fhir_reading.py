@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 import requires
 from hospital_forms import FIELDS, GRAPH, TODAY, Form, parse
+from wardround.clinical import Mapping
 from wardround.clinical.facts import REASONS, Extract
 from wardround.clinical.fhir import Body, FileStream, StreamRead
 from wardround.clinical.fields import FhirField
 from wardround.clinical.sources.fhir import read_resources
+from wardround.clinical.warehouse import Warehouse
 from wardround.errors import WardroundError
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
@@ -441,3 +443,35 @@ coding = "fhir"
     assert table.columns["hypertension"].sum() == len(diagnosed) > 0
     expected = {one["id"]: float(one["gender"] == "male") for one in patients}
     assert table.columns["sex"].tolist() == [expected[one] for one in table.patient_ids]
+
+
+def test_a_plain_block_remembers_where_each_patient_first_occurs(tmp_path: Path) -> None:
+    def plain(patient: str, code: str, value: float) -> str:
+        quantity = {"value": value, "system": "http://unitsofmeasure.org", "code": "kg"}
+        return json.dumps(
+            {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"coding": [{"system": "s", "code": code}]},
+                "subject": {"reference": f"Patient/{patient}"},
+                "valueQuantity": quantity,
+            }
+        )
+
+    lines = [
+        plain("a", "weight", 70.0),
+        plain("a", "other", 1.0),
+        plain("b", "other", 1.0),
+        plain("a", "ideal", 65.0),
+        plain("b", "weight", 80.0),
+    ]
+    (tmp_path / "o.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = 'version = 1\n[[sources]]\nname = "ehr"\nkind = "fhir"\nfiles = ["o.ndjson"]\n'
+    for concept, code in (("body_weight", "weight"), ("body_height", "ideal")):
+        text += f'[[sources.fields]]\nconcept = "{concept}"\nsystem = "s"\ncode = "{code}"\n'
+    mapping = Mapping.parse(text.encode(), GRAPH)
+    warehouse = Warehouse(mapping, tmp_path, GRAPH, {"body_weight", "body_height"})
+    warehouse.refresh()
+    linked = warehouse.link()
+    assert linked.patients == ("a", "b")
+    assert [linked.first_seen(number) for number in (0, 1)] == ["o.ndjson:1", "o.ndjson:5"]
