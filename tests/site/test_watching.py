@@ -4,49 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import studies
-from wardround.ids import SiteName
+from steward import Steward
 from wardround.site.home import SiteHome
 from wardround.site.watching import watch
-from wardround.study import Study
-
-MAPPING = """
-version = 1
-[[sources]]
-name = "ehr"
-kind = "csv"
-files = ["ehr.csv"]
-patient = "id"
-[[sources.fields]]
-concept = "radius_mean"
-column = "radius"
-unit = "um"
-[[sources.fields]]
-concept = "texture_mean"
-column = "texture"
-unit = "1"
-[[sources.fields]]
-concept = "malignant"
-column = "dx"
-value_map = { M = true, B = false }
-"""
 
 
 def approved(folder: Path) -> SiteHome:
-    home = SiteHome.create(folder / "agent", SiteName("harbour"))
-    (home.folder / "hospital.toml").write_text('accepted_profiles = ["secure-sum"]\n')
-    (folder / "mapping.toml").write_text(MAPPING)
-    rows = [f"p{n},{10 + n % 7},{20 + n % 5},{'MB'[n % 2]}" for n in range(60)]
-    (folder / "ehr.csv").write_text("\n".join(["id,radius,texture,dx", *rows]) + "\n")
-    plain = studies.document()
-    plain["sites"][-1]["signing_key"] = home.signing_key.public.text
-    study = folder / "study.toml"
-    study.write_text(studies.toml(plain))
-    home.approve(Study.load(study), folder / "mapping.toml", (), date(2026, 11, 25))
-    return SiteHome(home.folder)
+    steward = Steward(folder)
+    steward.approve()
+    return steward.home
 
 
 class Heard:
@@ -69,7 +38,7 @@ async def test_each_reading_says_n_of_m(tmp_path: Path) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert event == "records"
-    assert facts == {"used": 60, "total": 60, "read": "ehr"}
+    assert facts == {"used": 60, "total": 61, "read": "biopsies"}
 
 
 async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(tmp_path: Path) -> None:
@@ -91,7 +60,7 @@ async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(tmp_pa
 async def test_a_file_that_is_gone_is_told_and_nothing_ends(tmp_path: Path) -> None:
     home = approved(tmp_path)
     _ = home.mapping
-    (tmp_path / "ehr.csv").unlink()
+    (home.mapping_file.parent / "biopsies.csv").unlink()
     heard = Heard()
     running = asyncio.create_task(watch(home, heard, timedelta(hours=1), None))
     event, facts = await heard.next()
