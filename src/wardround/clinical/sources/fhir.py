@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,18 @@ from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.clinical.provenance import SourceRead
 from wardround.clinical.quarantine import Reason, SetAside
 from wardround.clinical.reading import Read
+from wardround.clinical.sources.fhir_elements import (
+    LARGEST,
+    UCUM,
+    Element,
+    as_object,
+    coded_of,
+    codings_of,
+    finite,
+    key_of,
+    patient_of,
+    quantity_of,
+)
 from wardround.clinical.sources.fhir_lines import (
     NOT_JSON,
     ONLY_PLAIN,
@@ -48,7 +59,6 @@ from wardround.clinical.sources.fhir_lines import (
 )
 from wardround.trust.canonical import JSON
 
-UCUM = "http://unitsofmeasure.org"
 _REFUTED = ("refuted", "entered-in-error")
 _UNDONE = ("entered-in-error", "not-done", "cancelled", "stopped", "draft")
 
@@ -60,8 +70,6 @@ RESOURCES: Final = {
     GENDER: "Patient",
 }
 """The resource types of elements; every other element is of Observation."""
-
-_Object: TypeAlias = dict[str, JSON]
 
 
 def read_resources(
@@ -149,14 +157,13 @@ class _Patients(dict[str, int]):
         """Read a reference that was not seen before; negative where it names no patient."""
         name: str | None = reference[8:]
         if reference[:8] != "Patient/" or not name or "/" in name:
-            name = _patient_of(reference)
+            name = patient_of(reference)
         number = _NO_PATIENT if name is None else self.numbers.setdefault(name, len(self.numbers))
         self[reference] = number
         return number
 
 
 _NO_PATIENT: Final = -1
-_LARGEST: Final = sys.float_info.max
 
 
 class _Reading:
@@ -194,7 +201,7 @@ class _Reading:
             if len(targets) == 1 and targets[0].plain and counts[code] == 1
         }
         self._careful_codes = {code for _, code in by_code} - set(self._plain)
-        self._handlers: dict[JSON, Callable[[_Object, int], None]] = {"Patient": self._patient}
+        self._handlers: dict[JSON, Callable[[Element, int], None]] = {"Patient": self._patient}
         for kind in self._by_code:
             observed = kind == "Observation"
             self._handlers[kind] = self._observation if observed else self._presence
@@ -293,7 +300,7 @@ class _Reading:
                         patient = references[resource.subject.reference]
                         if (
                             value is not None
-                            and -_LARGEST <= value <= _LARGEST
+                            and -LARGEST <= value <= LARGEST
                             and quantity.comparator is None
                             and quantity.system == ucum
                             and patient >= 0
@@ -419,7 +426,7 @@ class _Reading:
         keep = (facts.records == 0) | (last == facts.places)
         return facts if keep.all() else facts.where(keep)
 
-    def _patient(self, resource: _Object, place: int) -> None:
+    def _patient(self, resource: Element, place: int) -> None:
         name = resource.get("id")
         if not isinstance(name, str) or not name:
             self._reject(Reason.NO_PATIENT_ID, place)
@@ -436,12 +443,12 @@ class _Reading:
                 value = target.codes.get(gender, Reason.UNKNOWN_CATEGORY)
                 target.found.add(patient, value, None, math.nan, place, record)
 
-    def _identify(self, name: str, resource: _Object) -> None:
+    def _identify(self, name: str, resource: Element) -> None:
         """Keep the hospital's own number of a patient, if there is exactly one."""
         listed = resource.get("identifier")
         found = {
             value
-            for one in map(_object, listed if isinstance(listed, list) else ())
+            for one in map(as_object, listed if isinstance(listed, list) else ())
             if one.get("system") == self._system and isinstance(value := one.get("value"), str)
         }
         if self._keyed:  # a resource that comes again because it changed is no contradiction
@@ -450,7 +457,7 @@ class _Reading:
             known = self._identifiers.setdefault(name, one)
             self._identifiers[name] = one if known == one else None
 
-    def _observation(self, resource: _Object, place: int) -> None:
+    def _observation(self, resource: Element, place: int) -> None:
         targets = self._found(resource.get("code"), self._by_code["Observation"])
         # A resource that no longer counts must still replace what it said before.
         record = self._record(resource, place, told=bool(targets))
@@ -468,7 +475,7 @@ class _Reading:
                 day = self._moment(resource) if target.dated else math.nan
                 target.found.add(patient, found[0], found[1], day, place, record)
 
-    def _presence(self, resource: _Object, place: int) -> None:
+    def _presence(self, resource: Element, place: int) -> None:
         kind = resource["resourceType"]
         assert isinstance(kind, str)
         medication = kind == "MedicationRequest"
@@ -477,7 +484,7 @@ class _Reading:
         record = self._record(resource, place, told=bool(targets))
         if not targets:
             return
-        verified = [code.get("code") for code in _codings(resource.get("verificationStatus"))]
+        verified = [code.get("code") for code in codings_of(resource.get("verificationStatus"))]
         if resource.get("status") in _UNDONE or any(one in _REFUTED for one in verified):
             self._reject(Reason.NOT_FINAL, place)
             return
@@ -487,7 +494,7 @@ class _Reading:
         for target in targets:
             target.found.add(patient, 1.0, None, math.nan, place, record)
 
-    def _value(self, resource: _Object, target: _Target) -> tuple[Read, str | None] | None:
+    def _value(self, resource: Element, target: _Target) -> tuple[Read, str | None] | None:
         """The value of a mapped Observation and its UCUM unit; None where there is none."""
         element = target.field.element
         if element == OBSERVATION_DATE:
@@ -497,14 +504,14 @@ class _Reading:
             return self._written(resource, target)
         wanted = (target.field.component_system, target.field.component_code)
         components = resource.get("component")
-        for component in map(_object, components if isinstance(components, list) else ()):
-            if any(_key(coding) == wanted for coding in _codings(component.get("code"))):
+        for component in map(as_object, components if isinstance(components, list) else ()):
+            if any(key_of(coding) == wanted for coding in codings_of(component.get("code"))):
                 return self._written(component, target)
         return None
 
-    def _written(self, holder: _Object, target: _Target) -> tuple[Read, str | None] | None:
+    def _written(self, holder: Element, target: _Target) -> tuple[Read, str | None] | None:
         if (quantity := holder.get("valueQuantity")) is not None:
-            found = _quantity(_object(quantity))
+            found = quantity_of(as_object(quantity))
             if found is not None and target.type is not ConceptType.NUMERIC:
                 return Reason.UNKNOWN_CATEGORY, None
             return found
@@ -516,17 +523,17 @@ class _Reading:
             if target.type is not ConceptType.NUMERIC:
                 return Reason.UNKNOWN_CATEGORY, None
             # It carries no unit: it is a plain number unless the steward says otherwise.
-            return _finite(integer), "1" if target.field.unit is None else None
+            return finite(integer), "1" if target.field.unit is None else None
         if isinstance(date := holder.get("valueDateTime"), str):
             known = target.type is ConceptType.DATE
             return (self._day(date) if known else Reason.UNREADABLE_NUMBER), None
-        return _coded(holder.get("valueCodeableConcept"), target)
+        return coded_of(holder.get("valueCodeableConcept"), target.field.value_system, target.codes)
 
     def _day(self, text: str) -> Read:
         day = read_fhir_date(text)
         return Reason.IMPOSSIBLE_DATE if not isinstance(day, Reason) and day > self._today else day
 
-    def _moment(self, resource: _Object) -> float:
+    def _moment(self, resource: Element) -> float:
         """When a value is of, as a day with its time as a fraction; NaN where that isn't told."""
         written = resource.get("effectiveDateTime")
         if not isinstance(written, str) or isinstance(self._day(written), Reason):
@@ -537,14 +544,14 @@ class _Reading:
     @staticmethod
     def _found(code: JSON, by_code: dict[tuple[JSON, JSON], list[_Target]]) -> list[_Target]:
         found: list[_Target] = []
-        for coding in _codings(code):
-            targets = by_code.get(_key(coding))
+        for coding in codings_of(code):
+            targets = by_code.get(key_of(coding))
             if targets is not None:
                 found += [one for one in targets if one not in found]
         return found
 
-    def _subject(self, resource: _Object, place: int) -> int | None:
-        reference = _object(resource.get("subject")).get("reference")
+    def _subject(self, resource: Element, place: int) -> int | None:
+        reference = as_object(resource.get("subject")).get("reference")
         number = self._references[reference] if isinstance(reference, str) else _NO_PATIENT
         if number == _NO_PATIENT:
             self._reject(Reason.NO_PATIENT_ID, place)
@@ -562,7 +569,7 @@ class _Reading:
             self._named.append((self._record_now, number, place))
         return number
 
-    def _record(self, resource: _Object, place: int, *, told: bool) -> int:
+    def _record(self, resource: Element, place: int, *, told: bool) -> int:
         """Keep in mind that a resource was seen; ``told``: whether a field is about it."""
         kind, name = resource.get("resourceType"), resource.get("id")
         if not self._keyed or not isinstance(name, str):
@@ -578,62 +585,6 @@ class _Reading:
         self._set_aside.append(SetAside(reason, self._stream.where(place), record=False))
         if self._keyed:
             self._set_aside_of.append((self._record_now, place))
-
-
-def _object(value: JSON) -> _Object:
-    return value if isinstance(value, dict) else {}
-
-
-def _codings(concept: JSON) -> Iterator[_Object]:
-    codings = _object(concept).get("coding")
-    if isinstance(codings, list):
-        yield from map(_object, codings)
-
-
-def _key(coding: _Object) -> tuple[JSON, JSON]:
-    system, code = coding.get("system"), coding.get("code")
-    # Only text can be looked up: a list in its place would not even be hashable.
-    return (system, code) if isinstance(system, str) and isinstance(code, str) else (None, None)
-
-
-def _patient_of(reference: str) -> str | None:
-    """Return the identifier in ``Patient/ID``, also behind a base address or before a version."""
-    before, found, identifier = reference.rpartition("Patient/")
-    if not found or (before and not before.endswith("/")):
-        return None
-    return identifier.partition("/")[0] or None
-
-
-def _quantity(quantity: _Object) -> tuple[Read, str | None] | None:
-    value = quantity.get("value")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if quantity.get("comparator") is not None:
-        return Reason.NOT_EXACT, None
-    unit = quantity.get("code")
-    if not isinstance(unit, str):
-        return _finite(value), None
-    # A unit of another system is stated, but not known: the steward's own must not replace it.
-    return (_finite(value), unit) if quantity.get("system") == UCUM else (Reason.UNKNOWN_UNIT, None)
-
-
-def _finite(value: float) -> Read:
-    return float(value) if -_LARGEST <= value <= _LARGEST else Reason.UNREADABLE_NUMBER
-
-
-def _coded(concept: JSON, target: _Target) -> tuple[Read, str | None] | None:
-    codes = [
-        code
-        for coding in _codings(concept)
-        if coding.get("system") == target.field.value_system
-        and isinstance(code := coding.get("code"), str)
-    ]
-    known = {target.codes[code] for code in codes if code in target.codes}
-    if len(known) > 1:
-        return Reason.CONFLICTING_VALUES, None
-    if known:
-        return known.pop(), None
-    return (Reason.UNKNOWN_CATEGORY, None) if codes else None
 
 
 __all__ = ["read_resources"]
