@@ -55,7 +55,8 @@ def scikit(columns, features, outcome, logistic):
 @pytest.mark.parametrize(("kind", "outcome"), [("logistic", "malignant"), ("linear", "area_mean")])
 async def test_the_choice_and_its_curve_are_those_of_pooled_records(sites, kind, outcome):
     features = [name for name in FEATURES if name != outcome]
-    agreed = study(features, outcome, kind=kind, ridge=GRID, folds=FOLDS)
+    few = {"minimum_cell": 0}  # the smallest site has few of a class in a fold
+    agreed = study(features, outcome, few, kind=kind, ridge=GRID, folds=FOLDS)
     candidate = await run_study(PlainFederation(agreed, sites))
     expected = scikit(pooled(sites), features, outcome, kind == "logistic")
     told = candidate.description["cross_validation"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,59 @@ def test_a_straggler_of_an_old_round_writes_into_nobody_elses_payload(tmp_path: 
         put_whole(spool, TWO, HARBOUR, 3)
         put_whole(spool, TWO, HILL, 5)
         for late in (unfinished, repeated):
-            late.write(bytes([99]) * PART_BYTES)
+            with pytest.raises(WardroundError, match="WR-COORD-011"):
+                late.write(bytes([99]) * PART_BYTES)
     assert spool.path(TWO, HARBOUR).read_bytes() == b"".join(parts(3))
     assert spool.path(TWO, HILL).read_bytes() == b"".join(parts(5))
+
+
+def test_a_site_that_takes_its_payload_back_keeps_no_way_into_the_next(tmp_path: Path) -> None:
+    """The attack: an old request completes a newer file, which becomes another site's."""
+    spool = Spool(tmp_path)
+    spool.put(ONE, HILL, 1, parts(1)[1], SIZE)
+    with spool.part(ONE, HILL, 0, SIZE) as old:
+        old.write(parts(1)[0][:-1])
+        spool.discard(ONE, HILL)
+        with spool.part(ONE, HILL, 0, SIZE) as hidden:
+            with pytest.raises(WardroundError, match="WR-COORD-011"):
+                old.write(parts(1)[0][-1:])
+            with pytest.raises(WardroundError, match="WR-COORD-011"):
+                old.accept(old.sha256.digest())
+            assert not spool.path(ONE, HILL).exists()
+            spool.drop(ONE)
+            put_whole(spool, TWO, HARBOUR, 3)
+            with pytest.raises(WardroundError, match="WR-COORD-011"):
+                hidden.write(b"x")
+    assert spool.path(TWO, HARBOUR).read_bytes() == b"".join(parts(3))
+
+
+def test_what_was_signed_is_what_lies_there(tmp_path: Path) -> None:
+    """A second writer of a part revokes the first, who can't have it accepted any more."""
+    spool = Spool(tmp_path)
+    with spool.part(ONE, HARBOUR, 0, SIZE) as honest:
+        honest.write(parts(1)[0][:-1])
+        with spool.part(ONE, HARBOUR, 0, SIZE) as other:
+            other.write(b"other")
+            with pytest.raises(WardroundError, match="WR-COORD-011"):
+                honest.write(parts(1)[0][-1:])
+    assert spool.missing(ONE, HARBOUR, SIZE) == [0, 1]
+
+
+def test_a_file_that_somebody_holds_open_is_not_written_over(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HARBOUR, 1)
+    with spool.part(ONE, HARBOUR, 0, SIZE):
+        spool.drop(ONE)
+        assert not (tmp_path / ".spare").exists()
+
+
+def test_a_short_write_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk may take less than it is given, and says so by a number alone."""
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: whole(fd, bytes(data[:777]), at))
+    spool = Spool(tmp_path)
+    spool.put(ONE, HARBOUR, 0, b"y" * 5000, 5000)
+    assert spool.path(ONE, HARBOUR).read_bytes() == b"y" * 5000
 
 
 def test_other_bytes_never_replace_a_part_that_arrived(tmp_path: Path) -> None:

@@ -74,10 +74,13 @@ def records(n=80, seed=0, corner=False):
     columns["malignant"] = (rng.random(n) < 0.5).astype(float)
     columns["age_years"] = np.full(n, 120.0) if corner else 120 * rng.random(n)
     columns["_test"] = (rng.random(n) < 0.3).astype(float)
-    columns["_fold"] = rng.permutation(n) % 3.0
     for part in (0.0, 1.0):  # a few of both outcomes in either part, whatever the dice say
         few = np.flatnonzero(columns["_test"] == part)[:12]
         columns["malignant"][few] = np.arange(len(few)) % 2
+    columns["_fold"] = rng.permutation(n) % 3.0
+    for one in (0.0, 1.0):  # and of both in every fold
+        mine = np.flatnonzero((columns["malignant"] == one) & (columns["_test"] == 0.0))
+        columns["_fold"][mine] = rng.permutation(len(mine)) % 3.0
     return columns
 
 
@@ -207,7 +210,7 @@ def test_newton_sums_come_back_as_exact_as_doubles(seed, share, spread):
     told = constants(share, spread)
     beta = np.random.default_rng(seed).normal(size=M)
     task = specify(LOGISTIC, "newton_logistic", told, beta)
-    columns = records(60, seed)
+    columns = records(120, seed)
     encoding = FixedPoint.fit(task.bound, 4, 64)
     total = np.zeros(task.length, np.uint64)
     for _ in range(4):
@@ -229,7 +232,7 @@ def parts(train, test):
     columns = records(sum(train) + sum(test))
     columns["_test"] = np.repeat([0.0, 1.0], [sum(train), sum(test)])
     columns["malignant"] = np.repeat([0.0, 1.0, 0.0, 1.0], [*train, *test])
-    columns["_fold"] = np.arange(len(columns["_test"])) % 3.0
+    columns["_fold"] = np.zeros(len(columns["_test"]))  # all in one: the others are empty
     return columns
 
 
@@ -283,9 +286,10 @@ def test_every_task_refuses_where_a_fold_is_small(kind):
     """All or nothing here too: a fold withheld alone is the difference of two totals."""
     _, task = example(kind)
     columns = parts((40, 40), (9, 9))
-    columns["_fold"] = np.repeat([0.0, 1.0, 2.0], [40, 36, 22])  # 4 of the last for training
+    columns["_fold"][30:40] = 2.0
+    columns["_fold"][76:80] = 2.0  # 14 for training in this fold, but 4 with the outcome
     assert code_of(compute, columns, request(task), task.model) == "WR-PRIVACY-002"
-    columns["_fold"] = np.repeat([0.0, 1.0, 2.0], [40, 35, 23])
+    columns["_fold"][75] = 2.0
     assert compute(columns, request(task), task.model).shape == (task.length,)
 
 
@@ -334,6 +338,7 @@ def test_small_cells_of_a_histogram_are_held_back_and_their_number_is_never_smal
     few = 0
     for seed in range(20):
         columns = records(60, seed)
+        columns.pop("_fold")
         vector = compute(columns, request(task), None)
         assert not ((vector[:-1] > 0) & (vector[:-1] < 5)).any()
         train = columns["_test"] == 0

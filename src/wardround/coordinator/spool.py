@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardround.errors import WardroundError
@@ -26,40 +27,66 @@ _GROWING = ".part"
 
 
 class IncomingPart:
-    """A part on its way into the spool: written as it comes, held in no memory."""
+    """A part on its way into the spool: written as it comes, held in no memory.
 
-    def __init__(
-        self,
-        descriptor: int,
-        number: int,
-        size: int,
-        known: dict[int, bytes],
-        on_accepted: Callable[[], None],
-    ) -> None:
+    The attacker is an enrolled site that keeps requests open, repeats them and contradicts itself,
+    so that bytes end up where they were not signed for. A part has one writer at a time; whoever
+    was there before is revoked, and so is everybody when the payload or its round is given up.
+    """
+
+    def __init__(self, payload: _Payload, descriptor: int, number: int, size: int) -> None:
         self.sha256 = hashlib.sha256()
+        self.revoked = False
+        self._payload = payload
         self._descriptor = descriptor
         self._number = number
-        self._known = known
-        self._on_accepted = on_accepted
         self._left = min(PART_BYTES, size - number * PART_BYTES)
         self._at = number * PART_BYTES
 
     def write(self, data: bytes) -> None:
-        """The next bytes; raises WR-COORD-011 when there are too many."""
+        """The next bytes; raises WR-COORD-011 when there are too many, or another writer came."""
         self._left -= len(data)
-        if self._left < 0:
+        if self.revoked or self._left < 0:
             raise _wrong_part()
         self.sha256.update(data)
-        if self._number not in self._known:
-            self._at += os.pwrite(self._descriptor, data, self._at)
+        if self._number not in self._payload.known:
+            self._put(memoryview(data))
 
     def accept(self, signed_sha256: bytes) -> None:
         """Count the part as arrived, if it is whole and is what was signed."""
         found = self.sha256.digest()
-        if self._left or found != signed_sha256 or self._known.get(self._number, found) != found:
+        known = self._payload.known.get(self._number, found)
+        if self.revoked or self._left or found != signed_sha256 or known != found:
             raise _wrong_part()
-        self._known[self._number] = found
-        self._on_accepted()
+        self._payload.known[self._number] = found
+
+    def _put(self, data: memoryview) -> None:
+        while data:  # a disk that fills up takes a part of what it is given, without an error
+            written = os.pwrite(self._descriptor, data, self._at)
+            if not written:
+                raise OSError("the disk takes no more")
+            self._at += written
+            data = data[written:]
+
+
+@dataclass
+class _Payload:
+    """What has arrived of one payload: its parts' hashes, and who is writing which part."""
+
+    known: dict[int, bytes]
+    writers: dict[int, IncomingPart] = field(default_factory=dict)
+    open: int = 0
+
+    def begin(self, part: IncomingPart, number: int) -> None:
+        before = self.writers.get(number)
+        if before is not None:
+            before.revoked = True
+        self.writers[number] = part
+
+    def revoke(self) -> None:
+        for part in self.writers.values():
+            part.revoked = True
+        self.writers.clear()
 
 
 class Spool:
@@ -67,7 +94,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parts: dict[tuple[RoundId, SiteName], dict[int, bytes]] = {}
+        self._parts: dict[tuple[RoundId, SiteName], _Payload] = {}
         self._spare: list[Path] = []
 
     def put(self, round_: RoundId, site: SiteName, number: int, data: bytes, size: int) -> None:
@@ -86,30 +113,32 @@ class Spool:
         """
         if not 0 <= number < part_count(size):
             raise _wrong_part()
-        known = self._known(round_, site, size)
+        payload = self._payload(round_, site, size)
         path = self.path(round_, site)
         growing = path.with_suffix(_GROWING)
         if not path.exists() and not growing.exists():
             self._begin(growing, size)
-
-        def complete() -> None:
-            if len(known) == part_count(size) and growing.exists():
-                growing.rename(path)
-
         descriptor = os.open(path if path.exists() else growing, os.O_WRONLY)
+        incoming = IncomingPart(payload, descriptor, number, size)
+        payload.begin(incoming, number)
+        payload.open += 1
         try:
-            yield IncomingPart(descriptor, number, size, known, complete)
+            yield incoming
+            whole = len(payload.known) == part_count(size) and growing.exists()
+            if whole and not incoming.revoked:
+                growing.rename(path)
         finally:
             os.close(descriptor)
+            payload.open -= 1
 
     def missing(self, round_: RoundId, site: SiteName, size: int) -> list[int]:
         """The numbers of the parts that have not arrived."""
-        known = self._known(round_, site, size)
+        known = self._payload(round_, site, size).known
         return [number for number in range(part_count(size)) if number not in known]
 
     def payload_digest(self, round_: RoundId, site: SiteName, size: int) -> Digest | None:
         """The digest over the parts' digests, or None while parts are missing."""
-        known = self._known(round_, site, size)
+        known = self._payload(round_, site, size).known
         if len(known) != part_count(size):
             return None
         return digest(b"".join(known[number] for number in range(part_count(size))))
@@ -123,24 +152,34 @@ class Spool:
         path = self.path(round_, site)
         path.unlink(missing_ok=True)
         path.with_suffix(_GROWING).unlink(missing_ok=True)
-        self._parts.pop((round_, site), None)
+        self._give_up(round_, site)
 
     def drop(self, round_: RoundId) -> None:
-        """Give up a round's payloads; whole ones are kept to be written over.
+        """Give up a round's payloads; whole ones that nobody writes to are kept to be written over.
 
-        Only whole ones: a part that is still on its way into one that is not would otherwise end
-        up in the middle of another site's payload.
+        One that is being written to would take the rest of it in the middle of the next payload.
         """
         folder = self._folder / round_
+        busy = {
+            site
+            for round_of, site in list(self._parts)
+            if round_of == round_ and self._give_up(round_, site)
+        }
         if folder.exists():
             self.clear()  # left over where the round before had more sites
             for path in sorted(folder.iterdir()):
-                if path.suffix != _GROWING:
+                if path.suffix != _GROWING and path.name not in busy:
                     self._spares.mkdir(exist_ok=True)
                     self._spare.append(path.rename(self._spares / f"{len(self._spare)}"))
             shutil.rmtree(folder)
-        for key in [key for key in self._parts if key[0] == round_]:
-            del self._parts[key]
+
+    def _give_up(self, round_: RoundId, site: SiteName) -> bool:
+        """Revoke whoever writes to a payload and forget it; say whether it is still held open."""
+        payload = self._parts.pop((round_, site), None)
+        if payload is None:
+            return False
+        payload.revoke()
+        return payload.open > 0
 
     def clear(self) -> None:
         """Delete the files that are kept to be written over.
@@ -166,10 +205,10 @@ class Spool:
             spare.unlink()
         path.touch(mode=0o600)
 
-    def _known(self, round_: RoundId, site: SiteName, size: int) -> dict[int, bytes]:
+    def _payload(self, round_: RoundId, site: SiteName, size: int) -> _Payload:
         key = (round_, site)
         if key not in self._parts:
-            self._parts[key] = self._recover(self.path(round_, site), size)
+            self._parts[key] = _Payload(self._recover(self.path(round_, site), size))
         return self._parts[key]
 
     @staticmethod

@@ -47,18 +47,20 @@ class Limits:
 
         Raises WR-PRIVACY-001 for fewer than the minimum cohort of training records, and
         WR-PRIVACY-002 for fewer than the minimum cell of records, or of records with or without
-        a yes/no outcome, in either part, or of training records in a fold of cross-validation.
+        a yes/no outcome, in either part, or in a fold of cross-validation.
         A minimum cell of 0, for public records, refuses nobody.
         """
         check_cohort(len(records.of(Split.TRAIN)[1]), self.minimum_cohort)
+        parts = [records.of(part)[1] for part in Split]
+        if records.fold is not None:
+            # An empty fold adds nothing to any total, so nothing about it can be told. In any
+            # other the first step opens the records with the outcome, so they count by class.
+            fold, y = records.fold[~records.test], records.of(Split.TRAIN)[1]
+            parts += [y[fold == one] for one in np.unique(fold)]
         groups: list[int] = []
-        for part in Split:
-            _, y = records.of(part)
+        for y in parts:
             yes_no = family is Family.LOGISTIC
             groups += [int((y == 0).sum()), int((y == 1).sum())] if yes_no else [len(y)]
-        if records.fold is not None:
-            # An empty fold adds nothing to any total, so nothing about it can be told.
-            groups += np.unique(records.fold[~records.test], return_counts=True)[1].tolist()
         check_groups(np.array(groups), self.minimum_cell)
 
 
