@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from wardround import WardroundError
 from wardround.cli.console import emit, fail, say, suggest, table
@@ -70,3 +72,10 @@ def test_colour_is_for_terminals_and_can_be_switched_off(monkeypatch: pytest.Mon
     red = b"\x1b[1;31m"
     assert red in on_a_terminal("explain", "WR-NO-000")
     assert red not in on_a_terminal("explain", "WR-NO-000", NO_COLOR="1")
+
+
+def test_what_a_record_holds_does_not_steer_a_terminal() -> None:
+    cells = table(("before",), [["\x1b]0;title\x07\x1b[2J178"]])
+    console = Console(width=80, no_color=True, file=io.StringIO())
+    console.print(cells)
+    assert "\x1b" not in console.file.getvalue() and "178" in console.file.getvalue()

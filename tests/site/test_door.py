@@ -238,6 +238,18 @@ async def test_a_check_that_the_steward_lets_pass(tmp_path: Path) -> None:
     assert await bedside.answered(bedside.order())
 
 
+async def test_an_override_that_ended_while_the_agent_runs(tmp_path: Path) -> None:
+    warned = Finding(
+        Check.ONE_CLASS, Level.WARN, "malignant", "One class only.", "Widen it.", {}, "Let pass"
+    )
+
+    def until_today(_bedside, papers):
+        return replace(papers, findings=(warned,), let_pass_until=TODAY)
+
+    bedside = await Bedside(tmp_path, until_today, tomorrow).ready()
+    assert await bedside.refused(bedside.order()) == "WR-SITE-018"
+
+
 # which patients consent
 
 

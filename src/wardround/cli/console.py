@@ -50,7 +50,15 @@ def emit(data: object, json: bool = False, *, human: RenderableType | None = Non
 
 def say(text: str) -> None:
     """One line of progress."""
-    err.print(text, markup=False, soft_wrap=True)
+    err.print(printable(text), markup=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Somebody else's text, safe for a terminal: what could steer one becomes a space.
+
+    Cells and names come from records, and whoever writes those is not the one who reads them here.
+    """
+    return "".join(one if one.isprintable() or one == "\n" else " " for one in text)
 
 
 def suggest(command: str, why: str = "Next") -> None:
@@ -70,7 +78,11 @@ def fail(*errors: WardroundError, json: bool = False) -> int:
         return 1
     for error in flat:
         where = f" ({error.path})" if error.path else ""
-        err.print(Text.assemble((error.code, "bold red"), where, ": ", error.problem))
+        err.print(
+            Text.assemble(
+                (error.code, "bold red"), printable(where), ": ", printable(error.problem)
+            )
+        )
         err.print(Text(f"  {error.remedy}"))
     for code in dict.fromkeys(error.code for error in flat):
         err.print(Text(f"  More: wardround explain {code}", style="dim"), soft_wrap=True)
@@ -84,7 +96,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         made.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
+        made.add_row(*(Text(printable(str(cell))) for cell in row))
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ class Custody:
     """What the hospital has put into the agent's hands: papers, keys, records and limits.
 
     ``findings`` are what the quality checks found in the records; a block that stands closes the
-    door. ``patient_key`` hashes patient ids for `records.patient_set`; it never leaves the
-    hospital.
+    door, and so does the end (``let_pass_until``) of an override. ``patient_key`` hashes patient
+    ids for `records.patient_set`; it never leaves the hospital.
     """
 
     study: Study
@@ -35,6 +36,7 @@ class Custody:
     hospital: HospitalPolicy
     table: FeatureTable
     findings: tuple[Finding, ...] = field(default=(), kw_only=True)
+    let_pass_until: date | None = field(default=None, kw_only=True)
     patient_key: bytes = field(repr=False)
     spool: Path
 

@@ -197,6 +197,9 @@ class Door:
     def _quality(self) -> None:
         """No check of the records blocks, but what the steward has signed for."""
         verdict(self._custody.findings)
+        end = self._custody.let_pass_until
+        if end is not None and self._now().date() > end:
+            raise _refused("WR-SITE-018", "A signed override of a check of the records has ended.")
 
     async def _load(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
         """Hand the columns to the worker; one that has ended is started anew, as confined."""

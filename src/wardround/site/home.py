@@ -33,7 +33,14 @@ from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
 from wardround.ids import SiteName, StudyId
 from wardround.site.custody import Custody
-from wardround.site.judging import Records, federation_in, harmonised_of, judge, material_for
+from wardround.site.judging import (
+    Records,
+    federation_in,
+    first_end,
+    harmonised_of,
+    judge,
+    material_for,
+)
 from wardround.site.mapping_approval import (
     approve_mapping,
     load_approval,
@@ -350,7 +357,7 @@ class SiteHome:
             self.overrides_path, study.id, self.name, mapping.digest, self.signing_key.public
         )
         findings = judge(self.hospital, study, overrides, material, today)
-        return Records(material.table, findings)
+        return Records(material.table, findings, first_end(findings, overrides, today))
 
     def read_records(self) -> FeatureTable:
         """The hospital's records as the study's features."""
@@ -382,6 +389,7 @@ class SiteHome:
             hospital=self.hospital,
             table=table,
             findings=self.records.findings,
+            let_pass_until=self.records.let_pass_until,
             patient_key=self.patient_key(),
             spool=self.folder / "spool",
         )

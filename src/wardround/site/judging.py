@@ -35,6 +35,8 @@ class Records:
 
     table: FeatureTable
     findings: tuple[Finding, ...]
+    let_pass_until: date | None = None
+    """The first last day of the overrides that are in force; after it the checks count again."""
 
 
 def harmonised_of(
@@ -93,6 +95,17 @@ def _federation(description: JSON) -> Federation | None:
             known = isinstance(train, int | float) and isinstance(cases, int | float) and train > 0
             return Federation(histograms, cases / train if known else None)  # type: ignore[operator]
     return None
+
+
+def first_end(findings: Sequence[Finding], overrides: Overrides, today: date) -> date | None:
+    """The first day on which one of the blocks that are let pass would stand again."""
+    passed = {(one.check, one.concept) for one in findings if one.override is not None}
+    ends = [
+        one.expires
+        for one in overrides.statements
+        if (one.check, one.concept) in passed and one.day <= today <= one.expires
+    ]
+    return min(ends, default=None)
 
 
 def judge(

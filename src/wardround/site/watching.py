@@ -11,6 +11,7 @@ from typing import Final
 
 from wardround.clinical import ConceptGraph
 from wardround.clinical.fhir import receiver, receiver_server
+from wardround.clinical.fhir.subscription import HOOK
 from wardround.clinical.harmonise import Harmonised, find_routes, needed
 from wardround.clinical.keeping import Keeper, Kept, subscriptions
 from wardround.clinical.mapping import FhirServerSource
@@ -61,7 +62,7 @@ async def _notified(
     server = receiver_server(receiver(secret, keeper.hint), port)
     serving = asyncio.create_task(server.serve())
     end = (datetime.now(UTC) + _REMEMBERED).strftime("%Y-%m-%dT%H:%M:%SZ")
-    endpoint = f"http://127.0.0.1:{port}/"
+    endpoint = f"http://127.0.0.1:{port}{HOOK}"
     asked = []
     try:
         for source in home.mapping.sources:

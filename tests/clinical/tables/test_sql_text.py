@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.clinical.tables.kinds import kind_of
+from wardround.clinical.tables.sql_postgres import _libpq_uri
 from wardround.clinical.tables.sql_text import single_select
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.tables.table import ColumnKind
@@ -142,3 +143,25 @@ def test_a_secret_may_hold_any_character(secret: str) -> None:
 )
 def test_declared_types_have_kinds(declared: str, kind: str) -> None:
     assert kind_of(declared) is ColumnKind(kind)
+
+
+@pytest.mark.parametrize(
+    ("address", "mode"),
+    [
+        ("postgresql://r@db.hospital/ehr", "sslmode=verify-full"),
+        ("postgresql://r@db.hospital/ehr?sslmode=require", "sslmode=require"),
+        ("postgresql://r@127.0.0.1/ehr", None),
+        ("postgresql://r@localhost/ehr", None),
+    ],
+)
+def test_a_session_to_another_machine_is_encrypted_and_checked(
+    address: str, mode: str | None
+) -> None:
+    said = _libpq_uri(DatabaseUrl(address).expand({}))
+    assert ("sslmode" in said) == (mode is not None)
+    assert mode is None or mode in said
+
+
+def test_a_comment_that_some_databases_execute_is_refused() -> None:
+    with pytest.raises(WardroundError, match="WR-DATA-055"):
+        single_select("SELECT 1 /*! INTO OUTFILE '/tmp/x' */", "q")

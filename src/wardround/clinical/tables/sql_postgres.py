@@ -170,6 +170,9 @@ class PostgresSession:
             )
 
 
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
 def _libpq_uri(url: URL) -> str:
     """Return the address as libpq reads it: every part percent-encoded, spaces too."""
     asked = {
@@ -178,7 +181,10 @@ def _libpq_uri(url: URL) -> str:
     }
     # Ours come last and so win over what the address asks for.
     options = f"{asked.pop('options', '')} {_SESSION}".strip()
-    query = {"connect_timeout": "10", **asked, "options": options}
+    # libpq's own default would go on in the clear with whoever answers.
+    here = (url.host or "").startswith("/") or (url.host or "localhost") in _THIS_MACHINE
+    secure = {} if here else {"sslmode": "verify-full"}
+    query = {"connect_timeout": "10", **secure, **asked, "options": options}
     user = quote(url.username or "", safe="")
     if url.password is not None:
         user += ":" + quote(str(url.password), safe="")
