@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import sqlite3
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,7 @@ from wardround.governance.artefact import save_model
 from wardround.ids import RunId, SiteName
 from wardround.site.home import SiteHome
 from wardround.site.mapping_approval import approve_mapping, load_approval
+from wardround.site.onboarding import Onboarding
 from wardround.study import Study
 
 TODAY = date(2026, 11, 25)
@@ -287,3 +289,53 @@ def test_a_draft_of_a_study_is_enough_to_check(mapped: Path, study: Path, comman
     draft = study.with_name("draft.toml")
     draft.write_text(text, encoding="utf-8")
     assert command("site", "data", "check", mapped, "--study", draft, "--json").code == 0
+
+
+def test_a_decimal_comma_is_seen_and_said(agent: Path, tmp_path: Path, command: Command) -> None:
+    lines = ["MRN;Gewicht (kg)", *(f"p{number};{70 + number},5" for number in range(30))]
+    (tmp_path / "de.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ("--name", "de", "--patient", "MRN")
+    done = command("site", "data", "add", agent, tmp_path / "de.csv", *words)
+    assert "decimal ','" in done.err
+    mapped = ("body_weight", "--column", "Gewicht (kg)", "--unit", "kg", "--json")
+    shown = json.loads(command("site", "data", "map", agent, "de", *mapped).out)
+    assert (shown["before"][0], shown["after"][0]) == ("70,5 kg", "70.5 kg")
+
+
+def test_the_command_for_a_long_table_is_one_that_works(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    with sqlite3.connect(agent / "labs.db") as connection:
+        connection.execute("CREATE TABLE l (pat TEXT, test TEXT, result REAL, unit TEXT)")
+        rows = [(f"p{n}", "CHOL", 190.0 + n, "mg/dl") for n in range(40)]
+        connection.executemany("INSERT INTO l VALUES (?, ?, ?, ?)", rows)
+    place = ("sqlite:///labs.db", "--name", "labs", "--table", "l", "--patient", "pat")
+    assert command("site", "data", "add", agent, *place).code == 0
+    long = ("--by", "test", "--value", "result", "--unit-column", "unit")
+    done = command("site", "data", "suggest", agent, *long, "--concept", "total_cholesterol")
+    line = done.err.splitlines()[-1].partition("wardround ")[2]
+    assert command(*shlex.split(line)).code == 0
+    assert Mapping.load(agent / "mapping.toml").field("total_cholesterol") is not None
+
+
+def test_only_what_blocks_can_be_let_pass(mapped: Path, study: Path, command: Command) -> None:
+    words = ("--reason", "A reason in a whole sentence.", "--steward", "Dr. Example")
+    done = command(
+        "site", "data", "override", mapped, "missingness", "body_weight", *words, "--study", study
+    )
+    assert done.code == 1 and "WR-DATA-079" in done.err
+
+
+def test_an_interrupt_keeps_nothing_that_nobody_confirmed(
+    mapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (mapped / "mapping.toml").read_bytes()
+    onboarding = Onboarding(SiteHome(mapped))
+
+    def interrupted(_concept: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(onboarding, "shown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        onboarding.map("ehr", {"concept": "body_height", "column": "Gewicht (kg)", "unit": "cm"})
+    assert (mapped / "mapping.toml").read_bytes() == before

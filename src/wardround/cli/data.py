@@ -6,7 +6,7 @@ Everything that these commands show or write stays at the hospital.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +60,12 @@ def add(
     missing: Annotated[
         list[str] | None, typer.Option(help="A text that stands for no value; may be repeated.")
     ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What parts the cells of a CSV.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="The decimal mark: . or ,")] = None,
+    encoding: Annotated[str | None, typer.Option(help="utf-8, windows-1252 or iso-8859-1.")] = None,
+    header: Annotated[
+        str | None, typer.Option(help="Names of the columns, for a CSV without a header line.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Add a source of records to the mapping and look at what is in it; nothing is mapped yet."""
@@ -70,6 +76,9 @@ def add(
             ("query", query),
             ("sheet", sheet),
             ("patient", patient),
+            ("delimiter", delimiter),
+            ("decimal", decimal),
+            ("encoding", encoding),
         )
         if value is not None
     }
@@ -77,6 +86,8 @@ def add(
         more["rows_are_patients"] = True
     if missing:
         more["missing"] = ["", *missing]
+    if header:
+        more["header"] = [name.strip() for name in header.split(",")]
     onboarding = _open(folder)
     profiles = onboarding.add(place, name, kind, more)
     emit(
@@ -84,6 +95,10 @@ def add(
         json,
         human=None if json else _fields_table(profiles),
     )
+    added = next(one for one in onboarding.mapping.sources if one.name == name)
+    for key in ("delimiter", "decimal", "encoding"):
+        if (seen := getattr(added, key, None)) is not None:
+            say(f"Read with {key} {seen!r} (--{key} says otherwise)")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
     suggest(f"wardround site data suggest {folder} --study study.toml")
 
@@ -127,7 +142,8 @@ def suggest_fields(
     from wardround.site.onboarding import LIKELY
 
     onboarding = _open(folder)
-    profiles = onboarding.profiles(source, _long(by, value, unit_column))
+    long = _long(by, value, unit_column)
+    profiles = onboarding.profiles(source, long)
     if concept:
         wanted: Sequence[str] = concept
     else:
@@ -160,7 +176,7 @@ def suggest_fields(
     say("Nothing is mapped yet: a person decides. What the likeliest would be:")
     for some in found.values():
         if some and some[0].score >= LIKELY:
-            suggest(_map_command(folder, some[0]), some[0].concept)
+            suggest(_map_command(folder, some[0], long), some[0].concept)
 
 
 @app.command("map")
@@ -205,6 +221,10 @@ def map_field(
     concept_id: Annotated[
         list[int] | None, typer.Option(help="An OMOP concept id; may be repeated.")
     ] = None,
+    take: Annotated[
+        str | None,
+        typer.Option(help="What of an OMOP row: value, value_text, day, concept or presence."),
+    ] = None,
     present: Annotated[bool, typer.Option(help="That there is a value means yes.")] = False,
     index_date: Annotated[
         bool, typer.Option(help="This is the day at which ages are taken.")
@@ -236,6 +256,8 @@ def map_field(
         "domain": domain,
         "concept_ids": tuple(concept_id or ()),
     }
+    if take is not None:
+        field["value"] = take
     if present:
         field["value" if domain else "present"] = "presence" if domain else True
     onboarding = _open(folder)
@@ -253,6 +275,12 @@ def map_field(
         else table(("before", "after"), list(zip(shown.before, shown.after, strict=True))),
     )
     say("; then ".join(shown.path))
+    if not shown.before:
+        say("Nothing was found there: look at the column, the code or --where again.")
+    elif all(one.startswith("set aside") for one in shown.after):
+        say(
+            "None of the five can be used: look at the unit, the form or the source's decimal mark."
+        )
     suggest(f"wardround site data check {folder} --study study.toml")
 
 
@@ -278,10 +306,12 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
         json,
         human=None if json else _findings_table(shown, preview.used, preview.records),
     )
+    _say_resources(preview.resources)
     passed = sum(one.level is Level.OK for one in findings)
     say(f"{passed} checks found nothing, {len(shown)} found something.")
     verdict(findings)
-    suggest(f"wardround site approve {folder} study.toml --mapping mapping.toml")
+    mapping = folder / "mapping.toml"
+    suggest(f"wardround site approve {folder} {study or 'study.toml'} --mapping {mapping}")
 
 
 @app.command("preview")
@@ -311,6 +341,7 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
 
     for reason, count in preview.set_aside.items():
         say(f"  {count} set aside: {Reason(reason).words}")
+    _say_resources(preview.resources)
 
 
 @app.command()
@@ -373,6 +404,14 @@ def override(
 
 
 _LONGEST = timedelta(days=365)
+
+
+def _say_resources(resources: Mapping[str, int]) -> None:
+    """Lines, resources and single values that were not used, whosever they are."""
+    from wardround.clinical.quarantine import Reason
+
+    for reason, count in resources.items():
+        say(f"  {count} single entries not used: {Reason(reason).words}")
 
 
 def _open(folder: Path) -> Onboarding:
@@ -467,12 +506,17 @@ def _suggestion(one: Suggestion) -> dict[str, object]:
     }
 
 
-def _map_command(folder: Path, one: Suggestion) -> str:
+def _map_command(folder: Path, one: Suggestion, long: Long | None) -> str:
     """The command that would map a suggested field, for a person to check and run."""
     reading = one.reading
     words = ["wardround", "site", "data", "map", str(folder), one.source, one.concept]
-    words += _where_words(one.field)
-    if reading.unit is not None and "--column" in words:
+    if long is None:
+        words += _where_words(one.field)
+    else:
+        words += ["--column", long.value, "--where", f"{long.by}={one.field}"]
+    if long is not None and long.unit is not None:
+        words += ["--unit-column", long.unit]
+    elif reading.unit is not None and "--column" in words:
         words += ["--unit", reading.unit]
     if reading.date_format is not None and "--column" in words:
         words += ["--date-format", reading.date_format]
@@ -494,6 +538,7 @@ def _where_words(field: str) -> list[str]:
         OBSERVATION_VALUE,
         PROCEDURE,
     )
+    from wardround.clinical.tables.omop_domains import OmopDomain
 
     elements = {
         "Observation": OBSERVATION_VALUE,
@@ -508,7 +553,10 @@ def _where_words(field: str) -> list[str]:
     if first in elements and codes and all("|" in code for code in codes):
         component = ["--component", codes[1]] if len(codes) > 1 else []
         return ["--element", elements[first], "--code", codes[0], *component]
-    if len(codes) == 1 and codes[0].isdigit() and first.islower():
+    if first == "person" and codes in (["day"], ["concept"]):
+        who = ["--concept-id", "8507", "--concept-id", "8532", "--coding", "omop"]
+        return ["--domain", first, "--take", *codes, *(who if codes == ["concept"] else [])]
+    if len(codes) == 1 and codes[0].isdigit() and first in set(OmopDomain):
         return ["--domain", first, "--concept-id", codes[0]]
     return ["--column", field]
 

@@ -26,7 +26,7 @@ from wardround.clinical.mapping import (
 from wardround.clinical.opening import Surroundings, local_url, open_table
 from wardround.clinical.profile import FieldProfile, profile_column
 from wardround.clinical.sources.fhir import RESOURCES
-from wardround.clinical.tables.omop import omop_tables
+from wardround.clinical.tables.omop import Omop, omop_tables
 from wardround.clinical.tables.omop_domains import OmopDomain
 from wardround.errors import WardroundError
 from wardround.trust.canonical import JSON
@@ -139,6 +139,8 @@ def _survey_omop(source: OmopSource, here: Surroundings) -> tuple[FieldProfile, 
     found: list[FieldProfile] = []
     with omop_tables(where) as omop:
         for domain in omop.domains():
+            if domain is OmopDomain.PERSON:
+                found += _persons(source.name, omop)
             if domain in (OmopDomain.PERSON, OmopDomain.DEATH):
                 continue
             codes = {code.concept_id: code for code in omop.codes(domain)}
@@ -182,6 +184,32 @@ def _survey_omop(source: OmopSource, here: Surroundings) -> tuple[FieldProfile, 
                     )
                 )
     return tuple(found)
+
+
+def _persons(source: str, omop: Omop) -> Iterator[FieldProfile]:
+    """What OMOP keeps in its table of persons: the day of birth, and the sex as a concept."""
+    parts = list(omop.table(OmopDomain.PERSON, _SEXES).batches(["concept_id", "day"]))
+    if not parts:
+        return
+    days = [part.columns["day"] for part in parts]
+    yield profile_column(
+        source,
+        "person day",
+        _Cells(np.concatenate([d.values for d in days]), np.concatenate([d.missing for d in days])),
+        description="date of birth",
+    )
+    sexes = np.concatenate([part.columns["concept_id"].values for part in parts])
+    texts = np.array([str(int(one)) for one in sexes.tolist()], dtype=object)
+    yield profile_column(
+        source,
+        "person concept",
+        _Cells(texts, np.zeros(len(texts), np.bool_)),
+        description="sex",
+    )
+
+
+_SEXES = (8507, 8532)
+"""OMOP's concepts of male and female."""
 
 
 @dataclass(repr=False)

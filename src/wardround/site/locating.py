@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _BY_SUFFIX = {
     ".jsonl": "fhir",
     ".json": "fhir",
 }
+_COMMA, _POINT = re.compile(r"[+-]?[0-9]+,[0-9]+"), re.compile(r"[+-]?[0-9]+\.[0-9]+")
 _LOOKED_AT = 64 << 10
 
 
@@ -97,4 +99,9 @@ def _csv_looks(path: Path) -> Mapping[str, object]:
         delimiter = max(",;\t|", key=lambda mark: first[0].count(mark) if first else 0)
     if delimiter != ",":
         looks["delimiter"] = delimiter
+        cells = [cell.strip(' "') for line in first[1:] for cell in line.split(delimiter)]
+        commas = sum(_COMMA.fullmatch(cell) is not None for cell in cells)
+        points = sum(_POINT.fullmatch(cell) is not None for cell in cells)
+        if commas > points:
+            looks["decimal"] = ","
     return looks

@@ -22,6 +22,7 @@ from wardround.clinical.profile import FieldProfile
 from wardround.clinical.quality import (
     Check,
     Finding,
+    Level,
     Material,
     Override,
     Overrides,
@@ -105,7 +106,7 @@ class Onboarding:
         try:
             source = next(one for one in mapping.sources if one.name == name)
             return () if source.kind == "fhir-server" else self._survey(source)
-        except WardroundError:
+        except BaseException:  # an interrupt too: what nobody has confirmed is not kept
             if before is None:
                 self.path.unlink()
             else:
@@ -162,7 +163,7 @@ class Onboarding:
             if index_date:
                 drafts.set_index_date(self.path, concept, self.graph)
             return self.shown(concept)
-        except WardroundError:
+        except BaseException:  # an interrupt too
             if before is not None:
                 write_whole(self.path, before)
             raise
@@ -214,6 +215,18 @@ class Onboarding:
         today = datetime.now(UTC).date()
         home, mapping = self.home, self.mapping
         known = self._overrides(study)
+        found = self.preview(study).findings
+        about = [one for one in found if (one.check, one.concept) == (which, concept)]
+        if not any(one.level is Level.BLOCK or one.override for one in about):
+            blocks = [one for one in found if one.level is Level.BLOCK]
+            names = ", ".join(f"{one.check.value} {one.concept or ''}".strip() for one in blocks)
+            raise WardroundError(
+                "WR-DATA-079",
+                f"The check {which.value} does not block here"
+                + (f" for {concept}." if concept else "."),
+                f"What blocks: {names or 'nothing'}. Name it as `wardround site data check` does.",
+                path=which.value,
+            )
         statement = Override(which, concept, reason, steward, today, until)
         kept = tuple(
             one for one in known.statements if (one.check, one.concept) != (which, concept)

@@ -206,7 +206,7 @@ def test_the_verdict_lists_every_block_with_its_command() -> None:
         ("WR-DATA-071", "missingness"),
         ("WR-DATA-074", "one_class"),
     ]
-    assert "wardround site data override FOLDER missingness lab --reason" in str(caught.value)
+    assert "wardround site data override FOLDER missingness lab --study STUDY" in str(caught.value)
 
 
 def test_the_verdict_offers_no_command_where_there_is_none() -> None:

@@ -43,8 +43,8 @@ def override_command(finding: Finding) -> str:
     """The command with which a steward lets a block pass; ``FOLDER`` is the agent's."""
     concept = "" if finding.concept is None else f" {finding.concept}"
     return (
-        f"wardround site data override FOLDER {finding.check.value}{concept} "
-        '--reason "..." --until YYYY-MM-DD'
+        f"wardround site data override FOLDER {finding.check.value}{concept} --study STUDY "
+        '--reason "..." --steward "..." --until YYYY-MM-DD'
     )
 
 
