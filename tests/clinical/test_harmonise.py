@@ -387,7 +387,7 @@ def test_no_shape_of_an_element_stops_a_run(
         (f'{HEADER}\n{GOOD}\np2,"{CANARY}\n{GOOD}\n'.encode(), "WR-DATA-013"),
         (f"{HEADER.replace('Radius', 'Size')}\n{GOOD}\n".encode(), "WR-DATA-014"),
         (f"{HEADER.replace(',', ';')}\n{GOOD}\n".encode(), "WR-DATA-014"),
-        (f"{GOOD.replace('0.014', CANARY)}\n{GOOD}\n".encode(), "WR-DATA-014"),
+        (f"{GOOD.replace('0.014', CANARY)}\n{GOOD}\n".encode(), "WR-DATA-015"),
         (f"{HEADER.replace('Unmapped', 'Radius')}\n{GOOD}\n".encode(), "WR-DATA-015"),
         (f'"{HEADER}'.encode(), "WR-DATA-015"),
         (f"{HEADER}\n{GOOD}\n{CANARY}\n{CANARY}\n".encode(), "WR-DATA-016"),

@@ -28,7 +28,7 @@ BAD = {
     "half a row": (HEADER + b"1,2\n" + CANARY.encode(), "WR-DATA-013"),
     "open quote": (HEADER + b'1,2\n"' + CANARY.encode() + b",3\n4,5\n", "WR-DATA-013"),
     "no such column": (b"id,other\n" + CANARY.encode() + b",1\n", "WR-DATA-014"),
-    "no header": (CANARY.encode() + b",1\n2,3\n", "WR-DATA-014"),
+    "no header": (CANARY.encode() + b",1\n2,3\n", "WR-DATA-015"),
     "twice": (b"id,value,value\n1,2,3\n", "WR-DATA-015"),
     "too many bad rows": (HEADER + b"1,2\n" + CANARY.encode() + b",2,3\n", "WR-DATA-016"),
 }
@@ -44,6 +44,33 @@ def test_a_bad_file_is_refused_by_name_and_shows_no_cell(
         cells(csv_table("labs", tmp_path, ["a.csv"]), ["id", "value"])
     assert caught.value.code == code
     assert "73519" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [
+        (b"id,sex,value", True),
+        (b"id,sex,2020", True),
+        (b"p73519,M,1961-05-17", False),
+        (b"p73519,M,17.5.1961", False),
+        (b"p73519,M,5.4,120", False),
+    ],
+)
+def test_a_first_record_never_becomes_column_names(
+    first: bytes, is_header: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_bytes(first + b"\n" + first + b"\n")
+    table = csv_table("labs", tmp_path, ["a.csv"])
+    if is_header:
+        assert [column.name for column in table.describe()] == first.decode().split(",")
+        return
+    with pytest.raises(WardroundError) as caught:
+        table.describe()
+    assert caught.value.code == "WR-DATA-015"
+    assert "73519" not in str(caught.value)
+    names = [f"c{at}" for at in range(first.count(b",") + 1)]
+    named = csv_table("labs", tmp_path, ["a.csv"], header=names)
+    assert [column.name for column in named.describe()] == names
 
 
 def test_rows_that_are_no_rows_are_set_aside_with_their_line(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ where the header is missing, the first row is a patient.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from wardround.clinical.lines import LineReader, empty, truncated, wrong_encoding
 from wardround.clinical.quarantine import Reason, SetAside
@@ -16,6 +17,11 @@ from wardround.errors import WardroundError
 
 Row: TypeAlias = tuple[int, list[str]]
 """The line at which a row begins, and its cells, as many as the header has."""
+
+_DAY: Final = re.compile(
+    r"(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}|[0-9]{1,2}[-./][0-9]{1,2}[-./][0-9]{4}).*"
+)
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 
 
 class RowReader:
@@ -59,6 +65,14 @@ class RowReader:
             raise empty(lines.name) from None
         except csv.Error:
             raise _bad_header(lines.name) from None
+        if _looks_like_a_record(self.header):
+            raise WardroundError(
+                "WR-DATA-015",
+                "The first line looks like a record, not like a header: it has dates or numbers.",
+                "Put a line with the columns' names above it, or state their names "
+                "(--header, or header in the mapping).",
+                path=f"{lines.name}:1",
+            )
 
     def __iter__(self) -> Iterator[Row]:
         lines, text, rows, width = self._lines, self._text, self._rows, len(self.header)
@@ -107,6 +121,17 @@ class _Decoded:
             except UnicodeDecodeError:
                 raise wrong_encoding(self._lines.name, self._lines.lines) from None
         self.exhausted = True
+
+
+def _looks_like_a_record(cells: Sequence[str]) -> bool:
+    """Whether a day stands among the cells, or numbers fill half of them or more.
+
+    A first record of words alone passes as a header; nothing tells it from one.
+    """
+    filled = [cell for cell in cells if cell]
+    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in filled)
+    days = any(_DAY.fullmatch(cell) for cell in filled)
+    return bool(filled) and (days or 2 * numbers >= len(filled))
 
 
 def find_column(header: Sequence[str], column: str, name: str) -> int:
