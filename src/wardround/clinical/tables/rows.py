@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from wardround.clinical.lines import LineReader, empty, truncated, wrong_encoding
+from wardround.clinical.numbers import read_number
 from wardround.clinical.quarantine import Reason, SetAside
 from wardround.errors import WardroundError
 
@@ -21,7 +22,6 @@ Row: TypeAlias = tuple[int, list[str]]
 _DAY: Final = re.compile(
     r"(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}|[0-9]{1,2}[-./][0-9]{1,2}[-./][0-9]{4}).*"
 )
-_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 
 
 class RowReader:
@@ -129,7 +129,7 @@ def _looks_like_a_record(cells: Sequence[str]) -> bool:
     A first record of words alone passes as a header; nothing tells it from one.
     """
     filled = [cell for cell in cells if cell]
-    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in filled)
+    numbers = sum(isinstance(read_number(cell.replace(",", ".")), float) for cell in filled)
     days = any(_DAY.fullmatch(cell) for cell in filled)
     return bool(filled) and (days or 2 * numbers >= len(filled))
 
