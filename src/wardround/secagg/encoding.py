@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
-from wardround.secagg.adversary import MAXIMUM_SITES
+from wardround.secagg.adversary import MAXIMUM_COHORT
 
 RingBits: TypeAlias = Literal[32, 64]
 """The width of the ring's integers."""
@@ -54,7 +54,7 @@ class FixedPoint:
             and 0 <= self.fractional_bits <= _MOST_FRACTIONAL_BITS
             and math.isfinite(self.bound)
             and self.bound > 0
-            and 1 <= self.cohort <= MAXIMUM_SITES
+            and 1 <= self.cohort <= MAXIMUM_COHORT
         )
         if not valid or not _fits(self.ring_bits, self.fractional_bits, self.bound, self.cohort):
             raise WardroundError(

@@ -16,7 +16,7 @@ from typing import ClassVar, Self, TypeVar
 
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg import wire
-from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.secagg.adversary import MAXIMUM_COHORT, MINIMUM_SITES
 from wardround.secagg.shamir import SHARE_BYTES
 from wardround.trust.canonical import JSON, canonical, parse_json
 from wardround.trust.dsse import Envelope, sign, verify
@@ -59,6 +59,7 @@ class Message(ABC):
 class Advert(Message):
     """A site's public keys for a batch of ``rounds`` rounds among (at most) the sites of ``pool``.
 
+    An empty ``pool`` stands for every site of the study: its list would outweigh the keys.
     ``sealing_key`` (X25519) receives sealed shares and is never itself shared; for each round
     there is one ``masking_keys`` entry (X25519) and the commitment to one self-mask secret.
     """
@@ -76,11 +77,12 @@ class Advert(Message):
     self_mask_commitments: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
-        _check_sites(self.pool, at_least=MINIMUM_SITES)
+        if self.pool:
+            _check_sites(self.pool, at_least=MINIMUM_SITES)
         lists = (self.masking_keys, self.self_mask_commitments)
         _check(
             1 <= self.rounds <= MAXIMUM_ROUNDS
-            and self.site in self.pool
+            and (self.site in self.pool or not self.pool)
             and all(len(one) == self.rounds for one in lists)
             and all(len(key) == 32 for one in lists for key in one)
             and len(self.sealing_key) == 32
@@ -245,7 +247,9 @@ class RecoveryShares(Message):
         _check(
             0 <= self.index < MAXIMUM_ROUNDS
             and self.site in self.survivors
-            and set(self.self_mask_shares) == set(self.survivors)
+            and self.site in self.self_mask_shares
+            and self.self_mask_shares.keys() <= set(self.survivors)
+            and self.masking_shares.keys().isdisjoint(self.survivors)
             and all(len(share) == SHARE_BYTES for share in shares)
         )
 
@@ -286,7 +290,7 @@ class RecoveryShares(Message):
 
 def _check_sites(names: tuple[SiteName, ...], *, at_least: int, ordered: bool = True) -> None:
     """Distinct, well-formed names, in ascending order where a list stands for a set."""
-    _check(at_least <= len(names) <= MAXIMUM_SITES and len(set(names)) == len(names))
+    _check(at_least <= len(names) <= MAXIMUM_COHORT and len(set(names)) == len(names))
     _check(not ordered or list(names) == sorted(names))
     _check(all(_NAME.fullmatch(name) for name in names))
 
