@@ -16,10 +16,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
-from wardround.secagg import Adversary, Advert, Deal, Member, RecoveryShares, Unmasking
+from wardround.ids import BatchId, RoundId, RunId, SiteName
+from wardround.secagg import Adversary, Advert, Member, RecoveryShares, Unmasking
 from wardround.secagg.graph import COMPLETE_UP_TO, Graph, GraphRule, choose
-from wardround.secagg.messages import SurvivorVote
 from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
 from wardround.trust.canonical import canonical, digest
 from wardround.trust.dsse import Envelope
@@ -132,9 +131,11 @@ class _Game:
             vote = self.on(
                 site,
                 "vote",
-                lambda site=site: members[site]  # type: ignore[misc]
-                .vote(0, _MANIFEST, self.survivors)
-                .sign(self.keys[site]),
+                lambda site=site: (
+                    members[site]  # type: ignore[misc]
+                    .vote(0, _MANIFEST, self.survivors)
+                    .sign(self.keys[site])
+                ),
             )
             votes[site] = self.sent(site, vote)
         quorum = dict(list(votes.items())[: self.rule.adversary.threshold])

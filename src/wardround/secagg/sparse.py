@@ -16,8 +16,9 @@ ever act on different ones.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from wardround.errors import WardroundError
 from wardround.ids import BatchId, Digest, RunId, SiteName
@@ -53,10 +54,10 @@ class Tree:
     def require(self, site: SiteName, proved: Proved) -> None:
         """Return if ``site``'s statement stands in the tree; raises WR-SECAGG-031 otherwise."""
         try:
-            place = self.sites.index(site)
+            place = self._places[site]
             hashed = _leaf(site, proved.envelope)
             verify_inclusion(hashed, place, len(self.sites), proved.proof, self.root)
-        except (ValueError, WardroundError):
+        except (KeyError, WardroundError):
             raise WardroundError(
                 "WR-SECAGG-031",
                 f"A statement of {site} is not among those that the set-up is over.",
@@ -65,7 +66,15 @@ class Tree:
                 path=site,
             ) from None
 
-    @property
+    def covers(self, sites: Iterable[SiteName]) -> bool:
+        """Whether each of ``sites`` has a statement in the tree."""
+        return self._places.keys() >= set(sites)
+
+    @cached_property
+    def _places(self) -> dict[SiteName, int]:
+        return {site: place for place, site in enumerate(self.sites)}
+
+    @cached_property
     def digest(self) -> Digest:
         """What stands for the whole tree, its sites included."""
         return digest_json({"sites": list(self.sites), "root": self.root.hex()})
@@ -185,7 +194,7 @@ class SparseMember(RoundMember):
         self._require(Stage.DEALT)
         if (
             list(dealt.sites) != sorted(set(dealt.sites))
-            or not set(dealt.sites) <= set(there(self._tree).sites)
+            or not there(self._tree).covers(dealt.sites)
             or len(dealt.sites) < self.adversary.minimum_survivors
             or self._me not in deals
             or deals[self._me].envelope.payload != there(self._own_deal).payload
@@ -232,7 +241,7 @@ class SparseMember(RoundMember):
             (deal.study, deal.run, deal.batch) != (own.study, own.run, own.batch)
             or deal.adverts != there(self._tree).digest
             or len(deal.sealed) != there(self._rule).degree
-            or not deal.sealed.keys() <= set(there(self._tree).sites)
+            or not there(self._tree).covers(deal.sealed)
             or (site != self._me and self._me not in deal.sealed)
             or site not in self._adverts
         ):
@@ -258,9 +267,13 @@ def require_signatures(
 ) -> None:
     """As :func:`wardround.secagg.votes.require_votes`, of bare signatures over ``agreed``."""
     inside = frozenset(agreed.survivors)
+    # All votes say the same but for the name, which is spliced in.
+    before, after = canonical(agreed.to_wire()).split(f'"site":"{agreed.site}"'.encode())
     for site, signature in signatures.items():
-        payload = canonical(replace(agreed, site=site).to_wire()) if site in inside else b""
+        payload = before + f'"site":"{site}"'.encode() + after
         try:
+            if site not in inside:
+                raise KeyError(site)
             keys[site].verify(signature, pre_authentication(agreed.payload_type, payload))
         except (KeyError, WardroundError):
             raise WardroundError(
