@@ -242,7 +242,7 @@ class RecoveryShares(Message):
     def __post_init__(self) -> None:
         _check_sites(self.survivors, at_least=2)
         # Also refuses a site in both maps, as a name that comes twice.
-        _check_sites((*self.masking_shares, *self.self_mask_shares), at_least=2, ordered=False)
+        _check_sites((*self.masking_shares, *self.self_mask_shares), at_least=1, ordered=False)
         shares = (*self.masking_shares.values(), *self.self_mask_shares.values())
         _check(
             0 <= self.index < MAXIMUM_ROUNDS
