@@ -10,6 +10,7 @@ from benchmarks._labelled_fields import LABELS, labelled_fields
 import requires
 from benchmarks import schema_matching
 from wardround.clinical.graph import ConceptGraph
+from wardround.clinical.suggest import Suggester
 
 SOURCES = tomllib.loads(LABELS.read_text("utf-8"))["sources"]
 
@@ -37,6 +38,22 @@ def test_every_labelled_field_has_a_profile():
     fields = labelled_fields()
     assert len(fields) == sum(len(source["fields"]) for source in SOURCES)
     assert all(field.profile.rows for field in fields if field.profile.source != "omop_tables")
+
+
+def test_what_is_suggested_stands_in_the_order_of_its_score_in_every_tuning_source():
+    requires.shared("data")
+    requires.package("sklearn")
+    suggester = Suggester(ConceptGraph.load())
+    fields = [one for one in labelled_fields() if not one.held_out]
+    for source in dict.fromkeys(one.profile.source for one in fields):
+        mine = [one for one in fields if one.profile.source == source]
+        wanted = [concept for one in mine for concept in one.gold]
+        found = suggester.find([one.profile for one in mine], wanted)
+        for concept, some in found.items():
+            shown = [(-one.shown_score, one.field) for one in some]
+            assert shown == sorted(shown), f"{source}: {concept}"
+            assert len(some) <= 5
+            assert all(one.main_reasons for one in some)
 
 
 @pytest.mark.slow

@@ -133,6 +133,21 @@ def test_suggestions_come_with_reasons_and_map_nothing(
     assert (agent / "mapping.toml").read_bytes() == before
 
 
+def test_a_special_case_is_suggested_with_its_caution_and_without_a_command(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    lines = ["MRN;type 2 diabetes", *(f"p{n};{'yes' if n % 3 else 'no'}" for n in range(60))]
+    (tmp_path / "dm.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command("site", "data", "add", agent, tmp_path / "dm.csv", "--name", "dm", "--patient", "MRN")
+    asked = ("site", "data", "suggest", agent, "--concept", "diabetes")
+    first = json.loads(command(*asked, "--json").out)["diabetes"][0]
+    assert (first["field"], first["concept"]) == ("type 2 diabetes", "diabetes_type_2")
+    assert first["reasons"][0].endswith("yes is certain, no is not")
+    done = command(*asked)
+    assert f"{first['score']:.3f}" in done.out
+    assert "data map" not in done.err, "who would then be without diabetes is a person's question"
+
+
 def test_mapping_shows_values_before_and_after(mapped: Path, command: Command) -> None:
     words = MAPPED[5][1:]
     done = command("site", "data", "map", mapped, "ehr", "total_cholesterol", *words, "--json")

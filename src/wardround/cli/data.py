@@ -139,7 +139,7 @@ def suggest_fields(
     json: Json = False,
 ) -> None:
     """For each concept that the study needs, the five likeliest fields, and why."""
-    from wardround.site.onboarding import LIKELY
+    from wardround.clinical.suggest import LIKELY
 
     onboarding = _open(folder)
     long = _long(by, value, unit_column)
@@ -162,8 +162,8 @@ def suggest_fields(
                 (
                     name if not number else "",
                     f"{one.source}: {one.field}",
-                    f"{one.score:.2f}",
-                    "; ".join(one.reasons[:3]),
+                    f"{one.shown_score:.3f}",
+                    "; ".join(one.main_reasons),
                 )
                 for name, some in found.items()
                 for number, one in enumerate(some)
@@ -174,9 +174,10 @@ def suggest_fields(
         if not some:
             say(f"{name}: no field resembles it.")
     say("Nothing is mapped yet: a person decides. What the likeliest would be:")
-    for some in found.values():
-        if some and some[0].score >= LIKELY:
-            suggest(_map_command(folder, some[0], long), some[0].concept)
+    likely = [some[0] for some in found.values() if some and some[0].score >= LIKELY]
+    commands = {_map_command(folder, one, long): one.concept for one in likely}
+    for command, meant in commands.items():
+        suggest(command, meant)
 
 
 @app.command("map")
@@ -498,7 +499,8 @@ def _suggestion(one: Suggestion) -> dict[str, object]:
     return {
         "source": one.source,
         "field": one.field,
-        "score": round(one.score, 3),
+        "concept": one.concept,
+        "score": one.shown_score,
         "reasons": list(one.reasons),
         "unit": one.reading.unit,
         "date_format": one.reading.date_format,

@@ -32,7 +32,7 @@ from wardround.clinical.quality import (
 from wardround.clinical.quality.page import ProfileRow, Usage, write_profile
 from wardround.clinical.quarantine import Reason
 from wardround.clinical.samples import read_cells, read_samples, read_texts
-from wardround.clinical.suggest import Suggester, Suggestion
+from wardround.clinical.suggest import LIKELY, Suggester, Suggestion
 from wardround.clinical.survey import Long, survey
 from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
@@ -41,9 +41,6 @@ from wardround.site.home import SiteHome
 from wardround.site.judging import federation_in, harmonised_of, judge, material_for
 from wardround.site.locating import describe_place
 from wardround.study import Study
-
-LIKELY = 0.5
-"""A field with such a score is worth a look before anything else."""
 
 _NOISE = 0.05
 
