@@ -141,7 +141,7 @@ class Lines:
         content = self._content
         yield content, 1, content.count(b"\n") + (not content.endswith(b"\n"))
 
-    def refuse(self, body: bytes, _place: int = 0) -> None:
+    def refuse(self, _place: int = 0) -> None:
         pass
 
     def where(self, place: int) -> str:

@@ -317,6 +317,23 @@ def test_a_decimal_comma_is_seen_and_said(agent: Path, tmp_path: Path, command: 
     assert (shown["before"][0], shown["after"][0]) == ("70,5 kg", "70.5 kg")
 
 
+@pytest.mark.parametrize(
+    ("slips", "utf8", "guess"),
+    [(3, 400, "utf-8"), (400, 3, "windows-1252"), (1, 0, "windows-1252")],
+)
+def test_a_few_bytes_do_not_change_the_guess_of_the_encoding(
+    agent: Path, tmp_path: Path, command: Command, slips: int, utf8: int, guess: str
+) -> None:
+    path = tmp_path / "labs.csv"
+    good, bad = "p{},Zoë,5\n", b"p,Zo\xeb,6\n"
+    plain = b"".join(b"q%d,b,7\n" % number for number in range(400))
+    text = "".join(map(good.format, range(utf8))).encode()
+    path.write_bytes(b"id,name,value\n" + plain + bad * slips + text)
+    added = command("site", "data", "add", agent, path, "--name", "labs", "--patient", "id")
+    assert f"encoding '{guess}'" in added.err
+    assert ("not utf-8: 3, set aside" in added.err) == (guess == "utf-8")
+
+
 def test_the_command_for_a_long_table_is_one_that_works(
     agent: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -88,6 +88,8 @@ def add(
         more["missing"] = ["", *missing]
     if header:
         more["header"] = [name.strip() for name in header.split(",")]
+    from wardround.site.locating import lines_not_text
+
     onboarding = _open(folder)
     profiles = onboarding.add(place, name, kind, more)
     emit(
@@ -99,6 +101,10 @@ def add(
     for key in ("delimiter", "decimal", "encoding"):
         if (seen := getattr(added, key, None)) is not None:
             say(f"Read with {key} {seen!r} (--{key} says otherwise)")
+    if added.kind == "csv" and (bad := lines_not_text(Path(place), added.encoding)):
+        say(
+            f"Lines among the first that hold a byte that is not {added.encoding}: {bad}, set aside"
+        )
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
     suggest(f"wardround site data suggest {folder} --study study.toml")
 

@@ -270,9 +270,9 @@ class _Streams:
             for body, place in stream:
                 yield body, place | number << _STREAM_BITS
 
-    def refuse(self, body: bytes, _place: int = 0) -> None:
+    def refuse(self, _place: int = 0) -> None:
         """As the stream that handed it out."""
-        self._streams[self._now].refuse(body)
+        self._streams[self._now].refuse()
 
     def where(self, place: int) -> str:
         """As the stream that handed it out."""

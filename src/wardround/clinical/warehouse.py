@@ -36,7 +36,7 @@ from wardround.clinical.opening import (
     read_server,
 )
 from wardround.clinical.provenance import SourceRead
-from wardround.clinical.quarantine import Reason, SetAside
+from wardround.clinical.quarantine import Reason, SetAside, garbled
 
 UNLINKED: Final = -1
 
@@ -309,7 +309,11 @@ def _whole(source: Source, parts: list[Extract]) -> Extract:
     """A source's parts together, if enough of it could be read."""
     extract = parts[0] if len(parts) == 1 else combine(source.name, parts)
     check_unreadable_share(
-        source.name, extract.unreadable, extract.read.rows, source.maximum_unreadable_share
+        source.name,
+        extract.unreadable,
+        extract.read.rows,
+        source.maximum_unreadable_share,
+        garbled(extract.set_aside),
     )
     if not extract.patients:
         raise empty(source.name)

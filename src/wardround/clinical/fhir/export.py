@@ -28,7 +28,7 @@ from wardround.clinical.fhir.download import Download
 from wardround.clinical.fhir.exchange import Ask, Exchange
 from wardround.clinical.fhir.manifest import STATUS, File, Manifest
 from wardround.clinical.fhir.stream import Body, StreamRead
-from wardround.clinical.lines import truncated, wrong_encoding
+from wardround.clinical.lines import truncated
 from wardround.clinical.provenance import FileRead, locate
 from wardround.errors import WardroundError
 from wardround.trust.canonical import JSON
@@ -141,16 +141,10 @@ class ExportStream:
         finally:
             self._clean_up(status)
 
-    def refuse(self, body: bytes, _place: int = 0) -> None:
-        """Raise ``WR-DATA-013`` or ``-012`` where the line handed out last condemns its file."""
-        if self._lines is None:
-            return
-        if not self._lines.complete:
+    def refuse(self, _place: int = 0) -> None:
+        """Raise ``WR-DATA-013`` where the line handed out last shows its file to be cut off."""
+        if self._lines is not None and not self._lines.complete:
             raise truncated(self._lines.name, self._lines.lines)
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise wrong_encoding(self._lines.name, self._lines.lines) from None
 
     def where(self, place: int) -> str:
         """Return a place as ``file:line``; files are named by type and number."""

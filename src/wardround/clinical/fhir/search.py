@@ -85,7 +85,7 @@ class SearchStream:
                     self._resources += 1
                     yield resource, place
 
-    def refuse(self, _body: bytes, _place: int = 0) -> None:
+    def refuse(self, _place: int = 0) -> None:
         """Nothing: every page was decoded whole."""
 
     def where(self, place: int) -> str:

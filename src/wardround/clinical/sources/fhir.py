@@ -56,6 +56,7 @@ from wardround.clinical.sources.fhir_lines import (
     PlainObservation,
     decoded,
     one_each,
+    why_unreadable,
 )
 from wardround.trust.canonical import JSON
 
@@ -253,8 +254,9 @@ class _Reading:
             try:
                 resource = decoded(body)
             except NOT_JSON:
-                self._stream.refuse(body, place)
-                resource = None
+                self._stream.refuse(place)
+                self._unusable(place, why_unreadable(body))
+                return
             self._carefully(resource, place)
 
     def _take_block(self, block: bytes, first_place: int, count: int) -> None:
@@ -265,7 +267,7 @@ class _Reading:
         whatever is not exactly that goes the careful way.
         """
         resources: Sequence[Observation] = []
-        if self._plain and one_each(block, count):
+        if self._plain and b"\0" not in block and one_each(block, count):
             try:
                 if not block.isascii():
                     block.decode()
@@ -364,9 +366,10 @@ class _Reading:
         if handler is not None:
             handler(resource, place)
 
-    def _unusable(self, place: int) -> None:
+    def _unusable(self, place: int, reason: Reason = Reason.UNREADABLE_LINE) -> None:
+        self._record_now = 0
         self.unreadable += 1
-        self._reject(Reason.UNREADABLE_LINE, place)
+        self._reject(reason, place)
 
     def extract(self, deleted: Iterable[str] = ()) -> Extract:
         """Everything that was read."""
