@@ -98,7 +98,7 @@ class ExcelSource(_Columnar, _Files):
 class SqlSource(_Columnar):
     """A table or a query of a database; it is only ever read.
 
-    ``${NAME}`` in ``url`` stands for an environment variable: passwords are never in a mapping.
+    ``${WARDROUND_...}`` in ``url`` is an environment variable: passwords are never in a mapping.
     """
 
     kind: Literal["sql"]
