@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
@@ -339,3 +340,22 @@ def test_an_interrupt_keeps_nothing_that_nobody_confirmed(
     with pytest.raises(KeyboardInterrupt):
         onboarding.map("ehr", {"concept": "body_height", "column": "Gewicht (kg)", "unit": "cm"})
     assert (mapped / "mapping.toml").read_bytes() == before
+
+
+def test_an_override_is_signed_with_the_figure_that_the_steward_saw(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    command("site", "data", "map", mapped, "ehr", *MAPPED[5], "--missing", "0")
+    policy = mapped / "hospital.toml"
+    strict = "\n[quality]\nmissing_warn = 0.05\nmissing_block = 0.2\n"
+    policy.write_text(policy.read_text() + strict, encoding="utf-8")
+    done = command(
+        "site", "data", "override", mapped, "missingness", "total_cholesterol",
+        "--reason", "The laboratory confirmed that it was not ordered.",
+        "--steward", "Dr. Example", "--study", study,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    home = SiteHome(mapped)
+    signed = json.loads(base64.b64decode(json.loads(home.overrides_path.read_bytes())["payload"]))
+    (statement,) = signed["overrides"]
+    assert 0.2 < statement["badness"] < 1

@@ -211,13 +211,17 @@ class Onboarding:
         steward: str,
         until: date,
     ) -> Overrides:
-        """Let one block pass, signed; it counts for this study and this mapping until ``until``."""
+        """Let one block pass, signed, for this study and mapping until ``until``.
+
+        It lapses before that day if what was found gets much worse.
+        """
         today = datetime.now(UTC).date()
         home, mapping = self.home, self.mapping
         known = self._overrides(study)
         found = self.preview(study).findings
         about = [one for one in found if (one.check, one.concept) == (which, concept)]
-        if not any(one.level is Level.BLOCK or one.override for one in about):
+        held_up = [one for one in about if one.level is Level.BLOCK or one.override]
+        if not held_up:
             blocks = [one for one in found if one.level is Level.BLOCK]
             names = ", ".join(f"{one.check.value} {one.concept or ''}".strip() for one in blocks)
             raise WardroundError(
@@ -227,7 +231,8 @@ class Onboarding:
                 f"What blocks: {names or 'nothing'}. Name it as `wardround site data check` does.",
                 path=which.value,
             )
-        statement = Override(which, concept, reason, steward, today, until)
+        badness = max((one.badness for one in held_up if one.badness is not None), default=None)
+        statement = Override(which, concept, reason, steward, today, until, badness)
         kept = tuple(
             one for one in known.statements if (one.check, one.concept) != (which, concept)
         )
