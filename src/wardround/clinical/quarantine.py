@@ -41,7 +41,7 @@ _WORDS = {
     Reason.UNREADABLE_LINE: "the line is not JSON, or its quotation marks don't match",
     Reason.WRONG_COLUMN_COUNT: "the row has more or fewer columns than the header",
     Reason.NO_PATIENT_ID: "it names no patient",
-    Reason.NOT_FINAL: "its status is not final, amended or corrected",
+    Reason.NOT_FINAL: "its status says that it is not final, or was never done",
     Reason.MISSING_VALUE: "a value is missing",
     Reason.UNREADABLE_NUMBER: "a value is not a number",
     Reason.NOT_EXACT: "a value is only a bound, such as less than 5",
