@@ -103,6 +103,7 @@ class FhirServerDouble:
     jtis: set[str] = field(default_factory=set)
     jobs: dict[str, Record] = field(default_factory=dict)
     subscriptions: dict[str, Record] = field(default_factory=dict)
+    subscribed: int = 0
 
     def app(self) -> Starlette:
         return Starlette(
@@ -313,7 +314,8 @@ class FhirServerDouble:
         channel = body["channel"]
         if body["status"] != "requested" or not body["reason"] or channel["type"] != "rest-hook":
             return outcome(400, "required")
-        name = f"sub-{len(self.subscriptions) + 1}"
+        self.subscribed += 1
+        name = f"sub-{self.subscribed}"
         self.subscriptions[name] = body
         location = f"{self.base}/Subscription/{name}/_history/1"
         return Response(status_code=201, headers={"Location": location})
