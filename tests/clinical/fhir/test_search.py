@@ -375,6 +375,14 @@ def test_any_page_is_read_or_refused(entry: Any, link: Any, meta: Any) -> None:
         assert error.code in ("WR-DATA-063", "WR-DATA-064", "WR-DATA-065")
 
 
+@pytest.mark.parametrize("total", [None, "7", True, 2.5, []])
+def test_what_is_no_count_is_none(hospital: Hospital, total: object) -> None:
+    search = Search("Observation", WEIGHT)
+    assert hospital.client.count(search) == 25
+    hospital.server.edit_count = lambda page: page.update(total=total)
+    assert hospital.client.count(search) is None
+
+
 def test_the_capability_statement_must_be_r4(hospital: Hospital) -> None:
     hospital.client.check()
     for version in ("4.3.0", "5.0.0", "3.0.2", "", None):
