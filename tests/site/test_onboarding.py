@@ -23,6 +23,7 @@ from wardround.errors import WardroundError, WardroundErrors
 from wardround.governance.artefact import save_model
 from wardround.ids import RunId, SiteName
 from wardround.site.home import SiteHome
+from wardround.site.locating import describe_place
 from wardround.site.mapping_approval import approve_mapping, load_approval
 from wardround.site.onboarding import Onboarding
 from wardround.study import Study
@@ -359,3 +360,55 @@ def test_an_override_is_signed_with_the_figure_that_the_steward_saw(
     signed = json.loads(base64.b64decode(json.loads(home.overrides_path.read_bytes())["payload"]))
     (statement,) = signed["overrides"]
     assert 0.2 < statement["badness"] < 1
+
+
+@pytest.mark.parametrize("name", ["ehr.db", "EHR.SQLITE", "ehr.sqlite3"])
+def test_an_sqlite_file_is_known_by_its_name(
+    agent: Path, tmp_path: Path, command: Command, name: str
+) -> None:
+    with sqlite3.connect(tmp_path / name) as connection:
+        connection.execute("CREATE TABLE l (pat TEXT, weight REAL)")
+        connection.execute("INSERT INTO l VALUES ('p1', 70.5)")
+    words = ("--name", "ehr", "--table", "l", "--patient", "pat")
+    done = command("site", "data", "add", agent, tmp_path / name, *words)
+    assert done.code == 0, done.err
+    (source,) = Mapping.load(agent / "mapping.toml").sources
+    assert (source.kind, source.url) == ("sql", f"sqlite:///{tmp_path / name}")  # type: ignore[union-attr]
+    assert f"The database is {tmp_path / name}" in done.err
+
+
+def test_a_relative_address_says_which_file_it_means(
+    agent: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labs.db").touch()  # not this one: the address is the mapping's
+    words = ("sqlite:///labs.db", "--name", "labs", "--table", "l", "--patient", "pat")
+    lost = command("site", "data", "add", agent, *words)
+    assert "WR-DATA-010" in lost.err and str(agent / "labs.db") in "".join(lost.err.split())
+    with sqlite3.connect(agent / "labs.db") as connection:
+        connection.execute("CREATE TABLE l (pat TEXT, weight REAL)")
+        connection.execute("INSERT INTO l VALUES ('p1', 70.5)")
+    done = command("site", "data", "add", agent, *words)
+    assert f"The database is {agent / 'labs.db'}" in done.err
+
+
+def test_an_omop_database_in_a_file_is_an_address(tmp_path: Path) -> None:
+    (tmp_path / "cdm.db").touch()
+    found = describe_place(str(tmp_path / "cdm.db"), tmp_path, "omop")
+    assert found == {"kind": "omop", "url": "sqlite:///cdm.db"}
+
+
+def test_a_folder_in_the_mappings_place_is_said(
+    agent: Path, study: Path, tmp_path: Path, command: Command
+) -> None:
+    place = write_ehr(tmp_path)
+    (agent / "mapping.toml").unlink(missing_ok=True)
+    (agent / "mapping.toml").mkdir()
+    for words in (
+        ("add", agent, place, "--name", "ehr", "--patient", "MRN"),
+        ("map", agent, "ehr", "body_weight", "--column", "x"),
+        ("profile", agent),
+        ("check", agent, "--study", study),
+    ):
+        done = command("site", "data", *words)
+        assert done.code == 1 and "WR-DATA-086" in done.err, done.err

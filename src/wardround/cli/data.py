@@ -88,6 +88,8 @@ def add(
         more["missing"] = ["", *missing]
     if header:
         more["header"] = [name.strip() for name in header.split(",")]
+    from wardround.clinical.opening import database_file
+
     onboarding = _open(folder)
     profiles = onboarding.add(place, name, kind, more)
     emit(
@@ -99,6 +101,9 @@ def add(
     for key in ("delimiter", "decimal", "encoding"):
         if (seen := getattr(added, key, None)) is not None:
             say(f"Read with {key} {seen!r} (--{key} says otherwise)")
+    file = database_file(getattr(added, "url", None) or "", onboarding.path.parent)
+    if file is not None:
+        say(f"The database is {file}")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
     suggest(f"wardround site data suggest {folder} --study study.toml")
 

@@ -50,6 +50,7 @@ from wardround.clinical.sources.view_table import ViewTable
 from wardround.clinical.tables import Table, csv_table, excel_table, parquet_table, sql_table
 from wardround.clinical.tables.omop import omop_tables
 from wardround.clinical.tables.omop_domains import OmopDomain
+from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.views import View
 
 Stamp: TypeAlias = tuple[str, int, int, int, int]
@@ -156,6 +157,14 @@ def local_url(url: str, folder: Path) -> str:
     if url.startswith(start) and not url.startswith(f"{start}/") and ":memory:" not in url:
         return f"{start}{folder.resolve() / url.removeprefix(start)}"
     return url
+
+
+def database_file(url: str, folder: Path) -> Path | None:
+    """Where the file of an SQLite address lies; None for any other address."""
+    if not url.startswith("sqlite:"):
+        return None
+    found = DatabaseUrl(local_url(url, folder)).expand().database
+    return None if not found or found == ":memory:" else Path(found).resolve()
 
 
 @dataclass(frozen=True, repr=False)

@@ -101,7 +101,7 @@ class Onboarding:
                 "Give it with --patient COLUMN, or say --row-is-patient where there is none.",
                 path=name,
             )
-        before = self.path.read_bytes() if self.path.exists() else None
+        before = drafts.as_it_is(self.path)
         mapping = drafts.add_source(self.path, found, self.graph)
         try:
             source = next(one for one in mapping.sources if one.name == name)
@@ -156,7 +156,7 @@ class Onboarding:
 
     def map(self, source: str, field: ReadOnly[str, object], index_date: bool = False) -> Shown:
         """Map a field, as a person decided; show what becomes of its values."""
-        before = self.path.read_bytes() if self.path.exists() else None
+        before = drafts.as_it_is(self.path)
         concept = str(field["concept"])
         try:
             drafts.add_field(self.path, source, field, self.graph)
