@@ -412,3 +412,34 @@ def test_a_folder_in_the_mappings_place_is_said(
     ):
         done = command("site", "data", *words)
         assert done.code == 1 and "WR-DATA-086" in done.err, done.err
+
+
+def test_the_steward_sees_small_counts_and_nobody_else(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    rows = (mapped / ".." / "ehr.csv").resolve()
+    lines = rows.read_text(encoding="utf-8").splitlines()
+    weight = lines[0].split(";").index("Gewicht (kg)")
+    for number in (1, 2, 3):
+        cells = lines[number].split(";")
+        cells[weight] = "7000"
+        lines[number] = ";".join(cells)
+    rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    policy = mapped / "hospital.toml"
+    strict = "\n[quality]\nrange_warn = 0.0\nrange_block = 0.01\n"
+    policy.write_text(policy.read_text() + strict, encoding="utf-8")
+    done = command("site", "data", "check", mapped, "--study", study)
+    screen = " ".join(done.out.split())
+    assert "3 of 200 values" in screen
+    error = done.err[done.err.index("WR-DATA-072") :]
+    assert "<5 of" in error and "3 of" not in error
+    sent = command("site", "data", "check", mapped, "--study", study, "--json").out
+    listed = json.JSONDecoder().raw_decode(sent)[0]["findings"]
+    (found,) = [one for one in listed if one["check"] == "plausible_range"]
+    assert found["figures"]["count"] == "<5" and "3 of" not in sent
+    home = SiteHome(mapped)
+    home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
+    with pytest.raises(WardroundErrors) as refused:  # what the door answers, and the agent logs
+        home.custody(home.records.table)
+    (blocked,) = [one for one in refused.value.errors if one.path == "plausible_range"]
+    assert "<5 of" in blocked.problem and "3 of" not in str(blocked)

@@ -293,7 +293,8 @@ def map_field(
 def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
     """Check the records as mapped: what warns, what blocks, and how to mend it.
 
-    Exits with 1 where something blocks.
+    The table shows the steward every count; small ones are hidden in errors and in --json, which
+    are passed on. Exits with 1 where something blocks.
     """
     from wardround.clinical.quality import Level, verdict
 
@@ -475,7 +476,7 @@ def _findings_table(findings: Sequence[Finding], used: int, records: int) -> Ren
             (
                 one.level.value,
                 one.check.heading + (f": {one.concept}" if one.concept else ""),
-                str(one.public()["words"]) + (f" {one.override}." if one.override else ""),
+                one.words + (f" {one.override}." if one.override else ""),
                 one.remedy,
             )
             for one in findings
