@@ -111,7 +111,7 @@ def units(_folder: Path) -> Parser:
 
 
 def urls(_folder: Path) -> Parser:
-    return lambda content: DatabaseUrl(text_of(content)).expand({"P": "x"})
+    return lambda content: DatabaseUrl(text_of(content)).expand({"WARDROUND_P": "x"})
 
 
 def queries(_folder: Path) -> Parser:
@@ -292,11 +292,25 @@ TARGETS = {
     "urls": Target(
         urls,
         (
-            b"postgresql://reader:${P}@db:5432/ehr",
+            b"postgresql://reader:${WARDROUND_P}@db:5432/ehr",
             b"sqlite:///ehr.db",
             b"postgresql://r@/e?host=/s",
         ),
-        (b"${", b"}", b"@", b":", b"//", b"?", b"&", b"=", b"%", b"[", b"password=${P}", *NASTY),
+        (
+            b"${",
+            b"}",
+            b"@",
+            b":",
+            b"//",
+            b"?",
+            b"&",
+            b"=",
+            b"%",
+            b"[",
+            b"password=${WARDROUND_P}",
+            b"${P}",
+            *NASTY,
+        ),
         30_000,
     ),
     "queries": Target(

@@ -88,6 +88,7 @@ def add(
         more["missing"] = ["", *missing]
     if header:
         more["header"] = [name.strip() for name in header.split(",")]
+    from wardround.clinical.opening import database_file
     from wardround.site.locating import lines_not_text
 
     onboarding = _open(folder)
@@ -105,6 +106,9 @@ def add(
         say(
             f"Lines among the first that hold a byte that is not {added.encoding}: {bad}, set aside"
         )
+    file = database_file(getattr(added, "url", None) or "", onboarding.path.parent)
+    if file is not None:
+        say(f"The database is {file}")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
     suggest(f"wardround site data suggest {folder} --study study.toml")
 
@@ -295,7 +299,8 @@ def map_field(
 def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
     """Check the records as mapped: what warns, what blocks, and how to mend it.
 
-    Exits with 1 where something blocks.
+    The table shows the steward every count; small ones are hidden in errors and in --json, which
+    are passed on. Exits with 1 where something blocks.
     """
     from wardround.clinical.quality import Level, verdict
 
@@ -477,7 +482,7 @@ def _findings_table(findings: Sequence[Finding], used: int, records: int) -> Ren
             (
                 one.level.value,
                 one.check.heading + (f": {one.concept}" if one.concept else ""),
-                str(one.public()["words"]) + (f" {one.override}." if one.override else ""),
+                one.words + (f" {one.override}." if one.override else ""),
                 one.remedy,
             )
             for one in findings

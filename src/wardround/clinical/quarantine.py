@@ -43,7 +43,7 @@ _WORDS = {
     Reason.WRONG_ENCODING: "the line holds a byte that is no text in the expected encoding",
     Reason.WRONG_COLUMN_COUNT: "the row has more or fewer columns than the header",
     Reason.NO_PATIENT_ID: "it names no patient",
-    Reason.NOT_FINAL: "its status is not final, amended or corrected",
+    Reason.NOT_FINAL: "its status says that it is not final, or was never done",
     Reason.MISSING_VALUE: "a value is missing",
     Reason.UNREADABLE_NUMBER: "a value is not a number",
     Reason.NOT_EXACT: "a value is only a bound, such as less than 5",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wardround.clinical.lines import LineReader
 from wardround.clinical.mapping import KINDS
+from wardround.clinical.opening import database_file
 from wardround.errors import WardroundError
 
 _BY_SUFFIX = {
@@ -26,6 +27,7 @@ _BY_SUFFIX = {
     ".jsonl": "fhir",
     ".json": "fhir",
 }
+_SQLITE = (".db", ".sqlite", ".sqlite3")
 _COMMA, _POINT = re.compile(r"[+-]?[0-9]+,[0-9]+"), re.compile(r"[+-]?[0-9]+\.[0-9]+")
 
 
@@ -33,11 +35,20 @@ def describe_place(place: str, base: Path, kind: str | None) -> dict[str, object
     """The keys of a source that follow from where it is; ``kind`` overrules what its name tells.
 
     Files are stored relative to the mapping's folder ``base`` where they lie below it. Raises
-    WR-DATA-028 where nothing tells the kind.
+    WR-DATA-028 where nothing tells the kind, and WR-DATA-010 where a file isn't there.
     """
     if place.startswith(("http://", "https://")):
         return {"kind": kind or "fhir-server", "url": place}
     if "://" in place:
+        file = database_file(place, base)
+        if file is not None and not file.is_file():
+            raise WardroundError(
+                "WR-DATA-010",
+                "The database's file does not exist.",
+                "A relative address is looked for beside the mapping. Give the file itself instead "
+                "(ehr.db), or its whole path behind four slashes (sqlite:////srv/ehr.db).",
+                path=str(file),
+            )
         return {"kind": kind or "sql", "url": place}
     path = Path(place)
     found = kind or _kind_of(path)
@@ -57,6 +68,8 @@ def describe_place(place: str, base: Path, kind: str | None) -> dict[str, object
         )
     where = path.resolve()
     name = str(where.relative_to(base)) if where.is_relative_to(base) else str(where)
+    if path.suffix.lower() in _SQLITE and found in ("sql", "omop"):
+        return {"kind": found, "url": f"sqlite:///{name}"}
     if found == "omop":
         return {"kind": found, "files": name}
     if found == "fhir" and path.is_dir():
@@ -72,6 +85,8 @@ def _kind_of(path: Path) -> str:
         if any(name.startswith("person.") for name in names):
             return "omop"
         return "fhir" if any(name.endswith((".ndjson", ".json")) for name in names) else ""
+    if path.suffix.lower() in _SQLITE:
+        return "sql"
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".zip"):
         return "omop"

@@ -180,14 +180,14 @@ def test_a_password_is_taken_from_the_environment_and_shown_nowhere(
         rules = server.folder / "pg_hba.conf"
         rules.write_text(f"local all reader scram-sha-256\n{rules.read_text()}")
         server.run("SELECT pg_reload_conf()")
-        table = sql_table(server.url_of("reader:${EHR_PASSWORD}"), table="matrix")
+        table = sql_table(server.url_of("reader:${WARDROUND_EHR_PASSWORD}"), table="matrix")
         assert refusal(table.describe).code == "WR-DATA-057"
-        monkeypatch.setenv("EHR_PASSWORD", f"{SECRET}x")
+        monkeypatch.setenv("WARDROUND_EHR_PASSWORD", f"{SECRET}x")
         assert refusal(table.describe).code == "WR-DATA-053"
-        monkeypatch.setenv("EHR_PASSWORD", SECRET)
+        monkeypatch.setenv("WARDROUND_EHR_PASSWORD", SECRET)
         assert cells(table, ["n"]) == [expected("n")]
         assert SECRET not in repr(
-            (table, table.read, catalogue(server.url_of("reader:${EHR_PASSWORD}")))
+            (table, table.read, catalogue(server.url_of("reader:${WARDROUND_EHR_PASSWORD}")))
         )
 
 

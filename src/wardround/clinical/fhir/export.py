@@ -14,11 +14,13 @@ import httpx
 import orjson
 
 from wardround.clinical.fhir.address import (
+    elsewhere,
     identifier,
     in_words,
     origin,
     parse,
     query,
+    resolve,
     resource_type,
     wrong_settings,
 )
@@ -179,7 +181,10 @@ class ExportStream:
         headers = {"Prefer": "respond-async"}
         ask = Ask(self._export.what, url, headers=headers, expected=(202,), harmless=False)
         link = self._exchange.ask(ask).headers.get("content-location")
-        return self._exchange.base.follow(link, url, self._export.what)
+        status = resolve(link, url)
+        if status is None or not self._exchange.base.shares_origin(status):
+            raise elsewhere(self._export.what)
+        return status
 
     def _manifest(self, status: httpx.URL) -> Manifest:
         deadline = self._exchange.clock.monotonic() + self._exchange.limits.reading_s
@@ -187,7 +192,13 @@ class ExportStream:
         while True:
             try:
                 answer = self._exchange.ask(
-                    Ask(STATUS, status, expected=(200, 202), accept="application/json")
+                    Ask(
+                        STATUS,
+                        status,
+                        expected=(200, 202),
+                        accept="application/json",
+                        anywhere=True,
+                    )
                 )
             except WardroundError as error:
                 if error.code == "WR-DATA-061":
@@ -202,7 +213,7 @@ class ExportStream:
             attempt = min(attempt + 1, 10)
 
     def _may_fetch(self, url: httpx.URL) -> bool:
-        return self._exchange.base.contains(url) or origin(url) in {
+        return self._exchange.base.shares_origin(url) or origin(url) in {
             origin(httpx.URL(address)) for address in self._export.file_origins
         }
 
@@ -210,7 +221,7 @@ class ExportStream:
         self._lines = download = Download(file.name)
         accept = "application/fhir+ndjson"
         # The token, where one is required, still goes to the base's own origin only.
-        ask = Ask(f"GET {file.name}", file.url, accept=accept, token=manifest.token)
+        ask = Ask(f"GET {file.name}", file.url, accept=accept, token=manifest.token, anywhere=True)
         with self._exchange.open(ask, seconds=self._exchange.limits.download_s) as response:
             if media_type(response) not in _LINES:
                 raise not_fhir(ask.what)
@@ -229,7 +240,15 @@ class ExportStream:
         gone = (200, 202, 204, 404, 410)
         try:
             self._exchange.ask(
-                Ask("DELETE export", status, "DELETE", expected=gone, read=(), attempts=1)
+                Ask(
+                    "DELETE export",
+                    status,
+                    "DELETE",
+                    anywhere=True,
+                    expected=gone,
+                    read=(),
+                    attempts=1,
+                )
             )
         except WardroundError:
             self.left_behind = True  # what was read is good all the same

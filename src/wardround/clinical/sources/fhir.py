@@ -61,7 +61,7 @@ from wardround.clinical.sources.fhir_lines import (
 from wardround.trust.canonical import JSON
 
 _REFUTED = ("refuted", "entered-in-error")
-_UNDONE = ("entered-in-error", "not-done", "cancelled", "stopped", "draft")
+_NEVER = ("entered-in-error", "not-done", "cancelled", "draft")
 
 RESOURCES: Final = {
     CONDITION: "Condition",
@@ -479,6 +479,14 @@ class _Reading:
                 target.found.add(patient, found[0], found[1], day, place, record)
 
     def _presence(self, resource: Element, place: int) -> None:
+        """A diagnosis, procedure or medication that a patient has or had.
+
+        A prescription that was stopped counts as the drug's use, like one that is active, on hold
+        or completed: FHIR R4 calls it ``cancelled`` if it was withdrawn before any administration,
+        and ``stopped`` if some had occurred, so the patient was exposed until then (as in OMOP's
+        ``drug_exposure``, where stopping ends an exposure and doesn't undo it). A procedure that
+        was stopped was not carried out in full, and doesn't count.
+        """
         kind = resource["resourceType"]
         assert isinstance(kind, str)
         medication = kind == "MedicationRequest"
@@ -488,7 +496,13 @@ class _Reading:
         if not targets:
             return
         verified = [code.get("code") for code in codings_of(resource.get("verificationStatus"))]
-        if resource.get("status") in _UNDONE or any(one in _REFUTED for one in verified):
+        status = resource.get("status")
+        if (
+            status in _NEVER
+            or (status == "stopped" and not medication)
+            or resource.get("doNotPerform") is True
+            or any(one in _REFUTED for one in verified)
+        ):
             self._reject(Reason.NOT_FINAL, place)
             return
         patient = self._subject(resource, place)

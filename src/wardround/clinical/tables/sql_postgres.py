@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wardround.clinical.provenance import FileRead
-from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
 from wardround.clinical.tables.cells import Cells
 from wardround.clinical.tables.duck import quoted
 from wardround.clinical.tables.kinds import kind_of
 from wardround.clinical.tables.sql_adbc import Adbc, connect
 from wardround.clinical.tables.sql_backend import CatalogueEntry, Source
-from wardround.clinical.tables.sql_errors import refused
+from wardround.clinical.tables.sql_reading import from_arrow
 from wardround.clinical.tables.sql_text import TableSource
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.tables.table import ColumnInfo, ColumnKind
@@ -65,6 +64,9 @@ _OTHERS = (
 class PostgresBackend:
     """One PostgreSQL database."""
 
+    files: tuple[FileRead, ...] = ()
+    """None: the database itself is the source."""
+
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
 
@@ -72,11 +74,6 @@ class PostgresBackend:
     def shown(self) -> str:
         """The address without secrets."""
         return self._url.shown
-
-    @property
-    def files(self) -> tuple[FileRead, ...]:
-        """None: the database itself is the source."""
-        return ()
 
     @contextmanager
     def session(self) -> Iterator[PostgresSession]:
@@ -124,15 +121,7 @@ class PostgresSession:
     ) -> Iterator[tuple[int, dict[str, Cells]]]:
         """Yield rows and cells, a batch at a time, from one snapshot."""
         with self._adbc.stream(self.statement(source, kinds)) as stream:
-            fields = stream.get_schema().children
-            formats = dict(zip(kinds, (field.format for field in fields), strict=True))
-            for array in stream:
-                for part in parts(array, batch_rows):
-                    try:
-                        cells = read_batch(array, part, formats, kinds, markers, where=self._shown)
-                    except Mistyped:
-                        raise refused(self._shown, None) from None
-                    yield len(part), cells
+            yield from from_arrow(stream, kinds, batch_rows, markers, self._shown)
 
     def arrow(
         self, source: Source, kinds: Mapping[str, ColumnKind], batch_rows: int
