@@ -24,7 +24,7 @@ from columns import (
     write_sqlite,
 )
 from wardround.clinical import Reason
-from wardround.clinical.tables import ColumnKind, catalogue, parquet_table, sql_table
+from wardround.clinical.tables import ColumnKind, catalogue, parquet_table, sql_postgres, sql_table
 from wardround.clinical.tables.sql import open_backend
 from wardround.clinical.tables.sql_postgres import PostgresSession
 from wardround.clinical.tables.sql_sqlite import SqliteSession
@@ -105,6 +105,14 @@ def test_a_select_that_writes_is_refused_by_the_database(database: Postgres) -> 
     )
     assert refusal(lambda: cells(writing, ["x"])).code == "WR-DATA-054"
     assert database.run("SELECT count(*) FROM matrix").split()[2] == str(len(ROWS))
+
+
+def test_a_session_that_a_pooler_made_writable_is_not_used(
+    database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_postgres, "_SESSION", "-c default_transaction_read_only=off")
+    with pytest.raises(WardroundError, match="WR-DATA-054"), open_backend(database.url).session():
+        pass
 
 
 def test_a_database_that_can_not_be_told_so_needs_the_stewards_word(tmp_path: Path) -> None:

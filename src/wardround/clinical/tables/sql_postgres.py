@@ -17,6 +17,7 @@ from wardround.clinical.tables.sql_reading import from_arrow
 from wardround.clinical.tables.sql_text import TableSource
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.tables.table import ColumnInfo, ColumnKind
+from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
     from nanoarrow.c_array import CArray
@@ -77,9 +78,21 @@ class PostgresBackend:
 
     @contextmanager
     def session(self) -> Iterator[PostgresSession]:
-        """Connect; every transaction of the session is read-only."""
+        """Connect; every transaction of the session is read-only.
+
+        Raises WR-DATA-054 where it is not after all: a connection pooler may drop what is asked
+        for when a session starts.
+        """
         uri = _libpq_uri(self._url.expand())
         with connect("adbc_driver_postgresql", uri, self.shown) as adbc:
+            answers = adbc.rows("SELECT current_setting('transaction_read_only') AS answer")
+            if [row["answer"] for row in answers] != ["on"]:
+                raise WardroundError(
+                    "WR-DATA-054",
+                    "The database's sessions are not read-only, although that was asked for.",
+                    "Connect to the database itself and not through a connection pooler.",
+                    path=self.shown,
+                )
             yield PostgresSession(adbc, self.shown)
 
 
