@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +17,24 @@ from wardround.study import Study, Task
 class Total:
     """What a round opened: the sum over the survivors, and nothing about any one of them.
 
-    ``values`` has shape ``(task.length,)``.
+    ``values`` has shape ``(task.length,)``. In a study with groups it is the sum of the groups'
+    own totals, which are in ``groups`` in the partition's order; ``round`` is then the first's.
     """
 
     values: NDArray[np.float64]
     survivors: tuple[SiteName, ...]
     round: RoundId
+    groups: tuple[Total, ...] = ()
+
+    @classmethod
+    def over(cls, groups: Sequence[Total]) -> Total:
+        """What all groups' totals come to, added up in their order."""
+        return cls(
+            np.sum([one.values for one in groups], axis=0),
+            tuple(sorted(site for one in groups for site in one.survivors)),
+            groups[0].round,
+            tuple(groups),
+        )
 
 
 class Federation(Protocol):
