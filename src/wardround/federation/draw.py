@@ -72,7 +72,7 @@ class Draw:
         return replace(self, accepted=self.accepted | {site})
 
     def on_refused(self, site: SiteName) -> Draw:
-        """``site`` refuses: the draw can't go on without it, while a partition that is fixed can."""
+        """``site`` refuses: that ends a draw, unless its partition is fixed already."""
         if self.phase is DrawPhase.FAILED or not self.waits_for(site):
             return self
         phase = self.phase if self.phase is DrawPhase.SETTLED else DrawPhase.FAILED

@@ -260,6 +260,11 @@ def draw_scope(number: int) -> str:
     return f"draw.{number}"
 
 
+def group_run(run: RunId, number: int) -> RunId:
+    """The name under which a group (counted from one) has its rounds, in a study with groups."""
+    return RunId(f"{run}.g{number}")
+
+
 def frame(head: Mapping[str, JSON], body: bytes | memoryview = b"") -> bytes:
     """A message: four bytes of length, the JSON head, the raw body."""
     text = orjson.dumps(head)
