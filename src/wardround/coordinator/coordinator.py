@@ -109,6 +109,14 @@ class Coordinator:
         self._changed.notify()
         return self.exchange
 
+    @property
+    def runs(self) -> tuple[RunId, ...]:
+        """Under which names the run's rounds go: its own, or one for each group."""
+        assert self.exchange is not None
+        if self.groups is None:
+            return (self.exchange.run,)
+        return tuple(exchange.run for exchange in self.groups.exchanges)
+
     def _open_group(self, run: RunId, number: int) -> Exchange:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
