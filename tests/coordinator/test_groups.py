@@ -114,7 +114,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
         folder = tmp_path_factory.mktemp("grouped")
         async with open_ward(folder, sites=EIGHT, start=False, **groups(2.0)) as ward:
             for hospital in ward.hospitals.values():
-                hospital._ending = lambda documents, _model: digest(  # noqa: SLF001
+                hospital._ending = lambda documents, _model: digest(
                     Envelope.from_json(documents["signature"]).payload
                 )
                 await hospital.start()

@@ -52,6 +52,7 @@ class Drawing:
         self.changed = Changed()
         self._said: dict[tuple[str, SiteName], Sent] = {}
         self._draw: Versioned[Draw] | None = None
+        self._declined: set[SiteName] = set()
         self.partition: Partition | None = None
         """The study's, once all have revealed."""
         self._restore()
@@ -90,10 +91,15 @@ class Drawing:
         """Time is up for whatever is waited for."""
         self._move(lambda draw: draw.on_deadline())
 
+    def waits_for(self, site: SiteName) -> bool:
+        """Whether ``site`` is asked for something; who won't accept is asked again in a new run."""
+        draw = self.draw
+        return draw is not None and draw.waits_for(site) and site not in self._declined
+
     def instruction(self, site: SiteName, run: RunId) -> Instruction | None:
         """What the draw asks of ``site`` next."""
         draw = self.draw
-        if draw is None or not draw.waits_for(site):
+        if draw is None or not self.waits_for(site):
             return None
         match draw.phase:
             case DrawPhase.COMMIT:
@@ -124,6 +130,9 @@ class Drawing:
                 raise refused(
                     "WR-COORD-022", "Another statement stands in this one's place already."
                 )
+            if kind == "refusal" and self.waits_for(site) and self.partition is not None:
+                self._decline(site, envelope)
+                return
             if new is draw:
                 raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
         except WardroundError as error:
@@ -188,6 +197,14 @@ class Drawing:
                 named = partition.digest
                 transaction.record("partition", draw=new.number, partition=named)
         self._draw, self._said, self.partition = draw, said, partition
+        self.changed.notify()
+
+    def _decline(self, site: SiteName, envelope: Envelope) -> None:
+        """A site won't accept what is settled: it takes no part while this run lasts."""
+        with self._state.transaction() as transaction:
+            statement = digest(envelope.payload)
+            transaction.record("declined", site=site, statement=statement)
+        self._declined.add(site)
         self.changed.notify()
 
     def _move(self, follow: Callable[[Draw], Draw]) -> None:

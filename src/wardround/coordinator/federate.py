@@ -122,7 +122,7 @@ async def _draw(groups: Groups, exchange: Exchange, present: Present, say: Say) 
             say("draw-failed", {"draw": draw.number + 1, "ended_by": who})
     groups.open()
     started = time.monotonic()
-    while (draw := drawing.draw) is not None and any(draw.waits_for(one) for one in present()):
+    while any(drawing.waits_for(one) for one in present()):
         left = started + deadline_s - time.monotonic()
         if left <= 0:
             break  # it is asked again whenever it comes, and takes part from then on

@@ -66,7 +66,7 @@ class Groups:
         ask = self.drawing.instruction(site, self.main.run)
         if ask is not None:
             return framed(ask)
-        if not self.exchanges or site in self._refused():
+        if site not in self._accepted() or not self.exchanges:
             return None
         return instruction(self.exchange_of(site), site, seen)
 
@@ -83,10 +83,8 @@ class Groups:
 
     def may_sum(self, number: int, present: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
         """Members of group ``number`` (from 0) who are present and have accepted the partition."""
-        draw = self.drawing.draw
-        accepted = frozenset() if draw is None else draw.accepted
-        members = self.exchanges[number].sites
-        return tuple(site for site in present if site in accepted and site in members)
+        members = self._accepted() & set(self.exchanges[number].sites)
+        return tuple(site for site in present if site in members)
 
     def close(self) -> None:
         """Commit nothing more."""
@@ -101,9 +99,9 @@ class Groups:
             raise refused("WR-COORD-036", "The study's groups have not been drawn yet.")
         return partition.number_of(site) - 1
 
-    def _refused(self) -> frozenset[SiteName]:
+    def _accepted(self) -> frozenset[SiteName]:
         draw = self.drawing.draw
-        return frozenset() if draw is None else draw.refused
+        return frozenset() if draw is None else draw.accepted
 
     def _about_the_draw(self, envelope: Envelope) -> bool:
         try:

@@ -46,8 +46,7 @@ class Draw:
 
     def waits_for(self, site: SiteName) -> bool:
         """Whether this draw needs something from ``site`` now."""
-        over = self.phase is DrawPhase.FAILED or site in self.refused
-        return not over and site in self.missing
+        return self.phase is not DrawPhase.FAILED and site in self.missing
 
     def on_commitment(self, site: SiteName) -> Draw:
         """``site`` has committed itself."""
@@ -73,10 +72,9 @@ class Draw:
 
     def on_refused(self, site: SiteName) -> Draw:
         """``site`` refuses: that ends a draw, unless its partition is fixed already."""
-        if self.phase is DrawPhase.FAILED or not self.waits_for(site):
+        if self.phase is DrawPhase.SETTLED or not self.waits_for(site):
             return self
-        phase = self.phase if self.phase is DrawPhase.SETTLED else DrawPhase.FAILED
-        return replace(self, refused=self.refused | {site}, phase=phase)
+        return replace(self, refused=self.refused | {site}, phase=DrawPhase.FAILED)
 
     def on_deadline(self) -> Draw:
         """Time is up: a reveal that is withheld ends the draw; nothing else does."""

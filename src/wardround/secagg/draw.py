@@ -5,6 +5,11 @@ it reveals its bytes, under one signature with the digest of all commitments tha
 reveals of all follows the partition (`partition.draw_partition`), and each site signs that it has
 accepted it.
 
+A site takes part in draws one after the other, in none after it has accepted a partition, and
+accepts none of a draw once it has committed itself in a later one. So all honest sites hold the
+same partition, whatever the coordinator shows to whom: for two of different draws one of them
+would have had to commit itself in the later draw after it had accepted the earlier outcome.
+
 What a corrupt site or the coordinator can do about the outcome: nothing by its choice of bytes,
 which it fixes before it sees anybody else's. But whoever sees the last reveal first, and that is
 always the coordinator, can suppress it, and so throw away an outcome that it doesn't like. A draw
