@@ -35,11 +35,14 @@ def facts(study: Study) -> dict[str, JSON]:
         },
         "adversary": {
             "sites": len(study.sites),
-            "visibility": study.visibility,
-            "smallest_cohort": study.smallest_cohort,
             "corrupt_sites": adversary.corrupt,
             "threshold": adversary.threshold,
             "minimum_survivors": study.minimum_survivors(study.smallest_cohort),
+        },
+        "visibility": {
+            "kind": study.visibility,
+            "totals_per_step": study.totals_per_step,
+            "smallest_cohort": study.smallest_cohort,
         },
         "protections": [item.words for item in Protection if item in promise.protections],
         "caveats": list(promise.caveats),

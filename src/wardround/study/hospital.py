@@ -104,8 +104,8 @@ class HospitalPolicy(Closed):
         Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
         Rule("WR-POLICY-038", f"be a whole number of at least {MINIMUM_SITES}", "3 is usual."),
     ] = MINIMUM_SITES
-    """This hospital answers only together with at least so many, itself included; in a study with
-    groups, with so many of its own group."""
+    """This hospital answers only together with so many (of its own group, if any), itself included.
+    """
 
     opened_numbers: Annotated[
         int | None,

@@ -206,8 +206,7 @@ class Groups(Closed):
             "Leave it out: there is one way to draw the groups yet.",
         ),
     ] = "commit-reveal/1"
-    """How the groups are drawn. It is written into what is signed, so that a later version's other
-    way can't change what was agreed."""
+    """How the groups are drawn; signed, so that a later version's other way changes nothing."""
 
 
 class Cohort(Closed):
