@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from plain_federation import PlainFederation
-from ward import Ward, code_of, open_ward, until
+from ward import Ward, code_of, open_ward, plan, table, until
 from wardround.algorithms.plan import run_study
+from wardround.coordinator import records
 from wardround.coordinator.federate import GroupedDriver, federate
 from wardround.coordinator.results import gather_evidence, publish
 from wardround.errors import WardroundError
@@ -21,8 +22,11 @@ from wardround.federation.draw import DrawPhase
 from wardround.governance import EvidenceFile, verify
 from wardround.governance.artefact import encode_model, sign_model
 from wardround.ids import RunId, SiteName
+from wardround.learning.specify import specify
 from wardround.secagg.draw import Acceptance, Commitment, Reveal, commit, payloads_digest
+from wardround.simulation.inprocess import open_federation
 from wardround.site.door import computable
+from wardround.site.grouping import Grouping
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 
@@ -77,6 +81,27 @@ async def test_each_group_opens_its_own_total(ward: Ward) -> None:
         assert accepted.facts["group"] == list(partition.group_of(site))
     rounds = [facts for event, facts in ward.said if event == "round"]
     assert [(one["survivors"], one["roster"]) for one in rounds] == [(8, 8)]
+
+
+async def test_groups_over_sockets(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, "https", sites=EIGHT, **groups()) as ward:
+        total = await total_of(await federated(ward), ward)
+        assert total.survivors == EIGHT
+        assert len(total.groups) == 2
+        for one in ward.hospitals.values():
+            drawn = {"commitment", "reveal", "acceptance"}
+            assert set(one.line.kinds()) <= {
+                "approval", "advert", "deal", "packet", "vote", "shares", *drawn
+            }  # fmt: skip
+
+
+async def test_groups_in_a_simulation(tmp_path: Path) -> None:
+    document = plan(**groups())
+    tables = {site: table(site) for site in (*EIGHT, SiteName("harbour"))}
+    async with open_federation(document, tables, tmp_path) as federation:
+        total = await federation.sum(specify(federation.study, "outcome_counts", {}))
+        assert [len(one.survivors) for one in total.groups] == [5, 4]
+        assert total.values.sum() == 9 * 60
 
 
 async def test_each_hospital_is_charged_for_what_all_groups_open(ward: Ward) -> None:
@@ -335,6 +360,41 @@ async def test_statements_that_do_not_belong_into_the_draw_are_refused(tmp_path:
         for site in EIGHT:
             assert said("reveal", Reveal(study.digest, 0, site, seen, bytes(32)), site) is None
         assert drawing.draw.phase is DrawPhase.SETTLED
+
+
+async def test_a_site_that_will_not_accept_is_left_out_until_the_next_run(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, sites=EIGHT, **groups()) as ward:
+        unwilling = EIGHT[5]
+        real = Grouping.accept
+
+        def accept(self: Grouping, ask: object) -> object:
+            if self._me == unwilling:
+                raise WardroundError("WR-SITE-084", "No.", "Really.")
+            return real(self, ask)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Grouping, "accept", accept)
+            driver = await federated(ward)
+            total = await total_of(driver, ward)
+        assert total.survivors == tuple(site for site in EIGHT if site != unwilling)
+        (declined,) = ward.entries("declined")
+        assert declined.facts["site"] == unwilling
+        exchange = ward.coordinator.exchange
+        exchange.stop("enough")
+        with ward.coordinator.state.transaction() as transaction:
+            records.end_run(transaction.connection, exchange.run, "failed")
+        for hospital in ward.hospitals.values():
+            await hospital.kill()
+        await ward.crash()
+        for hospital in ward.hospitals.values():
+            await hospital.start()
+        await ward.restart()
+        total = await total_of(await federated(ward), ward)
+        assert total.survivors == EIGHT, "a later run keeps the partition and asks again"
+        assert ward.coordinator.exchange.run != exchange.run
+        assert len(ward.entries("partition")) == 1
+        (accepted,) = [one for one in ward.entries("acceptance") if one.facts["site"] == unwilling]
+        assert accepted
 
 
 async def test_rounds_are_closed_to_a_site_before_the_groups_are_drawn(ward: Ward) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +31,8 @@ class Total:
     def over(cls, groups: Sequence[Total]) -> Total:
         """What all groups' totals come to, added up in their order."""
         return cls(
-            np.sum([one.values for one in groups], axis=0),
+            # One after the other: whoever replays the run must round alike.
+            reduce(np.add, [one.values for one in groups]),
             tuple(sorted(site for one in groups for site in one.survivors)),
             groups[0].round,
             tuple(groups),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wardround.governance.case import Case, require
-from wardround.secagg import Acceptance
+from wardround.secagg import MAXIMUM_DRAWS, Acceptance
 from wardround.secagg.draw import payloads_digest
 
 
@@ -30,8 +30,12 @@ def check_groups(case: Case) -> str:
     missing = sorted(summed - record.acceptances.keys())
     require(not missing, f"{', '.join(missing)} took part and never accepted the groups.")
     sizes = ", ".join(str(len(group)) for group in partition.groups)
+    thrown_away = ""
+    if record.draw:
+        thrown_away = "; whoever ended an earlier draw may have known its outcome"
     return (
         f"{len(partition.groups)} groups of {sizes} hospitals follow from what all "
-        f"{len(case.keys)} hospitals committed to and revealed (draw {record.draw + 1}); "
+        f"{len(case.keys)} hospitals committed to and revealed (draw {record.draw + 1} of at most "
+        f"{MAXIMUM_DRAWS}{thrown_away}); "
         f"{len(record.acceptances)} accepted them; every round keeps to one group."
     )
