@@ -15,6 +15,7 @@ from plain_federation import PlainFederation
 from ward import Ward, code_of, open_ward, plan, table, until
 from wardround.algorithms.plan import run_study
 from wardround.coordinator import records
+from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.federate import GroupedDriver, federate
 from wardround.coordinator.results import gather_evidence, publish
 from wardround.errors import WardroundError
@@ -285,6 +286,22 @@ async def test_after_three_draws_the_study_is_over(tmp_path: Path) -> None:
         with pytest.raises(WardroundError, match=EIGHT[0]) as raised:
             drawing.begin(RunId("run"))
         assert raised.value.code == "WR-ROUND-021"
+
+
+async def test_two_coordinators_do_not_fork_a_draw(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, sites=EIGHT, start=False, **groups()) as ward:
+        ward.drive()
+        one = ward.coordinator.groups.drawing
+        one.begin(RunId("run"))
+        other = Drawing(ward.study, ward.coordinator.state)
+        for drawing, site, code in ((one, EIGHT[0], None), (other, EIGHT[1], "WR-COORD-001")):
+            said = commit(ward.study.digest, 0, site, bytes(32)).sign(ward.keys.sites[site])
+            try:
+                drawing.accept(site, "commitment", said)
+            except WardroundError as error:
+                assert error.code == code
+                drawing.accept(site, "commitment", said)
+        assert other.draw.committed == set(EIGHT[:2])
 
 
 async def test_a_later_run_and_a_restarted_coordinator_keep_the_partition(ward: Ward) -> None:

@@ -7,7 +7,8 @@ can't spoil the pile that the others are shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from wardround.coordinator import records
@@ -29,7 +30,7 @@ from wardround.secagg.draw import (
     payloads_digest,
 )
 from wardround.secagg.partition import Partition, draw_partition
-from wardround.store.journalled import JournalledDatabase
+from wardround.store.journalled import JournalledDatabase, Transaction
 from wardround.study import Study
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
@@ -186,7 +187,7 @@ class Drawing:
         scope = draw_scope(new.number)
         said = {**self._said, (kind, site): Sent(envelope, b"")}
         partition = self.partition
-        with self._state.transaction() as transaction:
+        with self._transaction() as transaction:
             connection = transaction.connection
             records.save_statement(connection, scope, kind, site, said[kind, site])
             statement = digest(envelope.payload)
@@ -210,10 +211,21 @@ class Drawing:
     def _move(self, follow: Callable[[Draw], Draw]) -> None:
         if self._draw is None or (new := follow(self._draw.state)) is self._draw.state:
             return
-        with self._state.transaction() as transaction:
+        with self._transaction() as transaction:
             transaction.record("deadline", draw=new.number, phase=new.phase.value)
             self._draw = records.replace_draw(transaction.connection, self._draw, new)
         self.changed.notify()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        """A transaction; when another coordinator was faster, the state is read again."""
+        try:
+            with self._state.transaction() as transaction:
+                yield transaction
+        except WardroundError as error:
+            if error.code == "WR-COORD-001":
+                self._restore()
+            raise
 
     def _restore(self) -> None:
         with self._state.database.begin() as connection:

@@ -52,7 +52,7 @@ class Federation(Protocol):
         ...
 
     async def sum(self, task: Task) -> Total:
-        """Ask every site for its contribution to ``task``; return the total.
+        """Ask every site for its contribution to ``task``; return the total (with groups: of all).
 
         Raises `WardroundError` (``WR-ROUND-…``) when no total can be opened under the study's
         rules.
