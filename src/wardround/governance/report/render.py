@@ -378,7 +378,8 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
         return ""
     times = sorted(entry.seconds for entry in rounds if entry.completed)
     middle = f" Half of them took under {times[len(times) // 2]:.2f} s." if times else ""
-    return f"A round is one question to every hospital and one sum as the answer.{middle}"
+    asked = "every hospital" if rounds[0].group is None else "every hospital of a group"
+    return f"A round is one question to {asked} and one sum as the answer.{middle}"
 
 
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
@@ -396,7 +397,8 @@ def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
 
 def _place(entry: RoundFacts) -> str:
     """Counted from one, as people do."""
-    return f"Step {entry.step + 1}, attempt {entry.attempt + 1}"
+    where = "" if entry.group is None else f", group {entry.group}"
+    return f"Step {entry.step + 1}{where}, attempt {entry.attempt + 1}"
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:
