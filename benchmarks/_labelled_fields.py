@@ -1,7 +1,8 @@
 """The labelled fields of `tests/data/schema_matching.toml`, profiled.
 
 Sources with `from` are read from the shared test data (`WARDROUND_SHARED`, else beside the
-repository); the values of the others are made from the quantiles and counts that the file states.
+repository); the values of the others are made from the quantiles and counts that the file states,
+and are all missing where it states none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -26,6 +27,7 @@ from wardround.clinical.profile import FieldProfile, profile_column
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ROOT / "tests" / "data" / "schema_matching.toml"
+PARTS = ("held-out", "fresh", "tuning")
 _ROWS = 200
 _QUIET = {"", "?", "None"}
 
@@ -36,7 +38,7 @@ class LabelledField:
 
     profile: FieldProfile
     gold: tuple[str, ...]
-    held_out: bool
+    part: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ class _Column:
     codes: tuple[tuple[str, str], ...] = ()
 
 
-def labelled_fields(labels: Path = LABELS) -> tuple[LabelledField, ...]:
-    """Return every labelled field, in the file's order.
+def labelled_fields(
+    labels: Path = LABELS, *, parts: Collection[str] = PARTS
+) -> tuple[LabelledField, ...]:
+    """Return every labelled field of these parts, in the file's order.
 
     Raises:
         FileNotFoundError: without the shared test data.
@@ -65,6 +69,8 @@ def labelled_fields(labels: Path = LABELS) -> tuple[LabelledField, ...]:
     sources = tomllib.loads(labels.read_text("utf-8"))["sources"]
     found = []
     for source in sources:
+        if source["part"] not in parts:
+            continue
         read = _READERS.get(source.get("from", ""), _stated)
         for row in source["fields"]:
             column = read(row)
@@ -77,7 +83,7 @@ def labelled_fields(labels: Path = LABELS) -> tuple[LabelledField, ...]:
                 codes=column.codes,
             )
             gold = (row["c"],) if isinstance(row["c"], str) else tuple(row["c"])
-            found.append(LabelledField(profile, gold, source["part"] == "held-out"))
+            found.append(LabelledField(profile, gold, source["part"]))
     return tuple(found)
 
 
@@ -102,6 +108,8 @@ def _stated(row: Mapping[str, Any]) -> _Column:
         return _Column(row["f"], _texts(f"{n:.{digits}f}" for n in numbers))
     if "t" in row:
         return _Column(row["f"], _texts(text for text, n in row["t"].items() for _ in range(n)))
+    if "day" not in row:
+        return _Column(row["f"], _texts([""] * _ROWS))
     form, first, last = row["day"]
     start, end = date.fromisoformat(first), date.fromisoformat(last)
     step = (end - start) / _ROWS

@@ -94,6 +94,7 @@ class FhirServerDouble:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     faults: list[tuple[str, Response]] = field(default_factory=list)
     edit_page: Callable[[Record], object] = lambda _page: None
+    edit_count: Callable[[Record], object] = lambda _page: None
     edit_manifest: Callable[[Record], object] = lambda _manifest: None
     error_lines: list[Record] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -103,6 +104,7 @@ class FhirServerDouble:
     jtis: set[str] = field(default_factory=set)
     jobs: dict[str, Record] = field(default_factory=dict)
     subscriptions: dict[str, Record] = field(default_factory=dict)
+    subscribed: int = 0
 
     def app(self) -> Starlette:
         return Starlette(
@@ -156,6 +158,10 @@ class FhirServerDouble:
         if "_lastUpdated" in asked:
             assert asked["_lastUpdated"][:2] == "ge"
             found = changed(found, asked["_lastUpdated"][2:])
+        if asked.get("_summary") == "count":
+            total: Record = {"resourceType": "Bundle", "type": "searchset", "total": len(found)}
+            self.edit_count(total)
+            return JSONResponse(total, media_type=FHIR_JSON)
         size = min(int(asked.get("_count", self.page_size)), self.page_size)
         start = int(asked.get("_offset", 0))
         page: Record = {
@@ -313,7 +319,8 @@ class FhirServerDouble:
         channel = body["channel"]
         if body["status"] != "requested" or not body["reason"] or channel["type"] != "rest-hook":
             return outcome(400, "required")
-        name = f"sub-{len(self.subscriptions) + 1}"
+        self.subscribed += 1
+        name = f"sub-{self.subscribed}"
         self.subscriptions[name] = body
         location = f"{self.base}/Subscription/{name}/_history/1"
         return Response(status_code=201, headers={"Location": location})

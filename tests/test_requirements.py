@@ -14,7 +14,7 @@ import requires
 
 PINS = {
     name: (requires.ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
-    for name in ("core", "demo", "dev")
+    for name in ("core", "demo", "dev", "embed")
 }
 
 
@@ -55,4 +55,6 @@ def test_the_pins_are_what_the_package_asks_for_and_no_more() -> None:
     demo = needed(extras["demo"], everything) - core
     dev = needed(extras["dev"], everything) - core - demo
 
-    assert {"core": core, "demo": demo, "dev": dev} == pinned
+    embed = {canonicalize_name(Requirement(one).name) for one in extras["embed"]}  # and no more
+
+    assert {"core": core, "demo": demo, "dev": dev, "embed": embed} == pinned

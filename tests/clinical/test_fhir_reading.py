@@ -404,6 +404,44 @@ def test_memory_does_not_grow_with_resources_that_nothing_maps(tmp_path: Path) -
     assert large < small * 1.2
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "counts"),
+    [
+        *(("MedicationRequest", one, 1) for one in ("active", "on-hold", "completed", "stopped")),
+        *(
+            ("MedicationRequest", one, 0)
+            for one in ("cancelled", "draft", "entered-in-error", "not-done")
+        ),
+        ("Procedure", "completed", 1),
+        *(("Procedure", one, 0) for one in ("not-done", "stopped", "entered-in-error")),
+    ],
+)
+def test_what_was_taken_until_it_was_stopped_was_taken(
+    tmp_path: Path, kind: str, status: str, counts: int
+) -> None:
+    assert len(there(tmp_path, kind, status=status)) == counts
+
+
+def test_an_order_not_to_give_a_drug_is_no_use_of_it(tmp_path: Path) -> None:
+    assert there(tmp_path, "MedicationRequest", status="active", doNotPerform=True) == []
+    assert len(there(tmp_path, "MedicationRequest", status="active", doNotPerform=False)) == 1
+
+
+def there(folder: Path, kind: str, **more: object) -> Any:
+    """The facts of one resource that says that something is there."""
+    element = "medication" if kind == "MedicationRequest" else "code"
+    concept = "metformin" if kind == "MedicationRequest" else "hypertension"
+    code = {"coding": [{"system": "urn:codes", "code": "860975"}]}
+    one = {
+        "resourceType": kind,
+        "id": "1",
+        "subject": {"reference": "Patient/1"},
+        "medicationCodeableConcept" if kind == "MedicationRequest" else "code": code,
+    }
+    field = f'element = "{kind}.{element}"\nsystem = "urn:codes"\ncode = "860975"\n'
+    return told_of(f'concept = "{concept}"\n{field}', one | more)(folder)[concept]
+
+
 def test_the_diagnoses_of_a_real_export_are_read(tmp_path: Path) -> None:
     folder = requires.shared("data/fhir_bulk10")
     mapping = parse(

@@ -111,7 +111,7 @@ def units(_folder: Path) -> Parser:
 
 
 def urls(_folder: Path) -> Parser:
-    return lambda content: DatabaseUrl(text_of(content)).expand({"P": "x"})
+    return lambda content: DatabaseUrl(text_of(content)).expand({"WARDROUND_P": "x"})
 
 
 def queries(_folder: Path) -> Parser:
@@ -141,7 +141,7 @@ class Lines:
         content = self._content
         yield content, 1, content.count(b"\n") + (not content.endswith(b"\n"))
 
-    def refuse(self, body: bytes, _place: int = 0) -> None:
+    def refuse(self, _place: int = 0) -> None:
         pass
 
     def where(self, place: int) -> str:
@@ -292,11 +292,25 @@ TARGETS = {
     "urls": Target(
         urls,
         (
-            b"postgresql://reader:${P}@db:5432/ehr",
+            b"postgresql://reader:${WARDROUND_P}@db:5432/ehr",
             b"sqlite:///ehr.db",
             b"postgresql://r@/e?host=/s",
         ),
-        (b"${", b"}", b"@", b":", b"//", b"?", b"&", b"=", b"%", b"[", b"password=${P}", *NASTY),
+        (
+            b"${",
+            b"}",
+            b"@",
+            b":",
+            b"//",
+            b"?",
+            b"&",
+            b"=",
+            b"%",
+            b"[",
+            b"password=${WARDROUND_P}",
+            b"${P}",
+            *NASTY,
+        ),
         30_000,
     ),
     "queries": Target(

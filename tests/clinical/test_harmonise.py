@@ -240,6 +240,8 @@ SECOND = GOOD.replace("p1", "p2")
         (SECOND + ",one too many", "wrong_column_count"),
         (SECOND.replace("p2", ""), "no_patient_id"),
         (SECOND.replace("0.014", '"0.014"x'), "unreadable_line"),
+        (SECOND.replace("mm", f'"{CANARY}'), "unreadable_line"),
+        (SECOND.replace("mm", "m\0m"), "wrong_encoding"),
         (GOOD, "duplicate_record"),
     ],
 )
@@ -300,6 +302,9 @@ def test_a_bad_observation_sets_the_patient_aside(
         ('{"resourceType": "Observation", "va', "unreadable_line"),
         (f'"{CANARY}"', "unreadable_line"),
         ("{}", "unreadable_line"),
+        ('{"a":' * 2000, "unreadable_line"),
+        ('{"resourceType": "Patient", "id": "a\0"}', "wrong_encoding"),
+        ('{"resourceType": "Patient", "id": "a"}\0', "wrong_encoding"),
         (person(None), "no_patient_id"),
         (person(17), "no_patient_id"),
         (observation("radius", subject="Group/p1"), "no_patient_id"),
@@ -315,6 +320,25 @@ def test_a_bad_resource_is_counted_and_harms_nobody(
     got = from_fhir(person(), RADIUS, DIAGNOSIS, resource, {"resourceType": "Encounter"})
     assert got.usage == "1 used of 1"
     assert got.quarantine.resources() == {reason: 1}
+
+
+@pytest.mark.parametrize("file", ["biopsies.csv", "all.ndjson"])
+def test_bytes_that_are_no_text_cost_one_line_and_show_no_value(tmp_path: Path, file: str) -> None:
+    csv = file == "biopsies.csv"
+    good = [HEADER, GOOD] if csv else [json.dumps(one) for one in (person(), RADIUS, DIAGNOSIS)]
+    bad = GOOD.replace("p1", CANARY) if csv else json.dumps(person(CANARY))
+    lines = [
+        good[0].encode(),
+        bad.encode().replace(b"73519", b"73519\xe4"),
+        *map(str.encode, good[1:]),
+    ]
+    (tmp_path / file).write_bytes(b"\n".join(lines) + b"\n")
+    got = table(tmp_path, CSV_MAPPING if csv else FHIR_MAPPING)
+    assert got.patient_ids == ("p1",)
+    entries = [one for one in got.quarantine if one.reason.value == "wrong_encoding"]
+    assert [one.where for one in entries] == [f"{file}:2"]
+    assert got.usage == ("1 used of 2" if csv else "1 used of 1")
+    assert "73519" not in repr(got.quarantine)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +408,7 @@ def test_no_shape_of_an_element_stops_a_run(
         (f"{HEADER}\n{GOOD}\n".encode("utf-16-le"), "WR-DATA-012"),
         (f"{HEADER}\np\xfc,{CANARY}\n".encode("latin-1"), "WR-DATA-012"),
         (f"{HEADER}\n{GOOD}\np2,{CANARY}".encode(), "WR-DATA-013"),
-        (f'{HEADER}\n{GOOD}\np2,"{CANARY}\n{GOOD}\n'.encode(), "WR-DATA-013"),
+        (f'{HEADER}\n{GOOD}\np2,"{CANARY}'.encode(), "WR-DATA-013"),
         (f"{HEADER.replace('Radius', 'Size')}\n{GOOD}\n".encode(), "WR-DATA-014"),
         (f"{HEADER.replace(',', ';')}\n{GOOD}\n".encode(), "WR-DATA-014"),
         (f"{GOOD.replace('0.014', CANARY)}\n{GOOD}\n".encode(), "WR-DATA-015"),

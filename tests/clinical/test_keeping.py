@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from hospital_forms import USED, Form, as_ndjson, as_search, client, table_of
 from wardround.clinical.fhir import receiver, receiver_server
-from wardround.clinical.keeping import Keeper, Kept, subscriptions
+from wardround.clinical.keeping import Keeper, Kept, Subscriber, subscriptions
 from wardround.clinical.mapping import FhirServerSource
+from wardround.errors import WardroundError
 
 SECRET = "s3cret" * 8
 EVERY = timedelta(hours=1)
@@ -27,11 +28,13 @@ class Time:
     def __init__(self) -> None:
         self.at = datetime(2026, 1, 1, 12, tzinfo=UTC)
         self._moved = asyncio.Event()
+        self.waits = 0
 
     def now(self) -> datetime:
         return self.at
 
     async def wait(self, hint: asyncio.Event, seconds: float) -> None:
+        self.waits += 1
         end = self.at + timedelta(seconds=seconds)
         while self.at < end and not hint.is_set():
             moved = asyncio.create_task(self._moved.wait())
@@ -187,6 +190,78 @@ async def test_a_knock_at_the_real_receiver_brings_what_changed(tmp_path: Path) 
         assert [await knock(*call) for call in calls] == [200, 200, 200]
         assert (await ward.next()).failure is None
         assert "1004" in table_of(ward.warehouse).patient_ids
+
+
+class Subscribed:
+    """A search server that is asked for Subscriptions, under a clock of the test's."""
+
+    def __init__(self, folder: Path) -> None:
+        form = as_search(folder)
+        assert form.server is not None
+        (source,) = form.mapping.sources
+        assert isinstance(source, FhirServerSource)
+        self.double, self.time = form.server, Time()
+        warehouse, url = form.warehouse(), "http://127.0.0.1:7/fhir-hook"
+        self.failures: list[WardroundError] = []
+        self.subscriber = Subscriber(
+            [
+                (
+                    client(form.server),
+                    lambda end: subscriptions(warehouse, source, url, SECRET, end=end),
+                )
+            ],
+            clock=self.time,
+            tell=self.failures.append,
+        )
+
+    @property
+    def ends(self) -> list[str]:
+        return [one["end"] for one in self.double.subscriptions.values()]
+
+    async def waiting(self, times: int) -> None:
+        """Until it has begun to wait for so many times."""
+        for _ in range(20_000):
+            if self.time.waits == times:
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError(self.time.waits)
+
+
+async def test_subscriptions_are_renewed_before_they_end(tmp_path: Path) -> None:
+    ward = Subscribed(tmp_path)
+    await asyncio.to_thread(ward.subscriber.subscribe)
+    assert ward.ends == ["2026-01-02T12:00:00Z"] * 3
+    first = set(ward.double.subscriptions)
+    renewing = asyncio.create_task(ward.subscriber.renew())
+    await ward.waiting(1)
+    for time, end in ((2, "2026-01-03T00:00:00Z"), (3, "2026-01-03T12:00:00Z")):
+        ward.time.pass_by(timedelta(hours=12))
+        await ward.waiting(time)
+        assert ward.ends == [end] * 3
+    assert not first & set(ward.double.subscriptions)
+    renewing.cancel()
+    await asyncio.to_thread(ward.subscriber.end)
+    assert ward.ends == []
+    await asyncio.to_thread(ward.subscriber.subscribe)  # as a thread that was under way would
+    assert ward.ends == []
+
+
+async def test_a_server_that_is_down_is_asked_again_while_it_still_remembers(
+    tmp_path: Path,
+) -> None:
+    ward = Subscribed(tmp_path)
+    await asyncio.to_thread(ward.subscriber.subscribe)
+    renewing = asyncio.create_task(ward.subscriber.renew())
+    await ward.waiting(1)
+    ward.double.faults.append(("Subscription", Response(status_code=404)))
+    ward.time.pass_by(timedelta(hours=12))
+    await ward.waiting(2)
+    assert len(ward.failures) == 1
+    assert ward.ends == ["2026-01-02T12:00:00Z"] * 3
+    ward.time.pass_by(timedelta(minutes=1))
+    await ward.waiting(3)
+    assert ward.ends == ["2026-01-03T00:01:00Z"] * 3
+    renewing.cancel()
 
 
 async def test_a_stranger_is_no_hint(tmp_path: Path) -> None:

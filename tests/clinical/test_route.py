@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.clinical import Column, ConceptGraph
+from wardround.clinical.concept import ConceptType
 from wardround.errors import WardroundError
 
 GRAPH = ConceptGraph.load()
@@ -94,6 +95,23 @@ def test_a_special_case_counts_where_it_is_true() -> None:
     )
     found = route.compute({"diabetes_type_2": column(1, 0, None)})
     assert found.valid.tolist() == [True, False, False]
+
+
+KINDS = [
+    (special.id, general.id)
+    for special in GRAPH.concepts
+    for general in GRAPH.concepts
+    if GRAPH.is_kind_of(special.id, general.id)
+]
+
+
+@pytest.mark.parametrize(("special", "general"), KINDS)
+def test_no_special_case_says_no_of_the_general_one(special: str, general: str) -> None:
+    """And the general one says nothing of the special case."""
+    found = GRAPH.route(general, {special: None}).compute({special: column(1, 0, None)})
+    boolean = GRAPH.concept(special).type is ConceptType.BOOLEAN
+    assert found.valid.tolist() == [True, not boolean, False]
+    assert GRAPH.find_route(special, {general: None}) is None
 
 
 def test_a_special_case_of_a_number_is_the_number() -> None:

@@ -69,12 +69,14 @@ def test_a_views_columns_are_mapped_like_a_tables(tmp_path: Path) -> None:
 
 def test_what_a_view_cannot_be_evaluated_on_is_set_aside(tmp_path: Path) -> None:
     odd = person(3, birthDate=["1961", "1962"])
-    table = read(tmp_path, person(1), odd, "{no json", person(2, birthDate="1961"))
+    nul = json.dumps(person(4)).replace("p4", "\0")
+    table = read(tmp_path, person(1), odd, "{no json", nul, person(2, birthDate="1961"))
     assert table.patient_ids == ("Patient/p1",)
     assert table.quarantine.resources() == {
         "incomplete_date": 1,
         "unreadable_line": 1,
         "view_failed": 1,
+        "wrong_encoding": 1,
     }
     assert table.quarantine.summary() == {"missing_value": 1}
 

@@ -354,12 +354,57 @@ def test_what_a_search_can_not_tell_is_noticed_on_another_day(tmp_path: Path) ->
         today=lambda: days[-1],
         surroundings=form.surroundings,
     )
+    server.server.edit_count = lambda page: page.pop("total")  # a server that doesn't count
     server.refresh()
     server.remove("Observation", "o19")
     server.at += timedelta(hours=20)
     assert "1004" not in server.refresh()["patients"]
     days.append(TODAY + timedelta(days=1))
     assert "1004" in server.refresh()["patients"]
+
+
+def searches(server: Server, since: int) -> list[str]:
+    """The searches from the request ``since`` on, less the questions how many there are."""
+    return [path for _, path, _ in server.server.requests[since:] if "_count=" in path]
+
+
+def test_a_deletion_is_noticed_by_counting(tmp_path: Path) -> None:
+    server = Server(as_search(tmp_path))
+    assert "1004" not in server.refresh()["patients"]
+    server.remove("Observation", "o19")
+    server.at += timedelta(hours=1)
+    found = server.refresh()
+    assert "1004" in found["patients"]
+    assert found == server.fresh()
+    # and so is a resource that is now about something else
+    server.put(server.find("Observation", "o39") | {"code": {"text": "something else"}})
+    assert server.refresh() == server.fresh()
+    asked = len(server.server.requests)
+    server.at += timedelta(hours=1)
+    server.refresh()
+    assert all("_lastUpdated" in path for path in searches(server, asked))
+    counts = [path for _, path, _ in server.server.requests[asked:] if "_summary=count" in path]
+    assert len(counts) == 3
+
+
+def test_a_server_that_refuses_to_count_is_read_all_the_same(tmp_path: Path) -> None:
+    server = Server(as_search(tmp_path))
+    first = server.refresh()
+    server.at += timedelta(hours=1)
+    server.server.faults += [("_summary=count", Response(status_code=400))] * 3
+    assert server.refresh() == first
+
+
+def test_a_server_that_counts_wrongly_is_not_read_whole_each_time(tmp_path: Path) -> None:
+    server = Server(as_search(tmp_path))
+    server.server.edit_count = lambda page: page.update(total=0)
+    server.refresh()
+    server.at += timedelta(hours=1)
+    server.refresh()
+    asked = len(server.server.requests)
+    server.at += timedelta(hours=1)
+    server.refresh()
+    assert all("_lastUpdated" in path for path in searches(server, asked))
 
 
 def test_a_server_that_does_not_tell_the_time_is_read_whole(tmp_path: Path) -> None:

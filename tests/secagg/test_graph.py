@@ -59,7 +59,7 @@ def test_the_choice_is_said_in_one_line() -> None:
 
 
 def test_more_dropouts_than_votes_can_bear_are_refused() -> None:
-    with pytest.raises(WardroundError, match="WR-SECAGG-030"):
+    with pytest.raises(WardroundError, match="WR-SECAGG-060"):
         choose(Adversary(100, 20), 40)
 
 

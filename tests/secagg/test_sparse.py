@@ -107,12 +107,12 @@ def test_the_coordinator_cannot_put_its_own_cohort_together() -> None:
     refused("WR-SECAGG-007", choosing(replace(tree, sites=(*NAMES[:11], stranger))))
     refused("WR-SECAGG-007", choosing(replace(tree, sites=tree.sites[::-1])))
     refused("WR-SECAGG-007", choosing(replace(tree, sites=(*NAMES[:11], NAMES[10]))))
-    refused("WR-SECAGG-031", choosing(replace(tree, root=bytes(32))))
-    refused("WR-SECAGG-031", choosing(tree, Proved(mine.envelope, mine.proof[1:])))
+    refused("WR-SECAGG-061", choosing(replace(tree, root=bytes(32))))
+    refused("WR-SECAGG-061", choosing(tree, Proved(mine.envelope, mine.proof[1:])))
     refused("WR-SECAGG-007", choosing(tree, cohort.adverts[NAMES[1]]))
     # A tree without me, whose root is right.
     others, _ = plant({n: one.envelope for n, one in cohort.adverts.items() if n != me})
-    refused("WR-SECAGG-031", choosing(others))
+    refused("WR-SECAGG-061", choosing(others))
 
 
 def test_only_the_adverts_of_the_chosen_and_of_this_tree_are_dealt_to() -> None:
@@ -128,7 +128,7 @@ def test_only_the_adverts_of_the_chosen_and_of_this_tree_are_dealt_to() -> None:
     # Fresh keys of the same site, signed by it, are not those that the tree was grown over.
     again = cohort.member(chosen[0]).advert()
     lie = {**mine, chosen[0]: Proved(again, mine[chosen[0]].proof)}
-    refused("WR-SECAGG-031", lambda: cohort.members[me].deal_chosen(lie))
+    refused("WR-SECAGG-061", lambda: cohort.members[me].deal_chosen(lie))
     cohort.members[me].deal_chosen(mine)
 
 
@@ -168,7 +168,7 @@ def test_altered_shares_and_foreign_rosters_are_refused() -> None:
     refused("WR-SECAGG-008", lambda: accept(without, adverts, blobs, roster))
     small = Tree(roster.sites[:5], roster.root)
     refused("WR-SECAGG-008", lambda: accept(deals, adverts, blobs, small))
-    refused("WR-SECAGG-031", lambda: accept(deals, adverts, blobs, replace(roster, root=bytes(32))))
+    refused("WR-SECAGG-061", lambda: accept(deals, adverts, blobs, replace(roster, root=bytes(32))))
     accept(deals, adverts, blobs, roster)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
@@ -22,6 +23,7 @@ from wardround.errors import WardroundError, WardroundErrors
 from wardround.governance.artefact import save_model
 from wardround.ids import RunId, SiteName
 from wardround.site.home import SiteHome
+from wardround.site.locating import describe_place
 from wardround.site.mapping_approval import approve_mapping, load_approval
 from wardround.site.onboarding import Onboarding
 from wardround.study import Study
@@ -131,6 +133,21 @@ def test_suggestions_come_with_reasons_and_map_nothing(
     assert found["total_cholesterol"][0]["reasons"]
     assert found["body_weight"][0]["field"] == "Gewicht (kg)", "what an index is computed from"
     assert (agent / "mapping.toml").read_bytes() == before
+
+
+def test_a_special_case_is_suggested_with_its_caution_and_without_a_command(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    lines = ["MRN;type 2 diabetes", *(f"p{n};{'yes' if n % 3 else 'no'}" for n in range(60))]
+    (tmp_path / "dm.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command("site", "data", "add", agent, tmp_path / "dm.csv", "--name", "dm", "--patient", "MRN")
+    asked = ("site", "data", "suggest", agent, "--concept", "diabetes")
+    first = json.loads(command(*asked, "--json").out)["diabetes"][0]
+    assert (first["field"], first["concept"]) == ("type 2 diabetes", "diabetes_type_2")
+    assert first["reasons"][0].endswith("yes is certain, no is not")
+    done = command(*asked)
+    assert f"{first['score']:.3f}" in done.out
+    assert "data map" not in done.err, "who would then be without diabetes is a person's question"
 
 
 def test_mapping_shows_values_before_and_after(mapped: Path, command: Command) -> None:
@@ -302,6 +319,23 @@ def test_a_decimal_comma_is_seen_and_said(agent: Path, tmp_path: Path, command: 
     assert (shown["before"][0], shown["after"][0]) == ("70,5 kg", "70.5 kg")
 
 
+@pytest.mark.parametrize(
+    ("slips", "utf8", "guess"),
+    [(3, 400, "utf-8"), (400, 3, "windows-1252"), (1, 0, "windows-1252")],
+)
+def test_a_few_bytes_do_not_change_the_guess_of_the_encoding(
+    agent: Path, tmp_path: Path, command: Command, slips: int, utf8: int, guess: str
+) -> None:
+    path = tmp_path / "labs.csv"
+    good, bad = "p{},Zoë,5\n", b"p,Zo\xeb,6\n"
+    plain = b"".join(b"q%d,b,7\n" % number for number in range(400))
+    text = "".join(map(good.format, range(utf8))).encode()
+    path.write_bytes(b"id,name,value\n" + plain + bad * slips + text)
+    added = command("site", "data", "add", agent, path, "--name", "labs", "--patient", "id")
+    assert f"encoding '{guess}'" in added.err
+    assert ("not utf-8: 3, set aside" in added.err) == (guess == "utf-8")
+
+
 def test_the_command_for_a_long_table_is_one_that_works(
     agent: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -339,3 +373,105 @@ def test_an_interrupt_keeps_nothing_that_nobody_confirmed(
     with pytest.raises(KeyboardInterrupt):
         onboarding.map("ehr", {"concept": "body_height", "column": "Gewicht (kg)", "unit": "cm"})
     assert (mapped / "mapping.toml").read_bytes() == before
+
+
+def test_an_override_is_signed_with_the_figure_that_the_steward_saw(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    command("site", "data", "map", mapped, "ehr", *MAPPED[5], "--missing", "0")
+    policy = mapped / "hospital.toml"
+    strict = "\n[quality]\nmissing_warn = 0.05\nmissing_block = 0.2\n"
+    policy.write_text(policy.read_text() + strict, encoding="utf-8")
+    done = command(
+        "site", "data", "override", mapped, "missingness", "total_cholesterol",
+        "--reason", "The laboratory confirmed that it was not ordered.",
+        "--steward", "Dr. Example", "--study", study,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    home = SiteHome(mapped)
+    signed = json.loads(base64.b64decode(json.loads(home.overrides_path.read_bytes())["payload"]))
+    (statement,) = signed["overrides"]
+    assert 0.2 < statement["badness"] < 1
+
+
+@pytest.mark.parametrize("name", ["ehr.db", "EHR.SQLITE", "ehr.sqlite3"])
+def test_an_sqlite_file_is_known_by_its_name(
+    agent: Path, tmp_path: Path, command: Command, name: str
+) -> None:
+    with sqlite3.connect(tmp_path / name) as connection:
+        connection.execute("CREATE TABLE l (pat TEXT, weight REAL)")
+        connection.execute("INSERT INTO l VALUES ('p1', 70.5)")
+    words = ("--name", "ehr", "--table", "l", "--patient", "pat")
+    done = command("site", "data", "add", agent, tmp_path / name, *words)
+    assert done.code == 0, done.err
+    (source,) = Mapping.load(agent / "mapping.toml").sources
+    assert (source.kind, source.url) == ("sql", f"sqlite:///{tmp_path / name}")  # type: ignore[union-attr]
+    assert f"The database is {tmp_path / name}" in done.err
+
+
+def test_a_relative_address_says_which_file_it_means(
+    agent: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labs.db").touch()  # not this one: the address is the mapping's
+    words = ("sqlite:///labs.db", "--name", "labs", "--table", "l", "--patient", "pat")
+    lost = command("site", "data", "add", agent, *words)
+    assert "WR-DATA-010" in lost.err and str(agent / "labs.db") in "".join(lost.err.split())
+    with sqlite3.connect(agent / "labs.db") as connection:
+        connection.execute("CREATE TABLE l (pat TEXT, weight REAL)")
+        connection.execute("INSERT INTO l VALUES ('p1', 70.5)")
+    done = command("site", "data", "add", agent, *words)
+    assert f"The database is {agent / 'labs.db'}" in done.err
+
+
+def test_an_omop_database_in_a_file_is_an_address(tmp_path: Path) -> None:
+    (tmp_path / "cdm.db").touch()
+    found = describe_place(str(tmp_path / "cdm.db"), tmp_path, "omop")
+    assert found == {"kind": "omop", "url": "sqlite:///cdm.db"}
+
+
+def test_a_folder_in_the_mappings_place_is_said(
+    agent: Path, study: Path, tmp_path: Path, command: Command
+) -> None:
+    place = write_ehr(tmp_path)
+    (agent / "mapping.toml").unlink(missing_ok=True)
+    (agent / "mapping.toml").mkdir()
+    for words in (
+        ("add", agent, place, "--name", "ehr", "--patient", "MRN"),
+        ("map", agent, "ehr", "body_weight", "--column", "x"),
+        ("profile", agent),
+        ("check", agent, "--study", study),
+    ):
+        done = command("site", "data", *words)
+        assert done.code == 1 and "WR-DATA-086" in done.err, done.err
+
+
+def test_the_steward_sees_small_counts_and_nobody_else(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    rows = (mapped / ".." / "ehr.csv").resolve()
+    lines = rows.read_text(encoding="utf-8").splitlines()
+    weight = lines[0].split(";").index("Gewicht (kg)")
+    for number in (1, 2, 3):
+        cells = lines[number].split(";")
+        cells[weight] = "7000"
+        lines[number] = ";".join(cells)
+    rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    policy = mapped / "hospital.toml"
+    strict = "\n[quality]\nrange_warn = 0.0\nrange_block = 0.01\n"
+    policy.write_text(policy.read_text() + strict, encoding="utf-8")
+    done = command("site", "data", "check", mapped, "--study", study)
+    screen = " ".join(done.out.split())
+    assert "3 of 200 values" in screen
+    error = done.err[done.err.index("WR-DATA-072") :]
+    assert "<5 of" in error and "3 of" not in error
+    sent = command("site", "data", "check", mapped, "--study", study, "--json").out
+    listed = json.JSONDecoder().raw_decode(sent)[0]["findings"]
+    (found,) = [one for one in listed if one["check"] == "plausible_range"]
+    assert found["figures"]["count"] == "<5" and "3 of" not in sent
+    home = SiteHome(mapped)
+    home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
+    with pytest.raises(WardroundErrors) as refused:  # what the door answers, and the agent logs
+        home.custody(home.records.table)
+    (blocked,) = [one for one in refused.value.errors if one.path == "plausible_range"]
+    assert "<5 of" in blocked.problem and "3 of" not in str(blocked)

@@ -7,7 +7,10 @@ import socket
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from steward import Steward
+from wardround.clinical.keeping import Subscriber
 from wardround.site.home import SiteHome
 from wardround.site.watching import watch
 
@@ -41,7 +44,16 @@ async def test_each_reading_says_n_of_m(tmp_path: Path) -> None:
     assert facts == {"used": 60, "total": 61, "read": "biopsies"}
 
 
-async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(tmp_path: Path) -> None:
+async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewing: list[asyncio.Task[None] | None] = []
+
+    async def renew(_self: Subscriber) -> None:
+        renewing.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Subscriber, "renew", renew)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -55,6 +67,7 @@ async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(tmp_pa
     await asyncio.gather(running, return_exceptions=True)
     with socket.socket() as again:
         again.bind(("127.0.0.1", port))
+    assert [one.cancelled() for one in renewing if one is not None] == [True]
 
 
 async def test_a_file_that_is_gone_is_told_and_nothing_ends(tmp_path: Path) -> None:

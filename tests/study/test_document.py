@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 import requires
 from studies import KEYS, altered, codes, document, policy, toml
 from wardround import WardroundError
-from wardround.study import Study, study_schema
+from wardround.study import HospitalPolicy, Profile, Study, combine, study_schema
 from wardround.study.task import Algorithm, ModelKind
 from wardround.trust.canonical import digest
+from wardround.trust.keys import SigningKey
 
 BIG = 10**400
 BOUNDS = [
@@ -441,3 +442,74 @@ def test_a_date_in_a_line_that_is_wrong_otherwise_is_not_blamed(tmp_path):
     with pytest.raises(WardroundError) as caught:
         Study.load(path)
     assert "not valid TOML at line 1" in caught.value.problem
+
+
+def grouped(sites=8, corrupt=1, minimum=3, **groups):
+    """A study of so many sites in groups."""
+    names = [
+        {"name": f"site-{n}", "signing_key": SigningKey.generate().public.text}
+        for n in range(sites)
+    ]
+    return document(
+        sites=names,
+        adversary={"corrupt_sites": corrupt},
+        cohort={"minimum_sites": minimum, "groups": {"number": 2, **groups}},
+    )
+
+
+def test_groups_are_part_of_what_is_signed_and_a_study_without_them_is_signed_as_before():
+    study = Study.parse(grouped())
+    assert b'"groups":{"draw":"commit-reveal/1","number":2,"tolerated_dropouts":1}' in (
+        study.canonical()
+    )
+    assert (study.visibility, study.totals_per_step, study.smallest_cohort) == ("groups", 2, 4)
+    plain = Study.parse(document())
+    assert b"groups" not in plain.canonical()
+    assert (plain.visibility, plain.totals_per_step, plain.smallest_cohort) == ("sum", 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"number": 1}, "WR-STUDY-090"),
+        ({"number": 22}, "WR-STUDY-090"),
+        ({"tolerated_dropouts": -1}, "WR-STUDY-091"),
+        ({"draw": "lots"}, "WR-STUDY-092"),
+        ({"number": 3}, "WR-STUDY-093"),  # 2 or 3 members
+        ({"tolerated_dropouts": 2}, "WR-STUDY-093"),
+        ({"corrupt": 2, "tolerated_dropouts": 1}, "WR-STUDY-093"),  # t = 4 of 4
+        ({"minimum": 4}, "WR-STUDY-093"),
+        ({"sites": 7}, "WR-STUDY-093"),  # a group of 3: t = 3
+        ({"fold": 3}, "WR-STUDY-003"),
+    ],
+)
+def test_groups_that_can_not_be(change, code):
+    with pytest.raises(WardroundError) as raised:
+        Study.parse(grouped(**change))
+    assert codes(raised.value) == [code]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"corrupt": 2, "tolerated_dropouts": 0},
+        {"minimum": 4, "tolerated_dropouts": 0},
+        {"sites": 7, "tolerated_dropouts": 0},
+        {"sites": 12, "number": 3},
+        {"sites": 64, "number": 21, "corrupt": 0, "tolerated_dropouts": 0},
+    ],
+)
+def test_groups_that_can_be(change):
+    study = Study.parse(grouped(**change))
+    dropouts = study.cohort.groups.tolerated_dropouts
+    assert study.smallest_cohort - study.minimum_survivors(study.smallest_cohort) >= dropouts
+
+
+def test_a_hospitals_least_number_of_sites_is_of_its_own_group():
+    study = Study.parse(grouped())
+    terms = HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM,), minimum_sites=4)
+    assert combine(study, terms).minimum_sites == 4
+    more = HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM,), minimum_sites=5)
+    with pytest.raises(WardroundError) as raised:
+        combine(study, more)
+    assert codes(raised.value) == ["WR-POLICY-051"]

@@ -88,6 +88,9 @@ def add(
         more["missing"] = ["", *missing]
     if header:
         more["header"] = [name.strip() for name in header.split(",")]
+    from wardround.clinical.opening import database_file
+    from wardround.site.locating import lines_not_text
+
     onboarding = _open(folder)
     profiles = onboarding.add(place, name, kind, more)
     emit(
@@ -99,6 +102,13 @@ def add(
     for key in ("delimiter", "decimal", "encoding"):
         if (seen := getattr(added, key, None)) is not None:
             say(f"Read with {key} {seen!r} (--{key} says otherwise)")
+    if added.kind == "csv" and (bad := lines_not_text(Path(place), added.encoding)):
+        say(
+            f"Lines among the first that hold a byte that is not {added.encoding}: {bad}, set aside"
+        )
+    file = database_file(getattr(added, "url", None) or "", onboarding.path.parent)
+    if file is not None:
+        say(f"The database is {file}")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
     suggest(f"wardround site data suggest {folder} --study study.toml")
 
@@ -139,7 +149,7 @@ def suggest_fields(
     json: Json = False,
 ) -> None:
     """For each concept that the study needs, the five likeliest fields, and why."""
-    from wardround.site.onboarding import LIKELY
+    from wardround.clinical.suggest import LIKELY
 
     onboarding = _open(folder)
     long = _long(by, value, unit_column)
@@ -162,8 +172,8 @@ def suggest_fields(
                 (
                     name if not number else "",
                     f"{one.source}: {one.field}",
-                    f"{one.score:.2f}",
-                    "; ".join(one.reasons[:3]),
+                    f"{one.shown_score:.3f}",
+                    "; ".join(one.main_reasons),
                 )
                 for name, some in found.items()
                 for number, one in enumerate(some)
@@ -174,9 +184,10 @@ def suggest_fields(
         if not some:
             say(f"{name}: no field resembles it.")
     say("Nothing is mapped yet: a person decides. What the likeliest would be:")
-    for some in found.values():
-        if some and some[0].score >= LIKELY:
-            suggest(_map_command(folder, some[0], long), some[0].concept)
+    likely = [some[0] for some in found.values() if some and some[0].score >= LIKELY]
+    commands = {_map_command(folder, one, long): one.concept for one in likely}
+    for command, meant in commands.items():
+        suggest(command, meant)
 
 
 @app.command("map")
@@ -288,7 +299,8 @@ def map_field(
 def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
     """Check the records as mapped: what warns, what blocks, and how to mend it.
 
-    Exits with 1 where something blocks.
+    The table shows the steward every count; small ones are hidden in errors and in --json, which
+    are passed on. Exits with 1 where something blocks.
     """
     from wardround.clinical.quality import Level, verdict
 
@@ -470,7 +482,7 @@ def _findings_table(findings: Sequence[Finding], used: int, records: int) -> Ren
             (
                 one.level.value,
                 one.check.heading + (f": {one.concept}" if one.concept else ""),
-                str(one.public()["words"]) + (f" {one.override}." if one.override else ""),
+                one.words + (f" {one.override}." if one.override else ""),
                 one.remedy,
             )
             for one in findings
@@ -498,7 +510,8 @@ def _suggestion(one: Suggestion) -> dict[str, object]:
     return {
         "source": one.source,
         "field": one.field,
-        "score": round(one.score, 3),
+        "concept": one.concept,
+        "score": one.shown_score,
         "reasons": list(one.reasons),
         "unit": one.reading.unit,
         "date_format": one.reading.date_format,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from wardround.secagg.partition import group_sizes
 from wardround.study.document import Study
 from wardround.study.profiles import PROMISES, Protection
 from wardround.trust.canonical import JSON
@@ -21,7 +22,7 @@ def grid(rows: list[tuple[str, str]]) -> Table:
 
 def facts(study: Study) -> dict[str, JSON]:
     """The study with what follows from it, for programs."""
-    adversary, promise = study.adversary(), PROMISES[study.profile]
+    adversary, promise = study.adversary(study.smallest_cohort), PROMISES[study.profile]
     document: dict[str, JSON] = study.model_dump(
         mode="json", by_alias=True, exclude={"schema_"}, exclude_none=True
     )
@@ -33,10 +34,15 @@ def facts(study: Study) -> dict[str, JSON]:
             name: VerifyKey.parse(key).fingerprint for name, key in _keys(study) if key
         },
         "adversary": {
-            "sites": adversary.sites,
+            "sites": len(study.sites),
             "corrupt_sites": adversary.corrupt,
             "threshold": adversary.threshold,
-            "minimum_survivors": study.minimum_survivors(),
+            "minimum_survivors": study.minimum_survivors(study.smallest_cohort),
+        },
+        "visibility": {
+            "kind": study.visibility,
+            "totals_per_step": study.totals_per_step,
+            "smallest_cohort": study.smallest_cohort,
         },
         "protections": [item.words for item in Protection if item in promise.protections],
         "caveats": list(promise.caveats),
@@ -45,8 +51,8 @@ def facts(study: Study) -> dict[str, JSON]:
 
 def summary(study: Study) -> list[tuple[str, str]]:
     """What a study asks, of whom, and against whom it is protected."""
-    adversary, data, model = study.adversary(), study.data, study.model
-    survivors = study.minimum_survivors()
+    data, model, cohort = study.data, study.model, study.smallest_cohort
+    survivors = study.minimum_survivors(cohort)
     return [
         ("study", f"{study.id}, version {study.version}"),
         ("title", study.title),
@@ -57,11 +63,13 @@ def summary(study: Study) -> list[tuple[str, str]]:
         ("sites", ", ".join(study.site_names)),
         (
             "adversary",
-            f"the coordinator and up to {adversary.corrupt} of {adversary.sites} sites",
+            f"the coordinator and up to {study.corrupt_sites} of {len(study.sites)} sites",
         ),
+        *_visibility(study),
         (
             "rounds",
-            f"open a sum over at least {survivors} sites; {adversary.sites - survivors} may fail",
+            f"open a sum over at least {survivors} sites; {cohort - survivors} may fail"
+            + ("" if study.cohort.groups is None else " in each group"),
         ),
         ("profile", study.profile.value),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
@@ -99,6 +107,14 @@ def details(study: Study) -> list[tuple[str, str]]:
             for name, key in _keys(study)
         ),
     ]
+
+
+def _visibility(study: Study) -> list[tuple[str, str]]:
+    if study.cohort.groups is None:
+        return []
+    sizes = sorted(set(group_sizes(len(study.sites), study.totals_per_step)))
+    size = " or ".join(str(one) for one in sizes)
+    return [("groups", f"sums over {study.totals_per_step} random groups of {size} hospitals")]
 
 
 def _ridge(study: Study) -> str:

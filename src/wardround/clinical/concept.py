@@ -99,6 +99,12 @@ class Concept:
         """Other ways to say it, in any language, English first."""
         return tuple(label.text for label in self.labels)
 
+    @property
+    def name_within(self) -> str:
+        """The name inside a sentence: its first letter is small, unless it begins an acronym."""
+        name = self.name
+        return name[:1].lower() + name[1:] if name[1:2].islower() else name
+
     def codes_of(self, system: str) -> tuple[str, ...]:
         """The codes in one system (a key of :data:`SYSTEMS`)."""
         return tuple(code.code for code in self.codes if code.system == system)

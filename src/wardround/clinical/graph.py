@@ -167,6 +167,11 @@ class ConceptGraph:
         """Return the special cases of a concept, one level down."""
         return tuple(c for c in self._concepts.values() if concept_id in c.parents)
 
+    def is_kind_of(self, special: str, general: str) -> bool:
+        """Whether a concept is a special case of another, at any number of levels."""
+        parents = self.concept(special).parents
+        return general in parents or any(self.is_kind_of(one, general) for one in parents)
+
     def value_maps(self, concept_id: str) -> tuple[ValueMap, ...]:
         """Return the known codings of a category or a boolean, its own before the general ones."""
         own = self._value_maps.get(concept_id, [])

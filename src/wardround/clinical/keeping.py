@@ -7,13 +7,14 @@ so that a notification that is lost, forged or late costs a little time and no t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
-from wardround.clinical.fhir import Subscription, due
+from wardround.clinical.fhir import FhirServer, Subscription, due
 from wardround.clinical.fields import FhirField
 from wardround.clinical.mapping import FhirServerSource
 from wardround.clinical.opening import criteria
@@ -25,6 +26,13 @@ REST: Final = timedelta(seconds=10)
 
 RETRY: Final = timedelta(minutes=1)
 """How long to wait after the first failure; after each further one twice as long."""
+
+
+REMEMBERED: Final = timedelta(days=1)
+"""How long a server is asked to send notifications: if nobody ends them, they end by themselves."""
+
+RENEWED: Final = REMEMBERED / 2
+"""How long after asking it is asked anew: as long again is left, should the server be down."""
 
 
 class Clock(Protocol):
@@ -117,6 +125,83 @@ class Keeper:
         if not self._failures:
             return self._every
         return min(self._every, RETRY * (1 << min(self._failures - 1, 20)))
+
+
+Wanted: TypeAlias = Callable[[str], Sequence[Subscription]]
+"""The Subscriptions that a server is asked for, given the instant at which they end."""
+
+
+class Subscriber:
+    """Has servers notify this machine, and asks them anew before they forget it.
+
+    Each server is talked to by one thread at a time. ``tell`` hears of each failure to renew.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[tuple[FhirServer, Wanted]],
+        *,
+        clock: Clock | None = None,
+        tell: Callable[[WardroundError], None] = lambda _error: None,
+    ) -> None:
+        self._servers = servers
+        self._clock = clock or SystemClock()
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._asked: list[tuple[FhirServer, str]] = []
+        self._over = False
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def subscribe(self) -> None:
+        """Ask every server for new Subscriptions, then end those that they replace.
+
+        Raises:
+            WardroundError: as :func:`~wardround.clinical.fhir.subscription.subscribe`; then those
+                that were there before still are.
+        """
+        with self._lock:
+            if self._over:
+                return
+            end = (self._clock.now() + REMEMBERED).strftime("%Y-%m-%dT%H:%M:%SZ")
+            before = self._asked
+            asked: list[tuple[FhirServer, str]] = []
+            try:
+                for server, wanted in self._servers:
+                    for one in wanted(end):
+                        asked.append((server, server.subscribe(one)))
+            except BaseException:
+                self._forget(asked)
+                raise
+            self._asked = asked
+            self._forget(before)
+
+    async def renew(self) -> None:
+        """Subscribe anew in time, until cancelled; after a failure, again and again."""
+        failures = 0
+        while True:
+            pause = min(RENEWED, RETRY * (1 << min(failures - 1, 20))) if failures else RENEWED
+            await self._clock.wait(asyncio.Event(), pause.total_seconds())
+            try:
+                await asyncio.to_thread(self.subscribe)
+            except WardroundError as error:
+                failures += 1
+                self._tell(error)
+            else:
+                failures = 0
+
+    def end(self) -> None:
+        """Have every server forget this machine, and ask none any more."""
+        with self._lock:
+            self._over = True
+            self._forget(self._asked)
+            self._asked = []
+
+    def _forget(self, asked: Sequence[tuple[FhirServer, str]]) -> None:
+        for server, name in asked:
+            with suppress(WardroundError):  # it ends by itself within a day
+                server.unsubscribe(name)
 
 
 def subscriptions(

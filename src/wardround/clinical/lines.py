@@ -13,7 +13,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -37,6 +37,8 @@ _UNREADABLE = (OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile, z
 
 _LINE_END = ord("\n")
 _UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_UTF16_NULS = 4
+"""One byte in so many is NUL: so is every second one of Latin letters in UTF-16."""
 
 
 class HashedFile(io.RawIOBase):
@@ -147,15 +149,9 @@ class LineReader:
             if len(line) > MAXIMUM_LINE_BYTES:
                 raise too_long(self.name, self.lines)
             self.complete = line.endswith(b"\n")
-            if self.lines == 1:
-                if line.startswith(_UTF16_OR_32):
-                    raise wrong_encoding(self.name, 1)
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if b"\0" in line:
-                raise wrong_encoding(self.name, self.lines)
-            yield line
+            yield self._begun(line) if self.lines == 1 else line
 
-    def blocks(self) -> Iterator[tuple[bytes, int]]:
+    def blocks(self) -> Generator[tuple[bytes, int], None, None]:
         """Yield whole lines many at a time, and how many; the rules are those of the class.
 
         Several times as fast as one by one. A last line that has no end is a block of its own.
@@ -183,13 +179,9 @@ class LineReader:
             raise empty(self.name)
 
     def _checked(self, block: bytes) -> tuple[bytes, int]:
+        self.size_bytes += len(block)
         if self.lines == 0:
-            if block.startswith(_UTF16_OR_32):
-                raise wrong_encoding(self.name, 1)
-            block = block.removeprefix(codecs.BOM_UTF8)
-        if b"\0" in block:
-            line = self.lines + block.count(b"\n", 0, block.index(b"\0")) + 1
-            raise wrong_encoding(self.name, line)
+            block = self._begun(block)
         if block.find(b"\n") >= MAXIMUM_LINE_BYTES:  # only what began in an earlier piece can be
             raise too_long(self.name, self.lines + 1)
         # NumPy compares sixteen bytes at a time; bytes.count looks at each.
@@ -197,6 +189,13 @@ class LineReader:
         count = int(ends) + (not block.endswith(b"\n"))
         self.lines += count
         return block, count
+
+    def _begun(self, start: bytes) -> bytes:
+        """Return the file's first line, or lines, without a mark; refuse what UTF-16 looks like."""
+        first = start[: start.find(b"\n") + 1 or None]
+        if first.startswith(_UTF16_OR_32) or first.count(0) * _UTF16_NULS > len(first):
+            raise wrong_encoding(self.name, 1)
+        return start.removeprefix(codecs.BOM_UTF8)
 
     @property
     def result(self) -> FileRead:
@@ -245,9 +244,20 @@ def truncated(name: str, line: int) -> WardroundError:
     )
 
 
-def check_unreadable_share(source: str, unreadable: int, total: int, allowed: float) -> None:
-    """Refuse a source of which more than the allowed share of lines could not be read."""
+def check_unreadable_share(
+    source: str, unreadable: int, total: int, allowed: float, garbled: Sequence[str] = ()
+) -> None:
+    """Refuse a source of which more than the allowed share of lines could not be read.
+
+    ``garbled`` are the places of those that are no text in the expected encoding.
+
+    Raises:
+        WardroundError: ``WR-DATA-012`` where these are the most, else ``-016``.
+    """
     if unreadable > allowed * total:
+        if 2 * len(garbled) > unreadable:
+            name, _, line = garbled[0].rpartition(":")
+            raise wrong_encoding(name, int(line))
         raise WardroundError(
             "WR-DATA-016",
             f"{unreadable} of {total} lines can't be read; at most {allowed:.0%} may be.",

@@ -98,7 +98,7 @@ class ExcelSource(_Columnar, _Files):
 class SqlSource(_Columnar):
     """A table or a query of a database; it is only ever read.
 
-    ``${NAME}`` in ``url`` stands for an environment variable: passwords are never in a mapping.
+    ``${WARDROUND_...}`` in ``url`` is an environment variable: passwords are never in a mapping.
     """
 
     kind: Literal["sql"]
@@ -185,19 +185,15 @@ class Mapping(Frozen):
         """Read and check a mapping file.
 
         Raises:
-            WardroundError: ``WR-DATA-010`` where the file can't be read, ``-004`` where it is no
+            WardroundError: ``WR-DATA-010`` where the file can't be read, ``-086`` where it is a
+                folder, ``-004`` where it is no
                 TOML, and all problems of its content together: ``-001``, ``-002``, ``-003`` for
                 concepts and units, ``-005`` for keys and values, ``-007`` for a double mapping.
         """
         try:
             text = path.read_bytes()
         except OSError as error:
-            raise WardroundError(
-                "WR-DATA-010",
-                "The file does not exist or can't be read.",
-                "Check its name, and that the agent's user may read it.",
-                path=path.name,
-            ) from error
+            raise unreadable_mapping(path) from error
         return Mapping.parse(text, graph or ConceptGraph.load(), name=path.name)
 
     @staticmethod
@@ -247,6 +243,23 @@ class Mapping(Frozen):
         for source in self.sources:
             for field in source.fields:
                 yield source, field
+
+
+def unreadable_mapping(path: Path) -> WardroundError:
+    """The error for a mapping that the system doesn't let be read."""
+    if path.is_dir():
+        return WardroundError(
+            "WR-DATA-086",
+            "Where the mapping should be is a folder.",
+            "Name the mapping's file; where a folder stands in its place, move the folder away.",
+            path=str(path),
+        )
+    return WardroundError(
+        "WR-DATA-010",
+        "The file does not exist or can't be read.",
+        "Check its name, and that the agent's user may read it.",
+        path=path.name,
+    )
 
 
 _KEY_PROBLEMS = {

@@ -50,6 +50,7 @@ from wardround.clinical.sources.view_table import ViewTable
 from wardround.clinical.tables import Table, csv_table, excel_table, parquet_table, sql_table
 from wardround.clinical.tables.omop import omop_tables
 from wardround.clinical.tables.omop_domains import OmopDomain
+from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.views import View
 
 Stamp: TypeAlias = tuple[str, int, int, int, int]
@@ -93,7 +94,7 @@ def parts_of(source: Source, fields: Sequence[AnyField], here: Surroundings) -> 
         case FhirSource():
             return [_fhir_file(source, file, fields, here) for file in source.files]
         case FhirServerSource():
-            return [Part(source.name, _nothing, lambda: read_server(source, fields, here, None))]
+            return [Part(source.name, _nothing, lambda: read_server(source, fields, here).extract)]
         case OmopSource(files=str(files)):
             look = partial(stamps, here.folder, (files,))
             return [Part(source.name, look, lambda: _read_omop(source, fields, here))]
@@ -158,18 +159,40 @@ def local_url(url: str, folder: Path) -> str:
     return url
 
 
+def database_file(url: str, folder: Path) -> Path | None:
+    """Where the file of an SQLite address lies; None for any other address."""
+    if not url.startswith("sqlite:"):
+        return None
+    found = DatabaseUrl(local_url(url, folder)).expand().database
+    return None if not found or found == ":memory:" else Path(found).resolve()
+
+
+@dataclass(frozen=True, repr=False)
+class ServerRead:
+    """What a FHIR server said, and a way to have it counted how many resources there are now.
+
+    ``count`` gives None where the server doesn't count, or tells itself what was deleted.
+    """
+
+    extract: Extract
+    count: Callable[[], int | None]
+
+
 def read_server(
-    source: FhirServerSource, fields: Sequence[AnyField], here: Surroundings, since: str | None
-) -> Extract:
+    source: FhirServerSource,
+    fields: Sequence[AnyField],
+    here: Surroundings,
+    since: str | None = None,
+) -> ServerRead:
     """What a FHIR server says, or what it has changed ``since`` an instant of its own clock.
 
-    Only an export tells what was deleted; a search can't.
+    Only an export tells what was deleted; a search can't, but its resources can be counted.
     """
     wanted = [field for field in fields if isinstance(field, FhirField)]
     server = (here.connect or connect)(source, here.folder)
     server.check()
     streams = _Streams(source.name, list(_asked(source, wanted, server, since)))
-    return read_resources(
+    extract = read_resources(
         streams,
         wanted,
         here.graph,
@@ -179,6 +202,15 @@ def read_server(
         news=since is not None,
         deleted=lambda: streams.deleted,
     )
+
+    def count() -> int | None:
+        if source.bulk is not None:
+            return None
+        totals = [server.count(Search(kind, some)) for kind, some in criteria(wanted)]
+        known = [total for total in totals if total is not None]
+        return sum(known) if len(known) == len(totals) else None
+
+    return ServerRead(extract, count)
 
 
 def next_since(as_of: str | None) -> str | None:
@@ -270,9 +302,9 @@ class _Streams:
             for body, place in stream:
                 yield body, place | number << _STREAM_BITS
 
-    def refuse(self, body: bytes, _place: int = 0) -> None:
+    def refuse(self, _place: int = 0) -> None:
         """As the stream that handed it out."""
-        self._streams[self._now].refuse(body)
+        self._streams[self._now].refuse()
 
     def where(self, place: int) -> str:
         """As the stream that handed it out."""

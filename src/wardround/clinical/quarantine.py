@@ -12,6 +12,7 @@ class Reason(StrEnum):
     """Why something can't be used; the values appear in reports."""
 
     UNREADABLE_LINE = "unreadable_line"
+    WRONG_ENCODING = "wrong_encoding"
     WRONG_COLUMN_COUNT = "wrong_column_count"
     NO_PATIENT_ID = "no_patient_id"
     NOT_FINAL = "not_final"
@@ -39,9 +40,10 @@ class Reason(StrEnum):
 
 _WORDS = {
     Reason.UNREADABLE_LINE: "the line is not JSON, or its quotation marks don't match",
+    Reason.WRONG_ENCODING: "the line holds a byte that is no text in the expected encoding",
     Reason.WRONG_COLUMN_COUNT: "the row has more or fewer columns than the header",
     Reason.NO_PATIENT_ID: "it names no patient",
-    Reason.NOT_FINAL: "its status is not final, amended or corrected",
+    Reason.NOT_FINAL: "its status says that it is not final, or was never done",
     Reason.MISSING_VALUE: "a value is missing",
     Reason.UNREADABLE_NUMBER: "a value is not a number",
     Reason.NOT_EXACT: "a value is only a bound, such as less than 5",
@@ -105,3 +107,8 @@ class Quarantine:
 def _count(entries: Iterable[SetAside]) -> dict[str, int]:
     counts = Counter(entry.reason.value for entry in entries)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def garbled(entries: Iterable[SetAside]) -> list[str]:
+    """Return the places of the lines that are no text in the expected encoding."""
+    return [entry.where for entry in entries if entry.reason is Reason.WRONG_ENCODING]

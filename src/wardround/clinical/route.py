@@ -65,7 +65,7 @@ class SpecialCase:
     def words(self) -> str:
         """The step for a reader."""
         caution = ", where it is true" if self.child.type is ConceptType.BOOLEAN else ""
-        return f"{self.child.name} is a kind of {_within(self.parent.name)}{caution}"
+        return f"{self.child.name} is a kind of {self.parent.name_within}{caution}"
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,6 @@ class Route:
                     column = compute(step.derivation, inputs)
             found[step.target] = column
         return found[self.target.id]
-
-
-def _within(name: str) -> str:
-    """A name inside a sentence: the first letter is small, unless it begins an abbreviation."""
-    return name[:1].lower() + name[1:] if name[1:2].islower() else name
 
 
 def find_route(

@@ -241,7 +241,7 @@ def _survey_fhir(name: str, stream: ResourceStream) -> tuple[FieldProfile, ...]:
         try:
             resource: JSON = orjson.loads(body) if isinstance(body, bytes) else body
         except orjson.JSONDecodeError:
-            stream.refuse(body if isinstance(body, bytes) else b"", place)
+            stream.refuse(place)
             continue
         kind = resource.get("resourceType") if isinstance(resource, dict) else None
         if not isinstance(resource, dict) or not isinstance(kind, str):

@@ -3,8 +3,9 @@
 Nothing here touches the disk. A refresh reads again only what has changed: the files of another
 size or time, and what a FHIR server has changed since it was last asked. A database is read again
 whole, since a row that is gone leaves no trace; and so is everything on another day, since what
-lies in the future depends on it. Then also what a search on a server can't tell is noticed: that a
-resource was deleted, or is now about something else.
+lies in the future depends on it. A search on a server can't tell that a resource was deleted, or is
+now about something else: so the server is asked to count, and read again whole where it counts
+fewer than are known here. What that doesn't show is noticed on another day.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from wardround.clinical.opening import (
     read_server,
 )
 from wardround.clinical.provenance import SourceRead
-from wardround.clinical.quarantine import Reason, SetAside
+from wardround.clinical.quarantine import Reason, SetAside, garbled
 
 UNLINKED: Final = -1
 
@@ -65,10 +66,14 @@ class Linked:
 
 @dataclass(frozen=True, repr=False)
 class _Known:
-    """A part of a source as it was read last."""
+    """A part of a source as it was read last.
+
+    ``counts``: whether a server's counts of its resources can be believed.
+    """
 
     stamp: tuple[Stamp, ...] | None
     extract: Extract
+    counts: bool = True
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,8 +170,9 @@ class Warehouse:
                 stamp = part.look()
                 if known is None or stamp is None or known.stamp != stamp:
                     read.append(part.name)
-                    extract = self._since(source, fields, here, known) or _read(part, stamp)
-                    known = _Known(stamp, extract)
+                    known = self._since(source, fields, here, known) or _Known(
+                        stamp, _read(part, stamp)
+                    )
                 else:
                     unchanged += 1
                 parts[key] = known
@@ -252,14 +258,22 @@ class Warehouse:
 
     def _since(
         self, source: Source, fields: list[AnyField], here: Surroundings, known: _Known | None
-    ) -> Extract | None:
-        """A server's extract brought up to date; None where it has to be read whole."""
+    ) -> _Known | None:
+        """What a server said brought up to date; None where it has to be read whole.
+
+        A server that counts fewer resources than it has just handed over can't count.
+        """
         if not isinstance(source, FhirServerSource) or known is None:
             return None
         since = next_since(known.extract.read.as_of)
         if since is None:
             return None
-        return combine(source.name, [known.extract, read_server(source, fields, here, since)])
+        news = read_server(source, fields, here, since)
+        extract = combine(source.name, [known.extract, news.extract])
+        if not known.counts or not _some_are_gone(extract, news.count()):
+            return replace(known, extract=extract)
+        whole = read_server(source, fields, here)
+        return _Known(None, whole.extract, not _some_are_gone(whole.extract, whole.count()))
 
     def _walk(self, source: Source, here: Surroundings, old: _Walk | None) -> _Walk:
         """Read a source's crosswalk, unless it is as it was."""
@@ -297,6 +311,15 @@ class Warehouse:
         return names
 
 
+def _some_are_gone(extract: Extract, total: int | None) -> bool:
+    """Whether a server that was read before it counted has fewer resources than it handed over.
+
+    It may have more: those that came in between, and those that it counts for two searches.
+    """
+    records = extract.records
+    return total is not None and records is not None and total < len(records.keys)
+
+
 def _read(part: Part, stamp: tuple[Stamp, ...] | None) -> Extract:
     """Read a part that nobody writes to meanwhile."""
     extract = part.read()
@@ -309,7 +332,11 @@ def _whole(source: Source, parts: list[Extract]) -> Extract:
     """A source's parts together, if enough of it could be read."""
     extract = parts[0] if len(parts) == 1 else combine(source.name, parts)
     check_unreadable_share(
-        source.name, extract.unreadable, extract.read.rows, source.maximum_unreadable_share
+        source.name,
+        extract.unreadable,
+        extract.read.rows,
+        source.maximum_unreadable_share,
+        garbled(extract.set_aside),
     )
     if not extract.patients:
         raise empty(source.name)

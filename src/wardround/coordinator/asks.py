@@ -50,7 +50,7 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
             batch=setup.batch,
             envelopes={name: sent.envelope for name, sent in adverts.items()},
         )
-    return _framed(ask)
+    return framed(ask)
 
 
 def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
@@ -69,7 +69,7 @@ def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: 
             survivors=round_.survivors,
             envelopes={name: sent.envelope for name, sent in votes.items()},
         )
-        exchange.prepared[key] = _framed(ask)
+        exchange.prepared[key] = framed(ask)
     return exchange.prepared[key]
 
 
@@ -100,19 +100,19 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
         blobs=blobs,
         consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
     )
-    return _framed(ask, body)
+    return framed(ask, body)
 
 
 def _ending(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     assert exchange.ending is not None
     ask, body = exchange.ending
     if ask.ask is Ask.STOP:
-        return _framed(ask)
+        return framed(ask)
     if site in exchange.witnesses:
         return None
     size = JournalHead.model_validate(ask.documents["journal"]).size
     proof = _consistency(exchange, seen, size)
-    return _framed(ask.model_copy(update={"consistency": proof}), body)
+    return framed(ask.model_copy(update={"consistency": proof}), body)
 
 
 def _consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
@@ -122,5 +122,6 @@ def _consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
     return tuple(step.hex() for step in proof)
 
 
-def _framed(instruction: Instruction, body: bytes = b"") -> bytes:
+def framed(instruction: Instruction, body: bytes = b"") -> bytes:
+    """An instruction as it is sent."""
     return frame(instruction.model_dump(mode="json", exclude_defaults=True), body)

@@ -12,8 +12,10 @@ from pathlib import Path
 from wardround.coordinator import records, tables
 from wardround.coordinator.asks import instruction
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
+from wardround.coordinator.groups import Groups
 from wardround.coordinator.intake import Intake
 from wardround.coordinator.refusals import Refusals
 from wardround.coordinator.spool import Spool
@@ -67,6 +69,9 @@ class Coordinator:
         self.enrolment = Enrolment(study, authority, self.state, now)
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
         self.exchange: Exchange | None = None
+        self.groups: Groups | None = None
+        """In a study with groups: where its sums are opened; ``exchange`` then opens none."""
+        self._folder = folder
         self._intake: Intake | None = None
         self._now = now
         self._heard: dict[SiteName, tuple[str, float]] = {}
@@ -98,8 +103,25 @@ class Coordinator:
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now
         )
         self._intake = Intake(self.exchange)
+        if self.study.cohort.groups is not None:
+            drawing = Drawing(self.study, self.state, self._now)
+            self.groups = Groups(self.exchange, self._intake, drawing, self._open_group)
         self._changed.notify()
         return self.exchange
+
+    @property
+    def runs(self) -> tuple[RunId, ...]:
+        """Under which names the run's rounds go: its own, or one for each group."""
+        assert self.exchange is not None
+        if self.groups is None:
+            return (self.exchange.run,)
+        return tuple(exchange.run for exchange in self.groups.exchanges)
+
+    def _open_group(self, run: RunId, number: int) -> Exchange:
+        """A group's own exchange; its payloads lie beside those of the other groups."""
+        spool = Spool(self._folder / f"spool-g{number}")
+        spool.clear()
+        return Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
 
     def approve(self, peer: Peer, envelope: Envelope) -> None:
         """Keep a hospital's approval and tell whoever waits for it."""
@@ -114,7 +136,7 @@ class Coordinator:
         return self.present()
 
     def exchange_for(self, peer: Peer) -> Exchange:
-        """The running exchange, for a site whose approval is at hand."""
+        """The running exchange of a site's group, for a site whose approval is at hand."""
         if peer.site not in self.enrolment.approved:
             raise WardroundError(
                 "WR-COORD-035",
@@ -125,10 +147,12 @@ class Coordinator:
             raise WardroundError(
                 "WR-COORD-036", "No run is under way.", "Ask again when the run has started."
             )
-        return self.exchange
+        return self.exchange if self.groups is None else self.groups.exchange_of(peer.site)
 
-    def intake_for(self, peer: Peer) -> Intake:
+    def intake_for(self, peer: Peer) -> Intake | Groups:
         """Where the statements of an approved site are taken in."""
+        if self.groups is not None and peer.site in self.enrolment.approved:
+            return self.groups
         self.exchange_for(peer)
         assert self._intake is not None
         return self._intake
@@ -171,6 +195,8 @@ class Coordinator:
         """The site's next instruction, if there is one yet."""
         if self.exchange is None or site not in self.enrolment.approved:
             return None
+        if self.groups is not None:
+            return self.groups.instruction(site, seen)
         return instruction(self.exchange, site, seen)
 
     async def instruction(self, site: SiteName, seen: int, wait_s: float) -> bytes | None:
@@ -196,5 +222,7 @@ class Coordinator:
         if self._intake is not None:
             self._intake.close()
             self.spool.clear()
+        if self.groups is not None:
+            self.groups.close()
         self.refusals.close()
         self.state.close()

@@ -137,7 +137,7 @@ class Driver:
             pool = self._present()
         for _ in range(self.study.cohort.attempts):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-                if len(pool) < self.study.minimum_survivors(len(self.study.sites)):
+                if len(pool) < self.study.minimum_survivors(len(exchange.sites)):
                     raise WardroundError(
                         "WR-ROUND-004",
                         f"{len(pool)} hospitals are connected, too few for this study.",

@@ -69,6 +69,8 @@ class Exchange:
         self.blobs = blobs
         self.spool = spool
         self.keys: dict[SiteName, VerifyKey] = study.site_keys
+        self.sites: tuple[SiteName, ...] = study.site_names
+        """Whose sums are opened here: every site's, or those of a group (see `groups`)."""
         self.setup: Versioned[Setup] | None = None
         self.round: Versioned[Round] | None = None
         self.manifest: Manifest | None = None

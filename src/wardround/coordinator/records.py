@@ -14,15 +14,24 @@ import orjson
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from wardround.coordinator.tables import checkpoints, rounds, runs, setups, statements, totals
+from wardround.coordinator.tables import (
+    checkpoints,
+    draws,
+    rounds,
+    runs,
+    setups,
+    statements,
+    totals,
+)
 from wardround.errors import WardroundError
+from wardround.federation.draw import Draw
 from wardround.federation.messages import Manifest
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
-State = TypeVar("State", Setup, Round)
+State = TypeVar("State", Setup, Round, Draw)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Opened:
     total: Digest
 
 
-SETUP, ROUND = TypeAdapter(Setup), TypeAdapter(Round)
+SETUP, ROUND, DRAW = TypeAdapter(Setup), TypeAdapter(Round), TypeAdapter(Draw)
 
 # What runs for every statement of every site is built once: building costs more than running.
 _REPLACE_SETUP = (
@@ -88,6 +97,29 @@ def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> 
         },
     )
     return _replaced(done.rowcount, old.version, new)
+
+
+def insert_draw(connection: Connection, draw: Draw) -> Versioned[Draw]:
+    """A new draw of the study's partition."""
+    row = {"number": draw.number, "version": 0, "state": DRAW.dump_json(draw)}
+    connection.execute(insert(draws).values(row))
+    return Versioned(0, draw)
+
+
+def replace_draw(connection: Connection, old: Versioned[Draw], new: Draw) -> Versioned[Draw]:
+    """Put ``new`` in the place of ``old``, if ``old`` is still there."""
+    done = connection.execute(
+        update(draws)
+        .where(draws.c.number == new.number, draws.c.version == old.version)
+        .values(version=old.version + 1, state=DRAW.dump_json(new))
+    )
+    return _replaced(done.rowcount, old.version, new)
+
+
+def latest_draw(connection: Connection) -> Versioned[Draw] | None:
+    """The newest draw."""
+    row = connection.execute(select(draws).order_by(draws.c.number.desc()).limit(1)).first()
+    return None if row is None else Versioned(row.version, DRAW.validate_json(row.state))
 
 
 def insert_round(

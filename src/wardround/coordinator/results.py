@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Row, select
 from wardround.algorithms.candidate import Candidate
 from wardround.coordinator import records
 from wardround.coordinator.coordinator import Coordinator
-from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
 from wardround.federation.messages import Manifest
@@ -25,6 +24,7 @@ from wardround.governance.evidence import (
     EvidenceFile,
     JournalRecord,
     ModelRecord,
+    PartitionRecord,
     RoundRecord,
 )
 from wardround.governance.files import write_whole
@@ -76,7 +76,7 @@ def publish(
     # As a reader of the report would, who has yet to say which study it should be.
     verification = verify(folder / "evidence.json", model=folder / "model")
     with coordinator.state.database.begin() as connection:
-        timeline = _timeline(connection, exchange)
+        timeline = _timeline(connection, coordinator)
     data = report_data(
         study,
         candidate,
@@ -109,19 +109,20 @@ def gather_evidence(coordinator: Coordinator, candidate: Candidate) -> EvidenceF
     assert exchange is not None
     encoded = encode_model(candidate, coordinator.study, exchange.run)
     exchange.save_checkpoint()
+    runs = coordinator.runs
     with coordinator.state.database.begin() as connection:
         said = _said(connection)
         batches = connection.scalars(
-            select(setups.c.batch).where(setups.c.run == exchange.run).order_by(setups.c.batch)
+            select(setups.c.batch).where(setups.c.run.in_(runs)).order_by(setups.c.batch)
         ).all()
         taken = connection.execute(
             select(rounds)
-            .where(rounds.c.run == exchange.run)
-            .order_by(rounds.c.step, rounds.c.attempt)
+            .where(rounds.c.run.in_(runs))
+            .order_by(rounds.c.step, rounds.c.run, rounds.c.attempt)
         ).all()
         opened = {
             row.round: row.total
-            for row in connection.execute(select(totals).where(totals.c.run == exchange.run))
+            for row in connection.execute(select(totals).where(totals.c.run.in_(runs)))
         }
         leaves = connection.scalars(select(journal.c.leaf).order_by(journal.c.index)).all()
         signed = connection.scalars(
@@ -131,6 +132,7 @@ def gather_evidence(coordinator: Coordinator, candidate: Candidate) -> EvidenceF
         study=orjson.loads(coordinator.study.canonical()),
         run=exchange.run,
         approvals=coordinator.enrolment.approved,
+        partition=_partition(coordinator),
         batches={
             BatchId(batch): BatchRecord(adverts=said[batch]["advert"], deals=said[batch]["deal"])
             for batch in batches
@@ -172,11 +174,27 @@ def _said(connection: Connection) -> Said:
     return said
 
 
-def _timeline(connection: Connection, exchange: Exchange) -> list[RoundFacts]:
+def _partition(coordinator: Coordinator) -> PartitionRecord | None:
+    draw = None if coordinator.groups is None else coordinator.groups.drawing.draw
+    if coordinator.groups is None or draw is None:
+        return None
+    said = coordinator.groups.drawing.said
+    return PartitionRecord(
+        draw=draw.number,
+        commitments=said("commitment"),
+        reveals=said("reveal"),
+        acceptances=said("acceptance"),
+    )
+
+
+def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFacts]:
     facts = []
     query = (
-        select(rounds).where(rounds.c.run == exchange.run).order_by(rounds.c.step, rounds.c.attempt)
+        select(rounds)
+        .where(rounds.c.run.in_(coordinator.runs))
+        .order_by(rounds.c.step, rounds.c.run, rounds.c.attempt)
     )
+    groups = None if coordinator.groups is None else coordinator.runs
     for row in connection.execute(query):
         state = records.ROUND.validate_json(row.state)
         manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
@@ -186,6 +204,7 @@ def _timeline(connection: Connection, exchange: Exchange) -> list[RoundFacts]:
                 round=row.round,
                 step=row.step,
                 attempt=row.attempt,
+                group=None if groups is None else groups.index(row.run) + 1,
                 kind=manifest.kind,
                 started=row.started_at.replace(tzinfo=UTC),
                 seconds=row.seconds or 0.0,

@@ -16,7 +16,8 @@ import orjson
 from wardround.algorithms.plan import run_study
 from wardround.coordinator import records
 from wardround.coordinator.coordinator import Coordinator
-from wardround.coordinator.driver import Driver, Say
+from wardround.coordinator.driver import Say
+from wardround.coordinator.federate import federate
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
 from wardround.coordinator.results import Published, gather_evidence, publish
@@ -116,8 +117,8 @@ async def _drive(
     exchange = coordinator.open_run()
     say("run", {"run": exchange.run, "sites": len(present)})
     started = datetime.now(UTC)
-    driver = Driver(exchange, coordinator.present, say)
     try:
+        driver = await federate(coordinator, say)
         candidate = await run_study(driver)
     except WardroundError as error:
         exchange.stop(f"{error.code}: {error.problem}")

@@ -74,6 +74,15 @@ rounds = Table(
     UniqueConstraint("run", "step", "attempt"),
 )
 
+draws = Table(
+    "draws",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+"""The draws of the study's partition; the last one is the one that counts."""
+
 statements = Table(
     "statements",
     metadata,
@@ -83,7 +92,8 @@ statements = Table(
     Column("envelope", LargeBinary, nullable=False),
     Column("attachment", LargeBinary, nullable=False),
 )
-"""Everything signed that a site has sent, by batch, round or run (``scope``), exactly once."""
+"""Everything signed that a site has sent, by batch, round, run or draw (``scope``), exactly once.
+"""
 
 totals = Table(
     "totals",
@@ -110,4 +120,9 @@ def create(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-MIGRATIONS = (create,)
+def add_draws(connection: Connection) -> None:
+    """Version 2: draws, which a database made since has already."""
+    metadata.create_all(connection, [draws])
+
+
+MIGRATIONS = (create, add_draws)

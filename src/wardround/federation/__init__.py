@@ -4,12 +4,15 @@ Everything here is pure: events in, new state out; no sockets, disks or clocks. 
 none of it but `Federation.sum`: a task goes out, the sum of all sites' contributions comes back.
 """
 
+from wardround.federation.draw import Draw, DrawPhase
 from wardround.federation.federation import Federation, Total
 from wardround.federation.messages import Instruction, Manifest, PacketHeader, Refused, Witness
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 
 __all__ = [
+    "Draw",
+    "DrawPhase",
     "Federation",
     "Instruction",
     "Manifest",

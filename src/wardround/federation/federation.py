@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -16,12 +18,25 @@ from wardround.study import Study, Task
 class Total:
     """What a round opened: the sum over the survivors, and nothing about any one of them.
 
-    ``values`` has shape ``(task.length,)``.
+    ``values`` has shape ``(task.length,)``. In a study with groups it is the sum of the groups'
+    own totals, which are in ``groups`` in the partition's order; ``round`` is then the first's.
     """
 
     values: NDArray[np.float64]
     survivors: tuple[SiteName, ...]
     round: RoundId
+    groups: tuple[Total, ...] = ()
+
+    @classmethod
+    def over(cls, groups: Sequence[Total]) -> Total:
+        """What all groups' totals come to, added up in their order."""
+        return cls(
+            # One after the other: whoever replays the run must round alike.
+            reduce(np.add, [one.values for one in groups]),
+            tuple(sorted(site for one in groups for site in one.survivors)),
+            groups[0].round,
+            tuple(groups),
+        )
 
 
 class Federation(Protocol):
@@ -37,7 +52,7 @@ class Federation(Protocol):
         ...
 
     async def sum(self, task: Task) -> Total:
-        """Ask every site for its contribution to ``task``; return the total.
+        """Ask every site for its contribution to ``task``; return the total (with groups: of all).
 
         Raises `WardroundError` (``WR-ROUND-…``) when no total can be opened under the study's
         rules.

@@ -205,6 +205,9 @@ class Ask(StrEnum):
     CONTRIBUTE = "contribute"
     VOTE = "vote"
     RECOVER = "recover"
+    COMMIT = "commit"
+    REVEAL = "reveal"
+    SETTLE = "settle"
     FINISH = "finish"
     STOP = "stop"
 
@@ -221,6 +224,8 @@ class Instruction(BaseModel):
     run: Run
     batch: Batch | None = None
     round: RoundName | None = None
+    draw: Count | None = None
+    """Which draw of the study's partition this is about, from 0."""
     pool: tuple[Name, ...] = ()
     rounds: Count = 0
     survivors: tuple[Name, ...] = ()
@@ -235,6 +240,12 @@ class Instruction(BaseModel):
     documents: Document = Field(default_factory=dict)
     reason: str | None = None
 
+    @property
+    def scope(self) -> str:
+        """What an answer to it is about, as a refusal names it."""
+        about = None if self.draw is None else draw_scope(self.draw)
+        return self.round or self.batch or about or self.run
+
     @classmethod
     def parse(cls, head: Mapping[str, JSON]) -> Instruction:
         """An instruction from a message's head; a malformed one is ``WR-ROUND-001``."""
@@ -242,6 +253,16 @@ class Instruction(BaseModel):
             return cls.model_validate(head)
         except (ValidationError, ValueError) as error:
             raise malformed("instruction") from error
+
+
+def draw_scope(number: int) -> str:
+    """The name under which the statements of a draw of the study's partition are kept."""
+    return f"draw.{number}"
+
+
+def group_run(run: RunId, number: int) -> RunId:
+    """The name under which a group (counted from one) has its rounds, in a study with groups."""
+    return RunId(f"{run}.g{number}")
 
 
 def frame(head: Mapping[str, JSON], body: bytes | memoryview = b"") -> bytes:

@@ -48,6 +48,9 @@ class StatusKind(StrEnum):
     DEAL = "deal"
     VOTE = "vote"
     SHARES = "shares"
+    COMMITMENT = "commitment"
+    REVEAL = "reveal"
+    ACCEPTANCE = "acceptance"
     WITNESS = "witness"
 
 

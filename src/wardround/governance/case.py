@@ -10,15 +10,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from wardround.federation.messages import Manifest
+from wardround.errors import WardroundError
+from wardround.federation.messages import Manifest, group_run
 from wardround.governance.evidence import EvidenceFile, RoundRecord
-from wardround.ids import Digest, SiteName
-from wardround.secagg import SurvivorVote
+from wardround.ids import Digest, RunId, SiteName
+from wardround.secagg import Partition, SurvivorVote, draw_partition
+from wardround.secagg.draw import open_commitments, open_reveals, payloads_digest
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, canonical, digest, parse_json
 from wardround.trust.journal import Entry
 from wardround.trust.keys import VerifyKey
 from wardround.trust.merkle import MerkleTree, leaf_hash
+
+_REMEDY = "Ask whoever ran the study for its evidence.json again."
 
 
 class Unmet(Exception):
@@ -42,7 +46,14 @@ class OpenedRound:
     @property
     def name(self) -> str:
         """For sentences; counted from one."""
-        return f"step {self.manifest.step + 1}, attempt {self.manifest.attempt + 1}"
+        group = self.manifest.run.partition(".g")[2]
+        where = f"group {group}, " if group else ""
+        return f"{where}step {self.manifest.step + 1}, attempt {self.manifest.attempt + 1}"
+
+    @property
+    def run(self) -> RunId:
+        """The run, or the run of a group, that it belongs to."""
+        return RunId(self.manifest.run)
 
     @property
     def completed(self) -> bool:
@@ -87,6 +98,36 @@ class Case:
     def keys(self) -> Mapping[SiteName, VerifyKey]:
         """The hospitals' keys, as all of them signed."""
         return self.study.site_keys
+
+    @cached_property
+    def partition(self) -> Partition | None:
+        """The study's groups, drawn anew from what every hospital revealed; None without groups."""
+        study, record = self.study, self.evidence.partition
+        if (study.cohort.groups is None) != (record is None):
+            raise WardroundError(
+                "WR-GOV-022",
+                "The evidence says nothing of how the study's groups were drawn, or speaks of "
+                "groups in a study without.",
+                _REMEDY,
+            )
+        if record is None:
+            return None
+        commitments = open_commitments(record.commitments, study.digest, record.draw, self.keys)
+        seen = payloads_digest(record.commitments)
+        revealed = open_reveals(
+            record.reveals, commitments, seen, study.digest, record.draw, self.keys
+        )
+        return draw_partition(study.digest, record.draw, seen, revealed, study.totals_per_step)
+
+    @cached_property
+    def cohorts(self) -> Mapping[RunId, tuple[SiteName, ...]]:
+        """Under which names the run's rounds go, and which hospitals may be in each: a run's own
+        and all of them, or one for each group."""
+        run = self.evidence.run
+        if self.partition is None:
+            return {run: self.study.site_names}
+        groups = enumerate(self.partition.groups, 1)
+        return {group_run(run, number): group for number, group in groups}
 
     @cached_property
     def rounds(self) -> tuple[OpenedRound, ...]:

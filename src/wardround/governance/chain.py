@@ -8,7 +8,7 @@ there.
 
 from __future__ import annotations
 
-from wardround.federation.messages import JournalHead, Witness
+from wardround.federation.messages import JournalHead, Witness, draw_scope
 from wardround.governance.artefact import Model, open_model
 from wardround.governance.case import Case, Leaf, OpenedRound, require
 from wardround.trust.canonical import digest
@@ -33,6 +33,7 @@ def check_journal(case: Case) -> str:
         # An agent that comes back may hand in the same approval again.
         given = case.find("approved", site=site, approval=digest(envelope.payload))
         require(any(given), f"The approval of {site} is not in the journal.")
+    _partition_recorded(case)
     _setups_recorded(case)
     for one in case.rounds:
         _round_recorded(case, one)
@@ -96,6 +97,33 @@ def _same_root(case: Case, head: JournalHead) -> None:
         case.tree.root(head.size).hex() == head.root,
         f"The first {head.size:,} entries of the journal do not have the root that was signed.",
     )
+
+
+def _partition_recorded(case: Case) -> None:
+    """One partition, settled before the first manifest, and nothing left out of how it came."""
+    record, partition = case.evidence.partition, case.partition
+    settled = list(case.find("partition"))
+    if record is None or partition is None:
+        require(not settled, "The journal knows of groups, and the study has none.")
+        return
+    require(len(settled) == 1, f"The journal holds {len(settled)} partitions, not one.")
+    require(
+        settled[0].facts == {"draw": record.draw, "partition": partition.digest},
+        "The journal holds another partition than what was revealed gives.",
+    )
+    first = min((leaf.index for leaf in case.find("manifest")), default=settled[0].index)
+    require(settled[0].index <= first, "The groups were settled after the first round.")
+    scope = draw_scope(record.draw)
+    for kind, envelopes in (
+        ("commitment", record.commitments),
+        ("reveal", record.reveals),
+        ("acceptance", record.acceptances),
+    ):
+        for site, envelope in envelopes.items():
+            case.recorded(kind, scope=scope, site=site, statement=digest(envelope.payload))
+    committed = max(leaf.index for leaf in case.find("commitment", scope=scope))
+    revealed = [leaf.index for leaf in case.find("reveal", scope=scope)]
+    require(committed < min(revealed), "A hospital revealed before all had committed themselves.")
 
 
 def _setups_recorded(case: Case) -> None:

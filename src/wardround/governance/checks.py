@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from wardround.federation.messages import PacketHeader
 from wardround.governance.case import Case, OpenedRound, Unmet, require
 from wardround.governance.evidence import BatchRecord
-from wardround.ids import BatchId, SiteName
+from wardround.ids import BatchId, Digest, RunId, SiteName
 from wardround.secagg import (
     Advert,
     Deal,
@@ -79,9 +79,9 @@ def check_setups(case: Case) -> str:
         adverts = open_adverts(record.adverts, case.keys)
         for advert in adverts.values():
             require(
-                (advert.study, advert.run, advert.batch)
-                == (case.study.digest, case.evidence.run, batch),
-                f"Set-up {batch} is of another study or run.",
+                (advert.study, advert.batch) == (case.study.digest, batch)
+                and set(advert.pool) <= set(case.cohorts.get(advert.run, ())),
+                f"Set-up {batch} is of another study or run, or not of one cohort.",
             )
         if batch in used:
             _check_used(case, record, adverts, used[batch])
@@ -103,9 +103,12 @@ def _check_used(
 ) -> None:
     open_deals(record.deals, case.keys, adverts, adverts_digest(record.adverts))
     named = setup_digest(record.adverts, record.deals)
+    runs = {advert.run for advert in adverts.values()}
     for one in rounds:
         require(
-            one.manifest.setup == named and set(one.manifest.roster) == set(adverts),
+            one.manifest.setup == named
+            and set(one.manifest.roster) == set(adverts)
+            and runs == {one.manifest.run},
             f"The manifest of {one.name} names another set-up or roster.",
         )
         require(
@@ -121,15 +124,16 @@ def check_manifests(case: Case) -> str:
     for one in case.rounds:
         manifest = one.manifest
         about = f"The manifest of {one.name}"
-        identity = (manifest.study, manifest.study_id, manifest.run)
+        identity = (manifest.study, manifest.study_id)
+        cohort = case.cohorts.get(one.run)
         require(
-            identity == (study.digest, study.id, case.evidence.run),
+            identity == (study.digest, study.id) and cohort is not None,
             f"{about} is of another study or run.",
         )
         roster = manifest.roster
         require(
-            list(roster) == sorted(set(roster)) and set(roster) <= set(case.keys),
-            f"{about} lists others than the study's hospitals.",
+            list(roster) == sorted(set(roster)) and set(roster) <= set(cohort or ()),
+            f"{about} lists others than the hospitals of the study, or of its group.",
         )
         adversary = study.adversary(len(roster))
         require(
@@ -229,28 +233,31 @@ def check_votes(case: Case) -> str:
 
 
 def check_numbering(case: Case) -> str:
-    """One total per step, no step or attempt missing, and no more numbers than agreed."""
-    attempts: dict[int, list[OpenedRound]] = {}
+    """One total per step (and group), nothing missing, and no more numbers than agreed."""
+    attempts: dict[tuple[int, RunId], list[OpenedRound]] = {}
     for one in case.rounds:
-        attempts.setdefault(one.manifest.step, []).append(one)
-    require(sorted(attempts) == list(range(len(attempts))), "A step is missing.")
-    for step, rounds in attempts.items():
+        attempts.setdefault((one.manifest.step, one.run), []).append(one)
+    steps = len({step for step, _ in attempts})
+    expected = {(step, cohort) for step in range(steps) for cohort in case.cohorts}
+    require(attempts.keys() == expected, "A step is missing, in one group or in all.")
+    tasks: dict[int, set[Digest]] = {}
+    for (step, _), rounds in attempts.items():
+        where = rounds[0].name.partition(", attempt")[0].capitalize()
         numbers = [one.manifest.attempt for one in rounds]
-        require(numbers == list(range(len(rounds))), f"Step {step + 1}: an attempt is missing.")
+        require(numbers == list(range(len(rounds))), f"{where}: an attempt is missing.")
         require(
             [one.completed for one in rounds] == [False] * (len(rounds) - 1) + [True],
-            f"Step {step + 1} does not end in exactly one total.",
+            f"{where} does not end in exactly one total.",
         )
-        require(
-            len({one.manifest.task for one in rounds}) == 1,
-            f"Step {step + 1} asked for different things.",
-        )
+        asked = tasks.setdefault(step, set())
+        asked.update(Digest(one.manifest.task) for one in rounds)
+        require(len(asked) == 1, f"{where} asked for different things.")
     opened = sum(one.manifest.length for one in case.completed)
     limit = case.study.disclosure.opened_numbers
     require(opened <= limit, f"{opened:,} numbers were opened; the study allows {limit:,}.")
+    each = "one total each" if case.partition is None else "one total per group and step"
     return (
-        f"Steps 1 to {len(attempts)} are complete, one total each; {opened:,} numbers opened, of "
-        f"at most {limit:,}."
+        f"Steps 1 to {steps} are complete, {each}; {opened:,} numbers opened, of at most {limit:,}."
     )
 
 

@@ -4,6 +4,8 @@ Format ``wardround-evidence/1``, one JSON object, bytes in standard base64:
 
 - ``study``: the study's canonical document, as the hospitals signed it;
 - ``approvals``: every hospital's approval;
+- ``partition``: in a study with groups, and in no other, how they were drawn: every hospital's
+  commitment and reveal, and who signed that it accepted the outcome;
 - ``batches``: per set-up of masking keys, the advertised keys and the headers of the deals;
 - ``rounds``: per attempt at a total, the manifest, the task, the packet headers, the votes, and
   the total (little-endian elements of the ring, exactly as opened) if there was one;
@@ -58,6 +60,15 @@ class RoundRecord(Part):
     total: Bytes | None = None
 
 
+class PartitionRecord(Part):
+    """The draw that settled the study's groups: everything that they follow from."""
+
+    draw: Annotated[int, Field(ge=0)]
+    commitments: dict[SiteName, Signed]
+    reveals: dict[SiteName, Signed]
+    acceptances: dict[SiteName, Signed]
+
+
 class JournalRecord(Part):
     """The coordinator's journal: leaves in order, and the checkpoints it signed."""
 
@@ -81,6 +92,7 @@ class EvidenceFile(Part):
     study: dict[str, JsonValue]
     run: Annotated[RunId, Field(max_length=96)]
     approvals: dict[SiteName, Signed]
+    partition: PartitionRecord | None = None
     batches: dict[BatchId, BatchRecord]
     rounds: tuple[RoundRecord, ...]
     journal: JournalRecord
@@ -89,7 +101,10 @@ class EvidenceFile(Part):
 
     def save(self, path: Path) -> None:
         """Write the file in its canonical form, replacing an older one in one step."""
-        write_whole(path, canonical(self.model_dump(mode="json")) + b"\n")
+        document = self.model_dump(mode="json")
+        if self.partition is None:
+            del document["partition"]  # as it was before there were groups
+        write_whole(path, canonical(document) + b"\n")
 
     @staticmethod
     def load(path: Path) -> EvidenceFile:

@@ -8,6 +8,7 @@ is found out.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -27,15 +28,16 @@ T = TypeVar("T")
 
 
 class ReplayFederation:
-    """A `Federation` that answers each step with the total recorded for it.
+    """A `Federation` that answers each step with the total recorded for it, or with the sum of
+    those of its groups.
 
     Raises WR-GOV-021 when the algorithm asks for another task than was recorded at that step, or
     for more steps than there are.
     """
 
-    def __init__(self, study: Study, rounds: Sequence[OpenedRound]) -> None:
+    def __init__(self, study: Study, steps: Sequence[Sequence[OpenedRound]]) -> None:
         self._study = study
-        self._rounds = rounds
+        self._steps = steps
         self._step = 0
 
     @property
@@ -46,17 +48,21 @@ class ReplayFederation:
     @property
     def finished(self) -> bool:
         """Whether every recorded total was asked for."""
-        return self._step == len(self._rounds)
+        return self._step == len(self._steps)
 
     async def sum(self, task: Task) -> Total:
         """The recorded total of the next step."""
         step = self._step
-        if step >= len(self._rounds):
+        if step >= len(self._steps):
             raise _departed(step, "but the evidence holds no further total")
-        one = self._rounds[step]
+        self._step += 1
+        totals = [self._opened(task, one, step) for one in self._steps[step]]
+        return totals[0] if self._study.cohort.groups is None else Total.over(totals)
+
+    @staticmethod
+    def _opened(task: Task, one: OpenedRound, step: int) -> Total:
         if task.hash != one.manifest.task or one.record.total is None:
             raise _departed(step, "and that is not the task on record")
-        self._step += 1
         encoding = FixedPoint.fit(task.bound, len(one.manifest.roster), task.ring_bits)
         if len(one.record.total) != task.length * task.ring_bits // 8:
             raise _departed(step, "and its total is of another length")
@@ -90,8 +96,14 @@ def replay(case: Case) -> tuple[Candidate, bool]:
     """The candidate that the recorded totals lead to, and whether all of them were used."""
     from wardround.algorithms.plan import run_study
 
-    rounds = sorted(case.completed, key=lambda one: one.manifest.step)
-    federation = ReplayFederation(case.study, rounds)
+    order = {run: number for number, run in enumerate(case.cohorts)}
+    rounds = sorted(case.completed, key=lambda one: (one.manifest.step, order[one.run]))
+    steps = [list(step) for _, step in groupby(rounds, lambda one: one.manifest.step)]
+    require(
+        [[one.run for one in step] for step in steps] == [list(case.cohorts)] * len(steps),
+        "There is not one total for each step, or for each group and step.",
+    )
+    federation = ReplayFederation(case.study, steps)
     return without_waiting(run_study(federation)), federation.finished
 
 

@@ -18,6 +18,7 @@ from wardround.governance.artefact import load_model
 from wardround.governance.case import Case, Unmet, require
 from wardround.governance.evidence import EvidenceFile
 from wardround.governance.findings import Check, VerificationReport
+from wardround.governance.grouping import check_groups
 from wardround.governance.replay import check_replay
 from wardround.ids import Digest
 
@@ -67,12 +68,21 @@ def verify(
     file = evidence if isinstance(evidence, EvidenceFile) else EvidenceFile.load(evidence)
     case = Case(file)
     made = [_make("Study", lambda one: _check_study(one, trust), case)]
-    made += [_make(name, check, case) for name, check in CHECKS]
+    made += [_make(name, check, case) for name, check in _checks(case)]
     if model is not None:
         made.append(_make("Model folder", lambda one: _check_folder(one, model), case))
     return VerificationReport(
         checks=tuple(made), not_checked=_not_checked(case, trust, made[0].ok), level=file.level
     )
+
+
+def _checks(case: Case) -> list[tuple[str, Callable[[Case], str]]]:
+    """All checks; a file that speaks of groups, or should, gets one more."""
+    checks = list(CHECKS)
+    cohort = case.evidence.study.get("cohort")
+    if case.evidence.partition is not None or (isinstance(cohort, dict) and "groups" in cohort):
+        checks.insert(2, ("Groups", check_groups))
+    return checks
 
 
 def _make(name: str, check: Callable[[Case], str], case: Case) -> Check:

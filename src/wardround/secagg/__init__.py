@@ -6,20 +6,27 @@ sockets, no disk, no clock. A site is a :class:`Member`, the coordinator holds a
 """
 
 from wardround.secagg.adversary import Adversary, default_corrupt
+from wardround.secagg.draw import MAXIMUM_DRAWS, Acceptance, Commitment, Reveal
 from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
 from wardround.secagg.masking import Member
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.partition import Partition, draw_partition
 from wardround.secagg.recovery import Unmasking
 from wardround.secagg.setup import adverts_digest, open_adverts, open_deals, setup_digest
 from wardround.secagg.votes import check_survivors, require_votes
 
 __all__ = [
+    "MAXIMUM_DRAWS",
+    "Acceptance",
     "Adversary",
     "Advert",
+    "Commitment",
     "Deal",
     "FixedPoint",
     "Member",
+    "Partition",
     "RecoveryShares",
+    "Reveal",
     "RingArray",
     "RingBits",
     "SurvivorVote",
@@ -27,6 +34,7 @@ __all__ = [
     "adverts_digest",
     "check_survivors",
     "default_corrupt",
+    "draw_partition",
     "open_adverts",
     "open_deals",
     "require_votes",

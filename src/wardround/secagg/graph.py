@@ -139,13 +139,13 @@ def choose(
     share threshold t is the largest for which, by the hypergeometric tail over a site's choices
     and a union bound over all sites, some site is left with fewer than t of those that it chose
     with probability at most 2^-``failure_bits``. The least k is taken for which
-    :func:`failure_to_protect` is at most 2^-``security_bits``. Raises WR-SECAGG-030 when so many
+    :func:`failure_to_protect` is at most 2^-``security_bits``. Raises WR-SECAGG-060 when so many
     dropouts leave too few votes.
     """
     sites = adversary.sites
     if sites - dropouts < adversary.minimum_survivors:
         raise WardroundError(
-            "WR-SECAGG-030",
+            "WR-SECAGG-060",
             f"With {dropouts} of {sites} sites missing and {adversary.corrupt} corrupt no total "
             "could be opened.",
             f"State at most {adversary.tolerated_dropouts} dropouts, or fewer corrupt sites.",

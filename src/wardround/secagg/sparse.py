@@ -52,14 +52,14 @@ class Tree:
     root: bytes
 
     def require(self, site: SiteName, proved: Proved) -> None:
-        """Return if ``site``'s statement stands in the tree; raises WR-SECAGG-031 otherwise."""
+        """Return if ``site``'s statement stands in the tree; raises WR-SECAGG-061 otherwise."""
         try:
             place = self._places[site]
             hashed = _leaf(site, proved.envelope)
             verify_inclusion(hashed, place, len(self.sites), proved.proof, self.root)
         except (KeyError, WardroundError):
             raise WardroundError(
-                "WR-SECAGG-031",
+                "WR-SECAGG-061",
                 f"A statement of {site} is not among those that the set-up is over.",
                 "Start a fresh set-up. If it happens again the coordinator shows the sites "
                 "different things: compare the roots that they were told.",
@@ -132,7 +132,7 @@ class SparseMember(RoundMember):
 
         Once only: a second draw, over other adverts, would let the coordinator wait for one that
         suits it. Raises WR-SECAGG-001 or -002 for a cohort that is too small, -007 for sites that
-        the study does not list, -031 unless this site's own advert is in the tree.
+        the study does not list, -061 unless this site's own advert is in the tree.
         """
         self._require(Stage.ADVERTISED)
         if list(tree.sites) != sorted(set(tree.sites)) or not set(tree.sites) <= self._keys.keys():
@@ -163,7 +163,7 @@ class SparseMember(RoundMember):
     ) -> tuple[Envelope, dict[SiteName, bytes]]:
         """Share this site's secrets among those that it chose; otherwise as ``deal``.
 
-        Raises WR-SECAGG-007 for other adverts than theirs, -031 for one that is not in the tree.
+        Raises WR-SECAGG-007 for other adverts than theirs, -061 for one that is not in the tree.
         """
         self._require(Stage.CHOSEN)
         if adverts.keys() != set(self._own_choice):
@@ -189,7 +189,7 @@ class SparseMember(RoundMember):
         ``dealt`` is the tree over all deals, whose sites are the roster; ``deals`` are those of
         this site and of all in the roster that chose it, ``adverts`` the ones that it has not
         seen. Raises WR-SECAGG-008 for a deal to others or over other keys, -009 for a blob that
-        was altered or holds no shares, -031 for a statement that is not in its tree.
+        was altered or holds no shares, -061 for a statement that is not in its tree.
         """
         self._require(Stage.DEALT)
         if (

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from wardround.clinical.table import FeatureTable
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Driver
+from wardround.coordinator.federate import GroupedDriver, federate
 from wardround.coordinator.http import create_app
 from wardround.coordinator.tables import MIGRATIONS as COORDINATOR_SCHEMA
 from wardround.federation.federation import Total
@@ -90,7 +91,7 @@ class InProcessFederation:
     def __init__(
         self,
         coordinator: Coordinator,
-        driver: Driver,
+        driver: Driver | GroupedDriver,
         agents: Mapping[SiteName, Agent],
         tasks: dict[SiteName, asyncio.Task[None]],
     ) -> None:
@@ -173,8 +174,9 @@ async def open_federation(
         )
         tasks[site] = asyncio.create_task(agents[site].run(), name=f"agent {site}")
     await coordinator.wait_for_sites(len(tables), 10.0)
-    driver = Driver(coordinator.open_run(), coordinator.present)
+    coordinator.open_run()
     try:
+        driver = await federate(coordinator)
         yield InProcessFederation(coordinator, driver, agents, tasks)
     finally:
         for task in tasks.values():

@@ -139,7 +139,7 @@ class Agent:
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
         self._say("refused", what=ask.ask.value, **told(reason))
-        refusal = self._door.refuse(ask.run, ask.round or ask.batch or ask.run, reason)
+        refusal = self._door.refuse(ask.run, ask.scope, reason)
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
         return refusal
@@ -156,8 +156,23 @@ class Agent:
                 return self._seat.vote(ask)
             case Ask.RECOVER:
                 return self._seat.recover(ask)
+            case Ask.COMMIT:
+                return self._seat.grouping.commit(ask)
+            case Ask.REVEAL:
+                return self._seat.grouping.reveal(ask)
+            case Ask.SETTLE:
+                return self._settle(ask)
             case _:
                 return self._finish(ask, body)
+
+    def _settle(self, ask: Instruction) -> Status:
+        """Accept the partition, and tell the hospital with whom it will be summed."""
+        status = self._seat.grouping.accept(ask)
+        partition = self._seat.grouping.partition
+        if partition is not None:
+            group = partition.group_of(self._custody.site)
+            self._say("group", of=len(partition.groups), sites=", ".join(group))
+        return status
 
     async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
         sent = self._door.already_sent(RoundId(ask.round or ""))

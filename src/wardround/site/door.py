@@ -222,7 +222,11 @@ class Door:
     def _budget(self, order: Order, terms: Terms) -> None:
         """The opened numbers still fit under the lower of the study's and the hospital's limit."""
         with self._state.database.begin() as connection:
-            ledger.check(connection, self._study.digest, order.task.length, terms.opened_numbers)
+            ledger.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
+
+    def _opened(self, order: Order) -> int:
+        """Numbers that the study opens with this task: in each group, whichever is this site's."""
+        return order.task.length * self._study.totals_per_step
 
     async def _compute(self, order: Order, terms: Terms) -> Vector:
         """The task runs in the sandbox, beside the records."""
@@ -311,7 +315,7 @@ class Door:
                 connection,
                 self._study.digest,
                 packet.round,
-                order.task.length,
+                self._opened(order),
                 self._now(),
             )
             transaction.record(
@@ -322,7 +326,7 @@ class Door:
                 manifest=order.manifest_digest,
                 packet=packet.header.digest,
                 payload=packet.header.payload,
-                opened=order.task.length,
+                opened=self._opened(order),
                 at=self._now().isoformat(timespec="seconds"),
             )
 

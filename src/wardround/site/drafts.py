@@ -14,6 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT
 
 from wardround.clinical import ConceptGraph, Mapping
+from wardround.clinical.mapping import unreadable_mapping
 from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
 
@@ -61,6 +62,16 @@ def set_index_date(path: Path, concept: str, graph: ConceptGraph) -> Mapping:
     return _write(path, document, graph)
 
 
+def as_it_is(path: Path) -> bytes | None:
+    """The file's content, so that it can be put back; None where there is no file yet."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable_mapping(path) from error
+
+
 def unknown_source(name: str, known: list[str]) -> WardroundError:
     """The error for a name that no source of the mapping has."""
     return WardroundError(
@@ -79,7 +90,9 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
         document.add(tomlkit.comment("What this hospital's fields mean. A person decides each."))
         document["version"] = 1
         return document
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+    except OSError as error:
+        raise unreadable_mapping(path) from error
+    except (UnicodeDecodeError, TOMLKitError) as error:
         raise WardroundError(
             "WR-DATA-004",
             "The mapping is not valid TOML in UTF-8.",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
+from wardround.clinical.lines import LineReader
 from wardround.clinical.mapping import KINDS
+from wardround.clinical.opening import database_file
 from wardround.errors import WardroundError
 
 _BY_SUFFIX = {
@@ -24,19 +27,28 @@ _BY_SUFFIX = {
     ".jsonl": "fhir",
     ".json": "fhir",
 }
+_SQLITE = (".db", ".sqlite", ".sqlite3")
 _COMMA, _POINT = re.compile(r"[+-]?[0-9]+,[0-9]+"), re.compile(r"[+-]?[0-9]+\.[0-9]+")
-_LOOKED_AT = 64 << 10
 
 
 def describe_place(place: str, base: Path, kind: str | None) -> dict[str, object]:
     """The keys of a source that follow from where it is; ``kind`` overrules what its name tells.
 
     Files are stored relative to the mapping's folder ``base`` where they lie below it. Raises
-    WR-DATA-028 where nothing tells the kind.
+    WR-DATA-028 where nothing tells the kind, and WR-DATA-010 where a file isn't there.
     """
     if place.startswith(("http://", "https://")):
         return {"kind": kind or "fhir-server", "url": place}
     if "://" in place:
+        file = database_file(place, base)
+        if file is not None and not file.is_file():
+            raise WardroundError(
+                "WR-DATA-010",
+                "The database's file does not exist.",
+                "A relative address is looked for beside the mapping. Give the file itself instead "
+                "(ehr.db), or its whole path behind four slashes (sqlite:////srv/ehr.db).",
+                path=str(file),
+            )
         return {"kind": kind or "sql", "url": place}
     path = Path(place)
     found = kind or _kind_of(path)
@@ -56,6 +68,8 @@ def describe_place(place: str, base: Path, kind: str | None) -> dict[str, object
         )
     where = path.resolve()
     name = str(where.relative_to(base)) if where.is_relative_to(base) else str(where)
+    if path.suffix.lower() in _SQLITE and found in ("sql", "omop"):
+        return {"kind": found, "url": f"sqlite:///{name}"}
     if found == "omop":
         return {"kind": found, "files": name}
     if found == "fhir" and path.is_dir():
@@ -71,28 +85,56 @@ def _kind_of(path: Path) -> str:
         if any(name.startswith("person.") for name in names):
             return "omop"
         return "fhir" if any(name.endswith((".ndjson", ".json")) for name in names) else ""
+    if path.suffix.lower() in _SQLITE:
+        return "sql"
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".zip"):
         return "omop"
     return _BY_SUFFIX.get(Path(name).suffix, "")
 
 
+def lines_not_text(path: Path, encoding: str) -> int:
+    """How many of a CSV file's first lines hold a byte that is no text in ``encoding``."""
+    lines = _start(path).split(b"\n")
+    return sum(b"\0" in line or not _is_text(line, encoding) for line in lines)
+
+
+def _start(path: Path) -> bytes:
+    """The first lines of a file, unpacked; nothing where they can't be read."""
+    try:
+        with closing(LineReader(path, path.name).blocks()) as blocks:
+            return next(blocks)[0]
+    except WardroundError:
+        return b""
+
+
+def _encoding_of(start: bytes) -> str:
+    """UTF-8 where nine in ten of the lines that are not ASCII are: hardly any other text is by
+    chance, and a few slips are set aside.
+    """
+    lines = [line for line in start.split(b"\n") if not line.isascii()]
+    good = sum(_is_text(line, "utf-8") for line in lines)
+    return "utf-8" if good >= 0.9 * len(lines) else "windows-1252"
+
+
+def _is_text(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _csv_looks(path: Path) -> Mapping[str, object]:
     """Delimiter and encoding as the first lines show them; the steward sees and may change both."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_LOOKED_AT)
-    except OSError:
+    start = _start(path)
+    if not start:
         return {}
     looks: dict[str, object] = {}
-    try:
-        text = start.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if error.end >= len(start) - 3:  # cut in the middle of a letter
-            text = start[: error.start].decode("utf-8-sig")
-        else:
-            looks["encoding"], text = "windows-1252", start.decode("windows-1252", "replace")
-    first = text.splitlines()[:20]
+    encoding = _encoding_of(start)
+    if encoding != "utf-8":
+        looks["encoding"] = encoding
+    first = start.decode(encoding, "replace").splitlines()[:20]
     try:
         delimiter = csv.Sniffer().sniff("\n".join(first), ",;\t|").delimiter
     except csv.Error:

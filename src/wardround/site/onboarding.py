@@ -32,7 +32,7 @@ from wardround.clinical.quality import (
 from wardround.clinical.quality.page import ProfileRow, Usage, write_profile
 from wardround.clinical.quarantine import Reason
 from wardround.clinical.samples import read_cells, read_samples, read_texts
-from wardround.clinical.suggest import Suggester, Suggestion
+from wardround.clinical.suggest import LIKELY, Suggester, Suggestion
 from wardround.clinical.survey import Long, survey
 from wardround.errors import WardroundError
 from wardround.governance.files import write_whole
@@ -41,9 +41,6 @@ from wardround.site.home import SiteHome
 from wardround.site.judging import federation_in, harmonised_of, judge, material_for
 from wardround.site.locating import describe_place
 from wardround.study import Study
-
-LIKELY = 0.5
-"""A field with such a score is worth a look before anything else."""
 
 _NOISE = 0.05
 
@@ -101,7 +98,7 @@ class Onboarding:
                 "Give it with --patient COLUMN, or say --row-is-patient where there is none.",
                 path=name,
             )
-        before = self.path.read_bytes() if self.path.exists() else None
+        before = drafts.as_it_is(self.path)
         mapping = drafts.add_source(self.path, found, self.graph)
         try:
             source = next(one for one in mapping.sources if one.name == name)
@@ -156,7 +153,7 @@ class Onboarding:
 
     def map(self, source: str, field: ReadOnly[str, object], index_date: bool = False) -> Shown:
         """Map a field, as a person decided; show what becomes of its values."""
-        before = self.path.read_bytes() if self.path.exists() else None
+        before = drafts.as_it_is(self.path)
         concept = str(field["concept"])
         try:
             drafts.add_field(self.path, source, field, self.graph)
@@ -211,13 +208,17 @@ class Onboarding:
         steward: str,
         until: date,
     ) -> Overrides:
-        """Let one block pass, signed; it counts for this study and this mapping until ``until``."""
+        """Let one block pass, signed, for this study and mapping until ``until``.
+
+        It lapses before that day if what was found gets much worse.
+        """
         today = datetime.now(UTC).date()
         home, mapping = self.home, self.mapping
         known = self._overrides(study)
         found = self.preview(study).findings
         about = [one for one in found if (one.check, one.concept) == (which, concept)]
-        if not any(one.level is Level.BLOCK or one.override for one in about):
+        held_up = [one for one in about if one.level is Level.BLOCK or one.override]
+        if not held_up:
             blocks = [one for one in found if one.level is Level.BLOCK]
             names = ", ".join(f"{one.check.value} {one.concept or ''}".strip() for one in blocks)
             raise WardroundError(
@@ -227,7 +228,8 @@ class Onboarding:
                 f"What blocks: {names or 'nothing'}. Name it as `wardround site data check` does.",
                 path=which.value,
             )
-        statement = Override(which, concept, reason, steward, today, until)
+        badness = max((one.badness for one in held_up if one.badness is not None), default=None)
+        statement = Override(which, concept, reason, steward, today, until, badness)
         kept = tuple(
             one for one in known.statements if (one.check, one.concept) != (which, concept)
         )

@@ -17,6 +17,7 @@ from wardround.ids import BatchId, Digest, SiteName
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.masking import Member
 from wardround.site import records
+from wardround.site.grouping import Grouping
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study
 from wardround.trust.canonical import digest
@@ -29,6 +30,7 @@ class Seat:
     def __init__(
         self, study: Study, me: SiteName, key: SigningKey, state: JournalledDatabase
     ) -> None:
+        self.grouping = Grouping(study, me, key, state)
         self._study = study
         self._me = me
         self._key = key
@@ -51,6 +53,7 @@ class Seat:
                     "The coordinator asks for a set-up with sites or rounds outside the study.",
                     "The agent refuses; tell the study's coordinator.",
                 )
+            self.grouping.require_together(pool)
             self.leave()
             self._member = Member(
                 self._study.digest,
@@ -85,6 +88,7 @@ class Seat:
             member.accept(ask.envelopes, ask.blobs)
             self._accepted = True
         self._require_setup(member, manifest)
+        self.grouping.require_together(manifest.roster)
         if self._masked is not None:
             # The coordinator names any index it likes: no further than there can be rounds.
             end = min(manifest.index, self._study.cohort.rounds_per_setup)

@@ -81,6 +81,29 @@ heads = Table(
 )
 """The coordinator's journal as this site saw it last."""
 
+draws = Table(
+    "draws",
+    metadata,
+    Column("study", String, primary_key=True),
+    Column("draw", Integer, primary_key=True),
+    Column("random", LargeBinary, nullable=False),
+    Column("seen", String, nullable=True),
+    Column("commitments", LargeBinary, nullable=True),
+)
+"""This site's part in each draw of a study's partition: its random bytes, and from the moment that
+it reveals them the one set of commitments against which it did."""
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("study", String, primary_key=True),
+    Column("draw", Integer, nullable=False),
+    Column("commitments", String, nullable=False),
+    Column("reveals", String, nullable=False),
+    Column("groups", LargeBinary, nullable=False),
+)
+"""The one partition that this site has accepted for a study, and what it follows from."""
+
 journal = leaf_table(metadata)
 
 
@@ -89,4 +112,9 @@ def create(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-MIGRATIONS = (create,)
+def add_partitions(connection: Connection) -> None:
+    """Version 2: draws and partitions, which a database made since has already."""
+    metadata.create_all(connection, [draws, partitions])
+
+
+MIGRATIONS = (create, add_partitions)

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from wardround.clinical import ConceptGraph
 from wardround.clinical.fhir import receiver, receiver_server
 from wardround.clinical.fhir.subscription import HOOK
 from wardround.clinical.harmonise import Harmonised, find_routes, needed
-from wardround.clinical.keeping import Keeper, Kept, subscriptions
+from wardround.clinical.keeping import Keeper, Kept, Subscriber, Wanted, subscriptions
 from wardround.clinical.mapping import FhirServerSource
 from wardround.clinical.opening import connect
 from wardround.clinical.warehouse import Warehouse
-from wardround.errors import WardroundError
 from wardround.site.home import SiteHome
 from wardround.site.say import Say, told
-
-_REMEMBERED: Final = timedelta(days=1)
-"""How long a server is asked to send notifications; after a restart they are asked for anew."""
 
 
 async def watch(home: SiteHome, say: Say, every: timedelta, port: int | None) -> None:
@@ -57,26 +52,35 @@ async def watch(home: SiteHome, say: Say, every: timedelta, port: int | None) ->
 async def _notified(
     home: SiteHome, warehouse: Warehouse, keeper: Keeper, say: Say, port: int
 ) -> AsyncIterator[None]:
-    """Listen for notifications of every FHIR server of the mapping, and end them afterwards."""
+    """Listen for notifications of every FHIR server of the mapping, and end them afterwards.
+
+    As long as it goes on, the servers are asked anew before they forget.
+    """
     secret = secrets.token_hex(32)
     server = receiver_server(receiver(secret, keeper.hint), port)
     serving = asyncio.create_task(server.serve())
-    end = (datetime.now(UTC) + _REMEMBERED).strftime("%Y-%m-%dT%H:%M:%SZ")
     endpoint = f"http://127.0.0.1:{port}{HOOK}"
-    asked = []
+
+    def wanted(source: FhirServerSource) -> Wanted:
+        return lambda end: subscriptions(warehouse, source, endpoint, secret, end=end)
+
+    subscriber = Subscriber(
+        [
+            (connect(source, home.mapping_file.parent), wanted(source))
+            for source in home.mapping.sources
+            if isinstance(source, FhirServerSource)
+        ],
+        tell=lambda error: say("trouble", **told(error)),
+    )
+    renewing = None
     try:
-        for source in home.mapping.sources:
-            if not isinstance(source, FhirServerSource):
-                continue
-            ehr = connect(source, home.mapping_file.parent)
-            for one in subscriptions(warehouse, source, endpoint, secret, end=end):
-                name = await asyncio.to_thread(ehr.subscribe, one)
-                asked.append((ehr, name))
-        say("listening", port=port, subscriptions=len(asked))
+        await asyncio.to_thread(subscriber.subscribe)
+        say("listening", port=port, subscriptions=len(subscriber))
+        renewing = asyncio.create_task(subscriber.renew())
         yield
     finally:
-        for ehr, name in asked:
-            with suppress(WardroundError):  # it ends by itself within a day
-                await asyncio.to_thread(ehr.unsubscribe, name)
+        if renewing is not None:
+            renewing.cancel()
+        await asyncio.to_thread(subscriber.end)
         server.should_exit = True
         await serving

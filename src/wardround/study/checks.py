@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.errors import WardroundError
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.secagg.partition import group_sizes, least_group
 from wardround.study.profiles import Profile
 from wardround.study.task import Algorithm, ModelKind
 
@@ -27,6 +28,7 @@ def disagreements(study: Study) -> Iterator[WardroundError]:
     yield from _sites(study)
     if MINIMUM_SITES <= len(study.sites) <= MAXIMUM_SITES:
         yield from _cohort(study)
+        yield from _groups(study)
     yield from _concepts(study, ConceptGraph.load())
     yield from _model(study)
     yield from _policy(study)
@@ -83,6 +85,32 @@ def _cohort(study: Study) -> Iterator[WardroundError]:
             f"Lower cohort.minimum_sites to at most {count}, or invite more hospitals.",
             path="cohort.minimum_sites",
         )
+
+
+def _groups(study: Study) -> Iterator[WardroundError]:
+    groups = study.cohort.groups
+    if groups is None:
+        return
+    count, corrupt = len(study.sites), study.corrupt_sites
+    least = least_group(corrupt, study.cohort.minimum_sites, groups.tolerated_dropouts)
+    if study.smallest_cohort >= least:
+        return
+    sizes = " or ".join(str(size) for size in sorted(set(group_sizes(count, groups.number))))
+    possible = count // least
+    if possible < 2:
+        remedy = "Invite more hospitals, "
+        if 2 * least <= MAXIMUM_SITES:
+            remedy = f"Invite more hospitals ({2 * least} at least), "
+    else:
+        remedy = f"Ask for {possible} groups at most, "
+    yield WardroundError(
+        "WR-STUDY-093",
+        f"{groups.number} groups of {count} sites would have {sizes} members; each needs at least "
+        f"{least}, as any {corrupt} sites may be corrupt and all of them in one group, and "
+        f"{groups.tolerated_dropouts} may be missing.",
+        f"{remedy}assume fewer corrupt sites, or tolerate fewer dropouts.",
+        path="cohort.groups",
+    )
 
 
 def _concepts(study: Study, graph: ConceptGraph) -> Iterator[WardroundError]:
@@ -171,7 +199,8 @@ def _budget(study: Study, fits: int) -> Iterator[WardroundError]:
     """Cross-validation opens so much that a limit for an ordinary fit ends it half-way."""
     coefficients = len(study.data.features) + 1
     step = coefficients * (coefficients + 1) // 2 + 2 * coefficients + 2
-    least = 2 * fits * step  # a fit takes two steps at the very least
+    # A fit takes two steps at the very least.
+    least = 2 * fits * step * study.totals_per_step
     if study.disclosure.opened_numbers < least:
         yield WardroundError(
             "WR-STUDY-059",

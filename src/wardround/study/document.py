@@ -221,6 +221,21 @@ class Study(Closed):
         """Thresholds for a roster of that many sites (all of them by default) under this f."""
         return Adversary(len(self.sites) if sites is None else sites, self.corrupt_sites)
 
+    @property
+    def visibility(self) -> str:
+        """``sum`` or ``groups``: over whom a total is opened."""
+        return "sum" if self.cohort.groups is None else "groups"
+
+    @property
+    def totals_per_step(self) -> int:
+        """How many totals each step of the algorithm opens: one for each group."""
+        return 1 if self.cohort.groups is None else self.cohort.groups.number
+
+    @property
+    def smallest_cohort(self) -> int:
+        """How many sites the smallest cohort has while nobody is missing: all, or a group's."""
+        return len(self.sites) // self.totals_per_step
+
     def minimum_survivors(self, sites: int | None = None) -> int:
         """The smallest cohort whose total is opened, by the adversary and the study together."""
         return max(self.adversary(sites).minimum_survivors, self.cohort.minimum_sites)

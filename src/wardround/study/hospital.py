@@ -104,7 +104,8 @@ class HospitalPolicy(Closed):
         Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
         Rule("WR-POLICY-038", f"be a whole number of at least {MINIMUM_SITES}", "3 is usual."),
     ] = MINIMUM_SITES
-    """This hospital answers only together with at least so many, itself included."""
+    """This hospital answers only together with so many (of its own group, if any), itself included.
+    """
 
     opened_numbers: Annotated[
         int | None,
@@ -193,11 +194,12 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
                 path="profile",
             )
         )
-    if len(study.sites) < hospital.minimum_sites:
+    if study.smallest_cohort < hospital.minimum_sites:
+        whose = "The study" if study.cohort.groups is None else "A group of the study"
         refusals.append(
             WardroundError(
                 "WR-POLICY-051",
-                f"The study has {len(study.sites)} sites; this hospital asks for at least "
+                f"{whose} has {study.smallest_cohort} sites; this hospital asks for at least "
                 f"{hospital.minimum_sites}.",
                 "Invite more hospitals, or have the steward lower minimum_sites.",
                 path="sites",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -173,6 +173,42 @@ class AdversaryStatement(Closed):
     """How many hospitals may collude with the coordinator; every threshold follows from it."""
 
 
+class Groups(Closed):
+    """Sums over random groups of hospitals, one total a group, instead of one sum over all."""
+
+    number: Annotated[
+        int,
+        Field(ge=2, le=MAXIMUM_SITES // MINIMUM_SITES),
+        Rule(
+            "WR-STUDY-090",
+            f"be a whole number from 2 to {MAXIMUM_SITES // MINIMUM_SITES}",
+            "Leave the table [cohort.groups] out for one sum over all hospitals.",
+        ),
+    ]
+    """How many groups; their sizes differ by one at most."""
+
+    tolerated_dropouts: Annotated[
+        int,
+        Field(ge=0, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-091",
+            "be a number of sites, 0 or more",
+            "1 is usual: with 0, one hospital that is missing stops the study.",
+        ),
+    ] = 1
+    """How many members of each group may be missing before a step fails."""
+
+    draw: Annotated[
+        Literal["commit-reveal/1"],
+        Rule(
+            "WR-STUDY-092",
+            'be "commit-reveal/1"',
+            "Leave it out: there is one way to draw the groups yet.",
+        ),
+    ] = "commit-reveal/1"
+    """How the groups are drawn; signed, so that a later version's other way changes nothing."""
+
+
 class Cohort(Closed):
     """How many hospitals make a round, and how long it waits for them."""
 
@@ -219,6 +255,9 @@ class Cohort(Closed):
         ),
     ] = 16
     """Rounds for which masking keys are agreed at once."""
+
+    groups: Groups | None = None
+    """Visibility ``groups``; left out, each step opens one sum over all hospitals."""
 
 
 class Data(Closed):

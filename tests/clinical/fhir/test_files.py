@@ -103,6 +103,7 @@ BAD = {
     "empty.json": (b"", "WR-DATA-011"),
     "spaces.json": (b" \n ", "WR-DATA-011"),
     "utf16.ndjson": (LINES.decode().encode("utf-16"), "WR-DATA-012"),
+    "utf16-unmarked.ndjson": (LINES.decode().encode("utf-16-be"), "WR-DATA-012"),
     "utf16.json": (LINES.decode().encode("utf-16"), "WR-DATA-012"),
     "latin.json": (b'{"resourceType":"Patient","id":"M\xfcller"}', "WR-DATA-012"),
     "cut-letter.json": ('{"resourceType":"Patient","id":"ü'.encode()[:-1], "WR-DATA-013"),
@@ -137,19 +138,21 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
         read(tmp_path, name)
 
 
-def test_a_bad_line_is_the_consumers_to_set_aside_or_condemns_the_file(tmp_path: Path) -> None:
+def test_a_bad_line_is_the_consumers_to_set_aside_and_a_cut_one_condemns_the_file(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "a.ndjson").write_bytes(b'{"half": \n{"name": "M\xfcller"}\n{"cut')
     stream = FileStream("ehr", tmp_path, ("a.ndjson",))
     codes = []
     for body, place in stream:
         assert isinstance(body, bytes)
         try:
-            stream.refuse(body)
+            stream.refuse(place)
             codes.append("")
         except WardroundError as error:
             codes.append(error.code)
             assert error.path == f"a.ndjson:{place}"
-    assert codes == ["", "WR-DATA-012", "WR-DATA-013"]
+    assert codes == ["", "", "WR-DATA-013"]
 
 
 def large(text: bytes) -> list[Any]:

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from fhir_server import FakeClock, FhirServerDouble, InProcess, Pieces, outcome, patients
 from wardround.clinical.fhir import FhirServer, Limits, Search, SearchStream
+from wardround.clinical.fhir.address import Base
 from wardround.errors import WardroundError
 
 BASE = "https://ehr.example/fhir"
@@ -166,6 +167,16 @@ ELSEWHERE = [
     "javascript:alert(1)",
     "https://[::1",
     "https://ehr.example.evil.example/",
+    "https://ehr.example/other?page=2",
+    "https://ehr.example/fhirx?page=2",
+    "https://ehr.example/?page=2",
+    "/fhir/../other?page=2",
+    "../other?page=2",
+    "https://ehr.example/fhir/%2e%2e/other",
+    "https://ehr.example/fhir/%252E./other",
+    "https://ehr.example/fhir/..%2fother",
+    "https://ehr.example/fhir/..;x/other",
+    "https://ehr.example/fhir/.%2e%5cother",
     "",
     "x" * 100_000,
 ]
@@ -193,6 +204,18 @@ def test_a_relative_link_is_followed() -> None:
 
     hospital.server.edit_page = relative
     assert len(hospital.ids()) == 25
+
+
+@pytest.mark.parametrize("base", [BASE, f"{BASE}/"])
+def test_a_link_to_the_base_itself_or_below_it_is_followed(base: str) -> None:
+    found = Base(base)
+    asked = found.join("Observation")
+    for link in (f"{BASE}?_getpages=1", f"{BASE}/?x=..", "Patient/1.2", f"{BASE}/a%20b?c=%2e%2e"):
+        assert found.follow(link, asked, "GET").host == "ehr.example"
+
+
+def test_a_base_that_is_a_whole_host_contains_its_paths() -> None:
+    assert Base("https://ehr.example").contains(httpx.URL("https://ehr.example:443/fhir/Patient"))
 
 
 def test_a_redirection_is_not_followed(hospital: Hospital) -> None:
@@ -352,6 +375,14 @@ def test_any_page_is_read_or_refused(entry: Any, link: Any, meta: Any) -> None:
         assert error.code in ("WR-DATA-063", "WR-DATA-064", "WR-DATA-065")
 
 
+@pytest.mark.parametrize("total", [None, "7", True, 2.5, []])
+def test_what_is_no_count_is_none(hospital: Hospital, total: object) -> None:
+    search = Search("Observation", WEIGHT)
+    assert hospital.client.count(search) == 25
+    hospital.server.edit_count = lambda page: page.update(total=total)
+    assert hospital.client.count(search) is None
+
+
 def test_the_capability_statement_must_be_r4(hospital: Hospital) -> None:
     hospital.client.check()
     for version in ("4.3.0", "5.0.0", "3.0.2", "", None):
@@ -374,6 +405,7 @@ def test_the_capability_statement_must_be_r4(hospital: Hospital) -> None:
         "https://ehr.example/fhir?x=1",
         "https://ehr.example/fhir#x",
         "https://ehr.example/fh ir",
+        "https://ehr.example/%2e%2e/fhir",
         "",
     ],
 )

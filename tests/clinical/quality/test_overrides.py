@@ -30,7 +30,7 @@ from wardround.trust.dsse import sign
 KEY, OTHER_KEY = SigningKey.generate(), SigningKey.generate()
 STUDY, SITE, MAPPING = StudyId("heart"), SiteName("zurich"), digest(b"mapping")
 REASON = "Confirmed with the clinic: nearly all were referred with disease."
-PASS = Override(Check.ONE_CLASS, "outcome", REASON, "A. Keller", TODAY, TODAY + timedelta(90))
+PASS = Override(Check.ONE_CLASS, "outcome", REASON, "A. Keller", TODAY, TODAY + timedelta(90), None)
 SIGNED = Overrides(STUDY, SITE, MAPPING, (PASS,))
 
 
@@ -96,6 +96,47 @@ def test_it_holds_from_its_day_to_its_last_day_only() -> None:
     assert f"An override of it ended on {PASS.expires}." in str(caught.value)
 
 
+def missing(share: float) -> Finding:
+    """A finding with so many values missing out of a thousand patients."""
+    lab = np.where(np.arange(1000) < 1000 * share, np.nan, np.arange(1000.0))
+    outcome = (np.arange(1000) % 2).astype(float)
+    found = check(material(outcome, facts(concept("lab"), lab)))
+    return next(one for one in found if one.check is Check.MISSINGNESS)
+
+
+@pytest.mark.parametrize("share", [0.55, 0.6, 0.74])
+def test_it_holds_while_the_figure_changes_little(share: float) -> None:
+    lab = replace(PASS, check=Check.MISSINGNESS, concept="lab", badness=missing(0.6).badness)
+    (now,) = apply([missing(share)], replace(SIGNED, statements=(lab,)), TODAY)
+    assert now.level is Level.WARN
+
+
+def test_it_lapses_when_the_figure_got_much_worse_and_says_so() -> None:
+    lab = replace(PASS, check=Check.MISSINGNESS, concept="lab", badness=missing(0.6).badness)
+    found = apply([missing(0.8)], replace(SIGNED, statements=(lab,)), TODAY)
+    with pytest.raises(WardroundErrors) as caught:
+        verdict(found)
+    assert "has lapsed" in str(caught.value)
+
+
+@pytest.mark.parametrize(("rarer", "level"), [(8, Level.WARN), (7, Level.WARN), (6, Level.BLOCK)])
+def test_fewer_patients_in_the_rarer_class_are_worse(rarer: int, level: Level) -> None:
+    def finding(n: int) -> Finding:
+        return Finding(Check.MINORITY_CLASS, Level.BLOCK, "outcome", "", "", {"rarer": n})
+
+    eight = replace(PASS, check=Check.MINORITY_CLASS, badness=finding(8).badness)
+    (now,) = apply([finding(rarer)], replace(SIGNED, statements=(eight,)), TODAY)
+    assert now.level is level
+
+
+def test_every_check_that_can_block_by_degrees_has_a_degree() -> None:
+    """Of those that a steward may let pass, only an outcome of one class has none."""
+    assert findings()[0].badness is None
+    assert missing(0.6).badness == pytest.approx(0.6)
+    drift = Finding(Check.DRIFT, Level.BLOCK, "lab", "", "", {"psi": 0.3, "chance_psi": 0.1})
+    assert drift.badness == 0.3
+
+
 # Forged, altered, foreign
 
 
@@ -142,6 +183,7 @@ STATEMENT = PAYLOAD["overrides"][0]
         {name: value for name, value in PAYLOAD.items() if name != "mapping"},
         PAYLOAD | {"mapping": "sha256:0"},
         PAYLOAD | {"overrides": {}},
+        PAYLOAD | {"overrides": [{k: value for k, value in STATEMENT.items() if k != "badness"}]},
         *(
             PAYLOAD | {"overrides": [STATEMENT | changed]}
             for changed in (
@@ -151,6 +193,8 @@ STATEMENT = PAYLOAD["overrides"][0]
                 {"concept": 7},
                 {"day": "25.11.2026"},
                 {"expires": "2099-01-01"},
+                {"badness": "0.5"},
+                {"badness": True},
                 {"more": 1},
             )
         ),
@@ -218,7 +262,7 @@ def test_the_verdict_offers_no_command_where_there_is_none() -> None:
 
 
 def test_when_nothing_stands_there_is_no_error() -> None:
-    lab = Override(Check.MISSINGNESS, "lab", REASON, "A. Keller", TODAY, TODAY)
+    lab = Override(Check.MISSINGNESS, "lab", REASON, "A. Keller", TODAY, TODAY, 0.6)
     verdict(apply(findings(), replace(SIGNED, statements=(PASS, lab)), TODAY))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wardround.clinical.graph import ConceptGraph
 from wardround.clinical.profile import FieldProfile, profile_column
-from wardround.clinical.suggest import Signal, Suggester, Suggestion
+from wardround.clinical.suggest import LIKELY, Signal, Suggester, Suggestion
 from wardround.errors import WardroundError
 
 
@@ -144,6 +144,73 @@ def test_the_best_fields_for_each_concept_are_found_over_all_sources() -> None:
     assert list(found) == ["total_cholesterol", "hdl_cholesterol", "birth_date"]
     assert [found[c][0].field for c in found] == ["Cholesterin gesamt", "HDL", "Geb.-Datum"]
     assert SUGGESTER.find([], ["sex"]) == {"sex": ()}
+
+
+DIABETES = field("Diabetes", ["ja", "nein"] * 20)
+TYPE_2 = field("type 2 diabetes", ["yes", "no"] * 20)
+
+
+def test_a_special_case_is_suggested_as_what_it_is_with_what_its_no_cannot_say() -> None:
+    (only,) = SUGGESTER.find([TYPE_2], ["diabetes"])["diabetes"]
+    assert (only.field, only.concept) == ("type 2 diabetes", "diabetes_type_2")
+    words = "Type 2 diabetes is a kind of diabetes mellitus: yes is certain, no is not"
+    assert only.reasons[0] == only.main_reasons[0] == words
+    assert only.score < LIKELY
+    assert GRAPH.find_route("diabetes", {only.concept: None}) is not None
+    coded = field("x", codes=[("http://hl7.org/fhir/sid/icd-10", "E11.9")])
+    assert SUGGESTER.find([coded], ["diabetes"])["diabetes"][0].concept == "diabetes_type_2"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_special_case_stands_below_the_concept_itself(reverse: bool) -> None:
+    glucose = field("Blutzucker", spread(70, 180))
+    fasting = field("fasting glucose", spread(70, 110), unit_text="mg/dL")
+    profiles = [DIABETES, TYPE_2, glucose, fasting]
+    found = SUGGESTER.find(profiles[::-1] if reverse else profiles, ["diabetes", "glucose"])
+    assert [one.field for one in found["diabetes"][:2]] == ["Diabetes", "type 2 diabetes"]
+    assert [one.field for one in found["glucose"][:2]] == ["Blutzucker", "fasting glucose"]
+
+
+def test_a_special_case_of_a_number_is_likely_and_without_a_caution() -> None:
+    fasting = field("fasting glucose", spread(70, 110), unit_text="mg/dL")
+    (only,) = SUGGESTER.find([fasting], ["glucose"])["glucose"]
+    assert only.concept == "fasting_glucose"
+    assert only.reasons[0] == "Fasting glucose is a kind of glucose"
+    assert only.score >= LIKELY
+
+
+def test_a_general_field_is_no_way_to_a_special_case() -> None:
+    found = SUGGESTER.find([DIABETES, TYPE_2], ["diabetes_type_2"])["diabetes_type_2"]
+    assert found[0].field == "type 2 diabetes" and found[0].score >= LIKELY
+    (alone,) = SUGGESTER.find([DIABETES], ["diabetes_type_2"], least=0.0)["diabetes_type_2"]
+    assert alone.score < LIKELY
+    words = "Diabetes mellitus, as the field says, may be another kind than type 2 diabetes"
+    assert alone.reasons[0].startswith(words)
+
+
+def test_special_cases_are_ranked_for_what_is_wanted() -> None:
+    ranked = SUGGESTER.rank(TYPE_2, wanted=["diabetes"])
+    assert ranked[0].concept == "diabetes_type_2"
+
+
+def test_a_field_that_something_else_fits_better_says_what() -> None:
+    hdl = field("HDL Cholesterol", spread(30, 80), unit_text="mg/dL")
+    (one,) = SUGGESTER.find([hdl], ["total_cholesterol"], least=0.0)["total_cholesterol"]
+    assert "but HDL cholesterol fits this field better" in one.main_reasons
+    ranked = SUGGESTER.rank(hdl, top=999, least=0.0)
+    plain = next(other for other in ranked if other.concept == "total_cholesterol")
+    assert one.score == pytest.approx(plain.score**2 / ranked[0].score)
+    added = sum(e.points for e in one.evidence) - sum(e.points for e in plain.evidence)
+    odds = [s.score / (1 - s.score) for s in (one, plain)]
+    assert np.log(odds[0]) - np.log(odds[1]) == pytest.approx(added)
+
+
+def test_fields_with_one_score_stand_in_the_order_of_their_names() -> None:
+    names = ["kalium", "Kalium", "KALIUM"]
+    twins = [field(name, spread(3.5, 5.2), unit_text="mmol/L") for name in names]
+    found = SUGGESTER.find(twins, ["potassium"])["potassium"]
+    assert len({one.shown_score for one in found}) == 1
+    assert [one.field for one in found] == sorted(names)
 
 
 def test_the_order_is_the_same_each_time() -> None:

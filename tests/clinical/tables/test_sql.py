@@ -24,7 +24,7 @@ from columns import (
     write_sqlite,
 )
 from wardround.clinical import Reason
-from wardround.clinical.tables import ColumnKind, catalogue, parquet_table, sql_table
+from wardround.clinical.tables import ColumnKind, catalogue, parquet_table, sql_postgres, sql_table
 from wardround.clinical.tables.sql import open_backend
 from wardround.clinical.tables.sql_postgres import PostgresSession
 from wardround.clinical.tables.sql_sqlite import SqliteSession
@@ -107,6 +107,14 @@ def test_a_select_that_writes_is_refused_by_the_database(database: Postgres) -> 
     assert database.run("SELECT count(*) FROM matrix").split()[2] == str(len(ROWS))
 
 
+def test_a_session_that_a_pooler_made_writable_is_not_used(
+    database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_postgres, "_SESSION", "-c default_transaction_read_only=off")
+    with pytest.raises(WardroundError, match="WR-DATA-054"), open_backend(database.url).session():
+        pass
+
+
 def test_a_database_that_can_not_be_told_so_needs_the_stewards_word(tmp_path: Path) -> None:
     url = "mssql+pymssql://reader@db/ehr"
     assert refusal(lambda: sql_table(url, table="labs")).code == "WR-DATA-054"
@@ -180,14 +188,14 @@ def test_a_password_is_taken_from_the_environment_and_shown_nowhere(
         rules = server.folder / "pg_hba.conf"
         rules.write_text(f"local all reader scram-sha-256\n{rules.read_text()}")
         server.run("SELECT pg_reload_conf()")
-        table = sql_table(server.url_of("reader:${EHR_PASSWORD}"), table="matrix")
+        table = sql_table(server.url_of("reader:${WARDROUND_EHR_PASSWORD}"), table="matrix")
         assert refusal(table.describe).code == "WR-DATA-057"
-        monkeypatch.setenv("EHR_PASSWORD", f"{SECRET}x")
+        monkeypatch.setenv("WARDROUND_EHR_PASSWORD", f"{SECRET}x")
         assert refusal(table.describe).code == "WR-DATA-053"
-        monkeypatch.setenv("EHR_PASSWORD", SECRET)
+        monkeypatch.setenv("WARDROUND_EHR_PASSWORD", SECRET)
         assert cells(table, ["n"]) == [expected("n")]
         assert SECRET not in repr(
-            (table, table.read, catalogue(server.url_of("reader:${EHR_PASSWORD}")))
+            (table, table.read, catalogue(server.url_of("reader:${WARDROUND_EHR_PASSWORD}")))
         )
 
 

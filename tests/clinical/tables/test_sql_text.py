@@ -97,7 +97,7 @@ def test_what_is_taken_has_no_bare_semicolon_and_balanced_parentheses(tail: str)
     "text",
     [
         "postgresql://u:secret@db/ehr",
-        "postgresql://u:${A}b@db/ehr",
+        "postgresql://u:${WARDROUND_A}b@db/ehr",
         "postgresql://u@db/ehr?password=secret",
         "postgresql://u@db/ehr?sslpassword=secret",
         "no url secret",
@@ -112,11 +112,30 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_a_secret_may_hold_any_character(secret: str) -> None:
-    url = DatabaseUrl("postgresql://${USER}:${PW}@db:5433/ehr?sslmode=verify-full")
-    expanded = url.expand({"USER": "reader", "PW": secret})
+    url = DatabaseUrl("postgresql://${WARDROUND_U}:${WARDROUND_P}@db:5433/ehr?sslmode=verify-full")
+    expanded = url.expand({"WARDROUND_U": "reader", "WARDROUND_P": secret})
     assert (expanded.username, str(expanded.password)) == ("reader", secret)
     assert (expanded.host, expanded.port, expanded.database) == ("db", 5433, "ehr")
     assert repr(url) == "DatabaseUrl('postgresql://db:5433/ehr')"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://reader:${AWS_SECRET_ACCESS_KEY}@elsewhere.example/ehr",
+        "postgresql://${HOME}@elsewhere.example/ehr",
+        "postgresql://reader@${HOME}.elsewhere.example/ehr",
+        "postgresql://reader@elsewhere.example/${HOME}",
+        "postgresql://reader@elsewhere.example/ehr?application_name=${HOME}",
+        "postgresql://reader:%24%7BHOME%7D@elsewhere.example/ehr",
+        "postgresql://reader@elsewhere.example/ehr?a=x&a=${WARDROUND_A}${wardround_b}",
+    ],
+)
+def test_an_address_may_read_only_variables_that_are_meant_for_it(text: str) -> None:
+    with pytest.raises(WardroundError) as caught:
+        DatabaseUrl(text)
+    assert caught.value.code == "WR-DATA-085"
+    assert "WARDROUND_" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import httpx
 
@@ -41,6 +42,7 @@ class Base:
             or url.query
             or url.fragment
             or not (url.scheme == "https" or (url.scheme == "http" and url.host in LOOPBACK))
+            or _segments(url) is None
         ):
             raise wrong_settings("The base address must be https://HOST/PATH, without a query.")
 
@@ -49,7 +51,7 @@ class Base:
         return httpx.URL(f"{self.address.rstrip('/')}/{path}")
 
     def follow(self, link: object, asked: httpx.URL, what: str) -> httpx.URL:
-        """The address that a link in an answer means, which must lead to the same server.
+        """The address that a link in an answer means, which must lie below this base.
 
         Raises:
             WardroundError: ``WR-DATA-063`` where it leads anywhere else, or nowhere.
@@ -60,8 +62,39 @@ class Base:
         return url
 
     def contains(self, url: httpx.URL) -> bool:
+        """Whether ``url`` is this base or lies below it, segment by segment.
+
+        Another path of the same host may be another application, which must not get a token.
+        """
+        base, asked = _segments(httpx.URL(self.address)), _segments(url)
+        return (
+            self.shares_origin(url)
+            and base is not None
+            and asked is not None
+            and asked[: len(base)] == base
+        )
+
+    def shares_origin(self, url: httpx.URL) -> bool:
         """Whether ``url`` has this base's scheme, host and port."""
         return origin(url) == origin(httpx.URL(self.address))
+
+
+def _segments(url: httpx.URL) -> list[str] | None:
+    """A path's segments, decoded; None where servers may read it in more than one way.
+
+    Dots that climb, slashes in disguise (``%2e%2e``, ``%2f``, twice encoded too) and the
+    parameters that some servers cut off (``..;x``) can make one path out of another.
+    """
+    raw = url.raw_path.decode("ascii").partition("?")[0]
+    segments = []
+    for part in raw.rstrip("/").split("/"):
+        segment, last = unquote(part), part
+        while segment != last:
+            segment, last = unquote(segment), segment
+        if segment.partition(";")[0] in (".", "..") or "/" in segment or "\\" in segment:
+            return None
+        segments.append(segment)
+    return segments
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:

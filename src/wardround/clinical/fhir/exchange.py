@@ -1,8 +1,9 @@
 """One request to a FHIR server and its answer, within bounds that the server can't move.
 
 The hospital trusts its own server, but software goes wrong and machines are taken over. So an
-answer has a largest size, an exchange a longest time, a redirection is not followed, a token goes
-to the base's own origin only, and nothing that a server wrote is ever part of an error.
+answer has a largest size, an exchange a longest time, a redirection is not followed, and nothing
+that a server wrote is ever part of an error. A token goes to addresses below the base only; the one
+exception are the job and the files of an export, which many servers keep elsewhere on their origin.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Clock(Protocol):
 
 
 class Access(Protocol):
-    """Who is asking, in a header of each request to the base's origin."""
+    """Who is asking, in a header of each request below the base."""
 
     def header(self, exchange: Exchange) -> str | None:
         """The value of ``Authorization``, or None for none."""
@@ -107,6 +108,8 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
     token: bool = True
+    anywhere: bool = False
+    """Whether the token may go to any path of the base's origin: to what an export made."""
     expected: tuple[int, ...] = (200,)
     read: tuple[int, ...] = (200,)
     """At which status the body is read; at any other it would say nothing that is needed."""
@@ -225,7 +228,8 @@ class Exchange:
             "User-Agent": "wardround",
             **ask.headers,
         }
-        if ask.token and self.base.contains(ask.url):
+        known = self.base.shares_origin if ask.anywhere else self.base.contains
+        if ask.token and known(ask.url):
             authorization = self._access.header(self)
             if authorization is not None:
                 headers["Authorization"] = authorization

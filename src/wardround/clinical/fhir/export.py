@@ -14,11 +14,13 @@ import httpx
 import orjson
 
 from wardround.clinical.fhir.address import (
+    elsewhere,
     identifier,
     in_words,
     origin,
     parse,
     query,
+    resolve,
     resource_type,
     wrong_settings,
 )
@@ -28,7 +30,7 @@ from wardround.clinical.fhir.download import Download
 from wardround.clinical.fhir.exchange import Ask, Exchange
 from wardround.clinical.fhir.manifest import STATUS, File, Manifest
 from wardround.clinical.fhir.stream import Body, StreamRead
-from wardround.clinical.lines import truncated, wrong_encoding
+from wardround.clinical.lines import truncated
 from wardround.clinical.provenance import FileRead, locate
 from wardround.errors import WardroundError
 from wardround.trust.canonical import JSON
@@ -141,16 +143,10 @@ class ExportStream:
         finally:
             self._clean_up(status)
 
-    def refuse(self, body: bytes, _place: int = 0) -> None:
-        """Raise ``WR-DATA-013`` or ``-012`` where the line handed out last condemns its file."""
-        if self._lines is None:
-            return
-        if not self._lines.complete:
+    def refuse(self, _place: int = 0) -> None:
+        """Raise ``WR-DATA-013`` where the line handed out last shows its file to be cut off."""
+        if self._lines is not None and not self._lines.complete:
             raise truncated(self._lines.name, self._lines.lines)
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise wrong_encoding(self._lines.name, self._lines.lines) from None
 
     def where(self, place: int) -> str:
         """Return a place as ``file:line``; files are named by type and number."""
@@ -185,7 +181,10 @@ class ExportStream:
         headers = {"Prefer": "respond-async"}
         ask = Ask(self._export.what, url, headers=headers, expected=(202,), harmless=False)
         link = self._exchange.ask(ask).headers.get("content-location")
-        return self._exchange.base.follow(link, url, self._export.what)
+        status = resolve(link, url)
+        if status is None or not self._exchange.base.shares_origin(status):
+            raise elsewhere(self._export.what)
+        return status
 
     def _manifest(self, status: httpx.URL) -> Manifest:
         deadline = self._exchange.clock.monotonic() + self._exchange.limits.reading_s
@@ -193,7 +192,13 @@ class ExportStream:
         while True:
             try:
                 answer = self._exchange.ask(
-                    Ask(STATUS, status, expected=(200, 202), accept="application/json")
+                    Ask(
+                        STATUS,
+                        status,
+                        expected=(200, 202),
+                        accept="application/json",
+                        anywhere=True,
+                    )
                 )
             except WardroundError as error:
                 if error.code == "WR-DATA-061":
@@ -208,7 +213,7 @@ class ExportStream:
             attempt = min(attempt + 1, 10)
 
     def _may_fetch(self, url: httpx.URL) -> bool:
-        return self._exchange.base.contains(url) or origin(url) in {
+        return self._exchange.base.shares_origin(url) or origin(url) in {
             origin(httpx.URL(address)) for address in self._export.file_origins
         }
 
@@ -216,7 +221,7 @@ class ExportStream:
         self._lines = download = Download(file.name)
         accept = "application/fhir+ndjson"
         # The token, where one is required, still goes to the base's own origin only.
-        ask = Ask(f"GET {file.name}", file.url, accept=accept, token=manifest.token)
+        ask = Ask(f"GET {file.name}", file.url, accept=accept, token=manifest.token, anywhere=True)
         with self._exchange.open(ask, seconds=self._exchange.limits.download_s) as response:
             if media_type(response) not in _LINES:
                 raise not_fhir(ask.what)
@@ -235,7 +240,15 @@ class ExportStream:
         gone = (200, 202, 204, 404, 410)
         try:
             self._exchange.ask(
-                Ask("DELETE export", status, "DELETE", expected=gone, read=(), attempts=1)
+                Ask(
+                    "DELETE export",
+                    status,
+                    "DELETE",
+                    anywhere=True,
+                    expected=gone,
+                    read=(),
+                    attempts=1,
+                )
             )
         except WardroundError:
             self.left_behind = True  # what was read is good all the same

@@ -17,7 +17,6 @@ from wardround.clinical.lines import (
     truncated,
     unpacked,
     unreadable,
-    wrong_encoding,
 )
 from wardround.clinical.provenance import FileRead, locate
 
@@ -82,8 +81,8 @@ class FileStream:
                     yield resource, place, 1
             before += self._parts[-1].lines
 
-    def refuse(self, body: bytes, place: int = 0) -> None:
-        """Raise ``WR-DATA-013`` or ``-012`` where a line condemns its file.
+    def refuse(self, place: int = 0) -> None:
+        """Raise ``WR-DATA-013`` where a line that is no JSON shows its file to be cut off.
 
         Without ``place`` it is the line handed out last.
         """
@@ -93,10 +92,6 @@ class FileStream:
         number = place - sum(part.lines for part in self._parts) if place else lines.lines
         if not lines.complete:
             raise truncated(lines.name, number)
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise wrong_encoding(lines.name, number) from None
 
     def where(self, place: int) -> str:
         """Return a place as ``file:line``, or ``file:entry`` in a Bundle."""

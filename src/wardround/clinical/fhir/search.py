@@ -15,6 +15,7 @@ from wardround.clinical.fhir.bundle import current_entries, not_fhir, resource_i
 from wardround.clinical.fhir.exchange import Ask, Exchange
 from wardround.clinical.fhir.stream import Body, Resource, StreamRead
 from wardround.clinical.provenance import FileRead
+from wardround.errors import WardroundError
 from wardround.ids import Digest
 from wardround.trust.canonical import JSON
 
@@ -85,7 +86,7 @@ class SearchStream:
                     self._resources += 1
                     yield resource, place
 
-    def refuse(self, _body: bytes, _place: int = 0) -> None:
+    def refuse(self, _place: int = 0) -> None:
         """Nothing: every page was decoded whole."""
 
     def where(self, place: int) -> str:
@@ -140,6 +141,24 @@ class SearchStream:
             link = _next(page)
             url = None if link is None else base.follow(link, url, self._what)
             yield page
+
+
+def count(exchange: Exchange, search: Search) -> int | None:
+    """How many resources a search would find now, as the server counts; None where it doesn't.
+
+    Raises:
+        WardroundError: as :meth:`Exchange.ask`, but for a request that the server refuses.
+    """
+    asked = (*search.parameters, ("_summary", "count"))
+    url = exchange.base.join(search.type).copy_with(params=list(asked))
+    try:
+        page = exchange.ask(Ask(f"GET {search.type}", url)).body
+    except WardroundError as error:
+        if error.code != "WR-DATA-061":
+            raise
+        return None
+    total = page.get("total") if isinstance(page, dict) else None
+    return total if isinstance(total, int) and not isinstance(total, bool) else None
 
 
 def _instant(page: Resource) -> str | None:

@@ -11,7 +11,7 @@ from wardround.clinical.fhir.address import Base
 from wardround.clinical.fhir.bundle import not_fhir
 from wardround.clinical.fhir.exchange import Access, Ask, Clock, Exchange, Limits, NoAccess
 from wardround.clinical.fhir.export import Export, ExportStream
-from wardround.clinical.fhir.search import Search, SearchStream
+from wardround.clinical.fhir.search import Search, SearchStream, count
 from wardround.clinical.fhir.subscription import Subscription, subscribe, unsubscribe
 from wardround.errors import WardroundError
 
@@ -87,6 +87,10 @@ class FhirServer:
     def search(self, name: str, search: Search) -> SearchStream:
         """The resources that ``search`` finds, as the source ``name``; asked when iterated over."""
         return SearchStream(name, self._exchange, search)
+
+    def count(self, search: Search) -> int | None:
+        """How many resources ``search`` would find; None where the server doesn't count."""
+        return count(self._exchange, search)
 
     def export(self, name: str, export: Export) -> ExportStream:
         """The resources of an export, as the source ``name``; started when iterated over."""

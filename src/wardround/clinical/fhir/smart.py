@@ -134,7 +134,7 @@ class SmartBackend:
         endpoint = resolve(answer.body.get("token_endpoint"), asked)
         if endpoint is None:
             raise not_fhir(_CONFIGURATION)
-        if not exchange.base.contains(endpoint):
+        if not exchange.base.shares_origin(endpoint):
             raise elsewhere(_CONFIGURATION)
         return endpoint
 

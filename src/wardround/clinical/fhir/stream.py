@@ -39,8 +39,7 @@ class ResourceStream(Protocol):
 
     Yields (body, place): a place is a line or entry, counted from 1 through all parts. A body that
     is bytes may be anything; where it can't be decoded the consumer calls ``refuse``, which
-    raises where this condemns the whole source (it is cut off, or in another encoding), and sets
-    the line aside otherwise.
+    raises where this condemns the whole source (it is cut off), and sets the line aside otherwise.
     """
 
     @property
@@ -50,8 +49,8 @@ class ResourceStream(Protocol):
     def __iter__(self) -> Iterator[tuple[Body, int]]:
         """Yield each resource and its place. Raises WardroundError where the source fails."""
 
-    def refuse(self, body: bytes, place: int = 0) -> None:
-        """Raise where ``body``, which was handed out, shows the source to be unusable."""
+    def refuse(self, place: int = 0) -> None:
+        """Raise where what was handed out at ``place`` shows the source to be unusable."""
 
     def where(self, place: int) -> str:
         """Return a place as ``part:number``."""

@@ -105,6 +105,16 @@ class Finding:
         """The sentence for the steward; it names no patient and no record's value."""
         return self.form.format_map({name: _shown(name, f) for name, f in self.figures.items()})
 
+    @property
+    def badness(self) -> float | None:
+        """The figure by which it is judged, larger being worse; None where there are no degrees.
+
+        A share, the stability index, or one over the number of patients in the rarer class.
+        """
+        rarer = self.figures.get("rarer")
+        figure = self.figures.get("share", self.figures.get("psi", 1.0 / rarer if rarer else None))
+        return None if figure is None else float(figure)
+
     def public(self) -> dict[str, JSON]:
         """The finding as it may be copied out of the hospital: no count from 1 to 4 can be read.
 

@@ -4,6 +4,7 @@ The attacker is whoever can write to the agent's disk, but lacks the hospital's 
 bad records past a check. A missing file is no override, which only makes the agent stricter; a
 file that isn't the hospital's own, or is for another study, hospital or mapping, closes the door.
 An older signed file can be put back; it ends on the day it states, and at the latest a year on.
+What was let pass is what the steward saw: an override lapses when its finding got much worse.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from wardround.trust.keys import SigningKey, VerifyKey
 
 PAYLOAD_TYPE = "application/vnd.wardround.overrides+json"
 LONGEST = timedelta(days=366)
+MUCH_WORSE = 1.25
+"""An override holds while its finding is at most so many times as bad as when it was signed."""
+
 _SHORTEST_REASON, _LONGEST_TEXT = 10, 500
 
 
@@ -29,8 +33,9 @@ _SHORTEST_REASON, _LONGEST_TEXT = 10, 500
 class Override:
     """One block that ``steward`` lets pass from ``day`` to ``expires`` (UTC dates), and why.
 
-    ``concept`` is None for a finding over all concepts together. Raises WR-DATA-079 for a check
-    that can't be overridden, a reason that is none, an unnamed steward, or days out of order.
+    ``concept`` is None for a finding over all concepts together; ``badness`` is the finding's when
+    it was let pass. Raises WR-DATA-079 for a check that can't be overridden, a reason that is none,
+    an unnamed steward, or days out of order.
     """
 
     check: Check
@@ -39,6 +44,7 @@ class Override:
     steward: str
     day: date
     expires: date
+    badness: float | None
 
     def __post_init__(self) -> None:
         if not self.check.overridable:
@@ -63,6 +69,12 @@ class Override:
                 path=self.check.value,
             )
 
+    def covers(self, finding: Finding) -> bool:
+        """Whether a finding of its check and concept is still about as bad as what was signed."""
+        if self.badness is None or finding.badness is None:
+            return self.badness is finding.badness
+        return finding.badness <= self.badness * MUCH_WORSE
+
     def words(self) -> str:
         """The override as every report shows it."""
         return (
@@ -82,13 +94,20 @@ class Overrides:
 
     def find(self, finding: Finding, today: date) -> Override | None:
         """The statement that lets a finding pass today, if there is one."""
-        fitting = (one for one in self._about(finding) if one.day <= today <= one.expires)
-        return next(fitting, None)
+        return next((one for one in self._now(finding, today) if one.covers(finding)), None)
 
-    def ended(self, finding: Finding, today: date) -> Override | None:
-        """The latest statement about a finding that held once and doesn't any more."""
-        past = [one for one in self._about(finding) if one.expires < today]
-        return max(past, key=lambda one: one.expires, default=None)
+    def ended(self, finding: Finding, today: date) -> str | None:
+        """Why a statement about a finding holds no longer, in a sentence, if there was one."""
+        if next(iter(self._now(finding, today)), None) is not None:
+            return (
+                "An override of it was signed when it was less bad, by more than a quarter, and "
+                "has lapsed."
+            )
+        past = [one.expires for one in self._about(finding) if one.expires < today]
+        return f"An override of it ended on {max(past).isoformat()}." if past else None
+
+    def _now(self, finding: Finding, today: date) -> Iterable[Override]:
+        return (one for one in self._about(finding) if one.day <= today <= one.expires)
 
     def _about(self, finding: Finding) -> Iterable[Override]:
         about = (finding.check, finding.concept)
@@ -109,6 +128,7 @@ def sign_overrides(overrides: Overrides, key: SigningKey) -> Envelope:
                 "steward": one.steward,
                 "day": one.day.isoformat(),
                 "expires": one.expires.isoformat(),
+                "badness": one.badness,
             }
             for one in overrides.statements
         ],
@@ -148,7 +168,7 @@ def load_overrides(
 def apply(findings: Sequence[Finding], overrides: Overrides, today: date) -> tuple[Finding, ...]:
     """The findings, in which each block that is overridden today warns and says by whom and why.
 
-    A block whose override has ended stands, and says so.
+    A block whose override has ended or lapsed stands, and says so.
     """
     return tuple(
         _apply(finding, overrides, today) if finding.level is Level.BLOCK else finding
@@ -165,8 +185,7 @@ def _apply(finding: Finding, overrides: Overrides, today: date) -> Finding:
     ended = overrides.ended(finding, today)
     if ended is None:
         return finding
-    note = f"An override of it ended on {ended.expires.isoformat()}."
-    return replace(finding, remedy=f"{note} {finding.remedy}")
+    return replace(finding, remedy=f"{ended} {finding.remedy}")
 
 
 def _unsigned(path: Path) -> WardroundError:
@@ -201,8 +220,9 @@ def _statement(value: JSON) -> Override:
             "steward": str(steward),
             "day": str(day),
             "expires": str(expires),
+            "badness": int() | float() | None as badness,
             **rest,
-        } if not rest:
+        } if not rest and not isinstance(badness, bool):
             return Override(
                 Check(check),
                 concept,
@@ -210,5 +230,6 @@ def _statement(value: JSON) -> Override:
                 steward,
                 date.fromisoformat(day),
                 date.fromisoformat(expires),
+                None if badness is None else float(badness),
             )
     raise ValueError("not an override")

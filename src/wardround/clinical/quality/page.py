@@ -1,24 +1,18 @@
 """The steward's profile of a hospital's data: one HTML file that loads nothing and runs nothing.
 
 It shows sample values, so it stays in the hospital: every page of it says so, and the file is
-readable by its owner alone. Its content security policy allows exactly the style sheet inside it,
-by hash. Names and values come from the hospital's records and may hold anything: all of them go
-through the template's escaping.
+readable by its owner alone. Names and values come from the hospital's records and may hold
+anything: all of them go through the template's escaping (:mod:`wardround.pages`).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-from markupsafe import Markup
+from typing import TypeVar
 
 from wardround.clinical.profile import FieldKind, FieldProfile
 from wardround.clinical.quality import drawing
@@ -27,12 +21,12 @@ from wardround.clinical.quality.finding import Finding, Level, percent
 from wardround.clinical.quality.thresholds import Thresholds
 from wardround.clinical.quarantine import Reason
 from wardround.errors import WardroundError
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from wardround.pages import Page
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
+
+_PAGE = Page(Path(__file__).parent, "profile")
 
 _CATEGORIES = 8
 """So many are drawn one by one; of more, numbers get a histogram, and texts are counted."""
@@ -99,14 +93,11 @@ def render_profile(
 ) -> str:
     """The whole page as text; the same input always gives the same page."""
     limits = thresholds or Thresholds()
-    style, style_hash = _style()
     names: dict[str | None, str | None] = {one.concept: one.concept for one in findings}
     names |= {row.concept: row.name or row.concept for row in fields if row.concept}
     at = {level: [one for one in findings if one.level is level] for level in Level}
     standing = [*at[Level.BLOCK], *at[Level.WARN]]
-    return _template().render(
-        style=Markup(style),  # noqa: S704 - our own file, not input
-        style_hash=style_hash,
+    return _PAGE.render(
         usage=usage,
         used_share=f"{percent(usage.used / usage.records)} %" if usage.records else "",
         blocks=len(at[Level.BLOCK]),
@@ -225,24 +216,3 @@ def _samples(row: ProfileRow) -> list[tuple[str, str]]:
         return []
     after = (*row.after, *[""] * len(row.profile.samples))
     return list(zip(row.profile.samples, after, strict=False))
-
-
-@cache
-def _style() -> tuple[str, str]:
-    text = Path(__file__).with_name("profile.css").read_text(encoding="utf-8")
-    hashed = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return text, f"sha256-{hashed}"
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("profile.html.j2")

@@ -56,11 +56,12 @@ from wardround.clinical.sources.fhir_lines import (
     PlainObservation,
     decoded,
     one_each,
+    why_unreadable,
 )
 from wardround.trust.canonical import JSON
 
 _REFUTED = ("refuted", "entered-in-error")
-_UNDONE = ("entered-in-error", "not-done", "cancelled", "stopped", "draft")
+_NEVER = ("entered-in-error", "not-done", "cancelled", "draft")
 
 RESOURCES: Final = {
     CONDITION: "Condition",
@@ -253,8 +254,9 @@ class _Reading:
             try:
                 resource = decoded(body)
             except NOT_JSON:
-                self._stream.refuse(body, place)
-                resource = None
+                self._stream.refuse(place)
+                self._unusable(place, why_unreadable(body))
+                return
             self._carefully(resource, place)
 
     def _take_block(self, block: bytes, first_place: int, count: int) -> None:
@@ -265,7 +267,7 @@ class _Reading:
         whatever is not exactly that goes the careful way.
         """
         resources: Sequence[Observation] = []
-        if self._plain and one_each(block, count):
+        if self._plain and b"\0" not in block and one_each(block, count):
             try:
                 if not block.isascii():
                     block.decode()
@@ -364,9 +366,10 @@ class _Reading:
         if handler is not None:
             handler(resource, place)
 
-    def _unusable(self, place: int) -> None:
+    def _unusable(self, place: int, reason: Reason = Reason.UNREADABLE_LINE) -> None:
+        self._record_now = 0
         self.unreadable += 1
-        self._reject(Reason.UNREADABLE_LINE, place)
+        self._reject(reason, place)
 
     def extract(self, deleted: Iterable[str] = ()) -> Extract:
         """Everything that was read."""
@@ -476,6 +479,14 @@ class _Reading:
                 target.found.add(patient, found[0], found[1], day, place, record)
 
     def _presence(self, resource: Element, place: int) -> None:
+        """A diagnosis, procedure or medication that a patient has or had.
+
+        A prescription that was stopped counts as the drug's use, like one that is active, on hold
+        or completed: FHIR R4 calls it ``cancelled`` if it was withdrawn before any administration,
+        and ``stopped`` if some had occurred, so the patient was exposed until then (as in OMOP's
+        ``drug_exposure``, where stopping ends an exposure and doesn't undo it). A procedure that
+        was stopped was not carried out in full, and doesn't count.
+        """
         kind = resource["resourceType"]
         assert isinstance(kind, str)
         medication = kind == "MedicationRequest"
@@ -485,7 +496,13 @@ class _Reading:
         if not targets:
             return
         verified = [code.get("code") for code in codings_of(resource.get("verificationStatus"))]
-        if resource.get("status") in _UNDONE or any(one in _REFUTED for one in verified):
+        status = resource.get("status")
+        if (
+            status in _NEVER
+            or (status == "stopped" and not medication)
+            or resource.get("doNotPerform") is True
+            or any(one in _REFUTED for one in verified)
+        ):
             self._reject(Reason.NOT_FINAL, place)
             return
         patient = self._subject(resource, place)

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from wardround.clinical.quarantine import Reason
 from wardround.trust.canonical import JSON
 
 USABLE_STATUS: Final = ("final", "amended", "corrected")
@@ -94,9 +95,20 @@ def decoded(line: bytes) -> JSON:
     try:
         found: JSON = orjson.loads(line)
     except orjson.JSONDecodeError:
+        if b"\0" in line:
+            raise
         line.decode()  # msgspec doesn't look into texts that it passes over
         found = _ANY.decode(line)
     return found
+
+
+def why_unreadable(line: bytes) -> Reason:
+    """Why a line is no JSON: it is not even text, or it is text of another kind."""
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return Reason.WRONG_ENCODING
+    return Reason.WRONG_ENCODING if b"\0" in line else Reason.UNREADABLE_LINE
 
 
 def one_each(block: bytes, count: int) -> bool:

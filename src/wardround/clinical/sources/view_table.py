@@ -12,8 +12,8 @@ import numpy as np
 
 from wardround.clinical.fhir import FileStream
 from wardround.clinical.lines import check_unreadable_share
-from wardround.clinical.quarantine import Reason, SetAside
-from wardround.clinical.sources.fhir_lines import NOT_JSON, decoded
+from wardround.clinical.quarantine import Reason, SetAside, garbled
+from wardround.clinical.sources.fhir_lines import NOT_JSON, decoded, why_unreadable
 from wardround.clinical.tables import (
     BATCH_ROWS,
     Batch,
@@ -90,8 +90,15 @@ class ViewTable:
                 places, rows = [], []
         if rows:
             yield self._batch(places, rows, index, kinds)
+        no_text = garbled(self._rejected)
         unreadable = sum(one.reason is Reason.UNREADABLE_LINE for one in self._rejected)
-        check_unreadable_share(self.name, unreadable, self._stream.read.resources, self._share)
+        check_unreadable_share(
+            self.name,
+            unreadable + len(no_text),
+            self._stream.read.resources,
+            self._share,
+            no_text,
+        )
 
     @property
     def read(self) -> ColumnarRead:
@@ -114,8 +121,9 @@ class ViewTable:
             try:
                 resource: JSON = decoded(body) if isinstance(body, bytes) else body
             except NOT_JSON:
-                self._stream.refuse(body if isinstance(body, bytes) else b"")
-                resource = None
+                self._stream.refuse()
+                self._reject(why_unreadable(body if isinstance(body, bytes) else b""), place)
+                continue
             if not isinstance(resource, dict) or "resourceType" not in resource:
                 self._reject(Reason.UNREADABLE_LINE, place)
                 continue

@@ -6,6 +6,15 @@ Signals are weighed by a fixed, documented sum; a person decides.
 from wardround.clinical.suggest.embedding import Embedder
 from wardround.clinical.suggest.minilm import load_minilm
 from wardround.clinical.suggest.suggester import Suggester
-from wardround.clinical.suggest.suggestion import Evidence, Reading, Signal, Suggestion
+from wardround.clinical.suggest.suggestion import LIKELY, Evidence, Reading, Signal, Suggestion
 
-__all__ = ["Embedder", "Evidence", "Reading", "Signal", "Suggester", "Suggestion", "load_minilm"]
+__all__ = [
+    "LIKELY",
+    "Embedder",
+    "Evidence",
+    "Reading",
+    "Signal",
+    "Suggester",
+    "Suggestion",
+    "load_minilm",
+]

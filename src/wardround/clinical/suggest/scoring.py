@@ -4,6 +4,9 @@ Each signal's strength, from -1 to 1, is multiplied by its weight; the points ar
 logistic function brings the sum to between 0 and 1. What a signal can't say counts nothing. The
 weights are fixed; they were tuned by hand on the tuning part of ``schema_matching.toml`` and never
 on what is held out. Nothing is learned from a hospital's data.
+
+Where fields are sought for a concept, a score may be lowered to a share of itself; the points that
+this takes stand among the others, so that the sum still gives the score.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from wardround.clinical.suggest.suggestion import Evidence, Signal
+from wardround.clinical.suggest.suggestion import Evidence, Signal, Suggestion
 
 WEIGHTS: Final[Mapping[Signal, float]] = {
     Signal.CODE: 8.0,
@@ -38,7 +41,25 @@ def weigh(evidence: Iterable[Evidence], without: Collection[Signal] = ()) -> tup
         for one in evidence
         if one.signal not in without
     ]
+    return _strongest_first(weighed)
+
+
+def _strongest_first(weighed: Iterable[Evidence]) -> tuple[Evidence, ...]:
     return tuple(sorted(weighed, key=lambda one: (-abs(one.points), one.signal)))
+
+
+def lowered(suggestion: Suggestion, share: float, signal: Signal, words: str) -> Suggestion:
+    """Return a suggestion with a share of its score (above 0, below 1), and why in words."""
+    before, after = suggestion.score, suggestion.score * share
+    points = _log_odds(after) - _log_odds(before)
+    reason = Evidence(signal, share - 1.0, words, points)
+    return replace(
+        suggestion, score=after, evidence=_strongest_first((*suggestion.evidence, reason))
+    )
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))
 
 
 def score(weighed: Iterable[Evidence]) -> float:

@@ -11,12 +11,13 @@ from typing import Final
 from wardround.clinical.graph import Concept, ConceptGraph, ConceptType
 from wardround.clinical.headers import split_header
 from wardround.clinical.profile import FieldProfile
+from wardround.clinical.suggest.answers import Answers
 from wardround.clinical.suggest.categorical import CategorySignals
 from wardround.clinical.suggest.embedding import Embedder, EmbeddingIndex
 from wardround.clinical.suggest.names import NameIndex, NameMatch
 from wardround.clinical.suggest.numeric import NumericSignals, StatedUnit, stated_unit
 from wardround.clinical.suggest.plain import code_evidence, type_evidence
-from wardround.clinical.suggest.scoring import score, weigh
+from wardround.clinical.suggest.scoring import WEIGHTS, score, weigh
 from wardround.clinical.suggest.suggestion import Evidence, Reading, Signal, Suggestion
 
 _WORTH_SAYING: Final = 0.25
@@ -55,10 +56,10 @@ class Suggester:
 
     @property
     def signals(self) -> tuple[Signal, ...]:
-        """The signals in use."""
+        """The signals in use, of those with a weight."""
         return tuple(
             signal
-            for signal in Signal
+            for signal in WEIGHTS
             if signal not in self._without
             and (signal is not Signal.EMBEDDING or self._embedding is not None)
         )
@@ -73,14 +74,14 @@ class Suggester:
     ) -> tuple[Suggestion, ...]:
         """Return the ``top`` concepts that a field may be, best first.
 
-        ``wanted`` names the concepts that the study asks for: only they, and what they can be
-        derived from, are considered. What scores below ``least`` is left out. Equal scores stand
-        in the graph's order.
+        ``wanted`` names the concepts that the study asks for: only they, their special cases and
+        what they can be derived from are considered. What scores below ``least`` is left out.
+        Equal scores stand in the graph's order.
 
         Raises:
             WardroundError: ``WR-DATA-001`` where ``wanted`` names an unknown concept.
         """
-        chosen = None if wanted is None else self._with_inputs(wanted)
+        chosen = None if wanted is None else self._ways_to(wanted)
         ranked = self._all(profile, chosen)
         return tuple(one for one in ranked[:top] if one.score >= least)
 
@@ -96,37 +97,29 @@ class Suggester:
 
         A field's score for a concept is lowered by the quotient to the field's best concept: a
         field that is surely the HDL cholesterol is no candidate for the total, although it
-        resembles it. What scores below ``least`` is left out. Equal scores stand in the
-        profiles' order.
+        resembles it. A field that says a special case is suggested as that (:class:`Answers`).
+        What then scores below ``least`` is left out. Equal scores, as shown, stand in the order of
+        the fields' names.
 
         Raises:
             WardroundError: ``WR-DATA-001`` where ``wanted`` names an unknown concept.
         """
-        order = list(dict.fromkeys(wanted))
-        found: dict[str, list[tuple[float, Suggestion]]] = {
-            self._graph.concept(concept).id: [] for concept in order
-        }
+        answers = {concept: Answers(self._graph, concept) for concept in wanted}
         for profile in profiles:
             ranked = self._all(profile, None)
-            for suggestion in ranked:
-                if suggestion.concept in found and suggestion.score >= least:
-                    fit = suggestion.score**2 / max(ranked[0].score, 1e-12)
-                    found[suggestion.concept].append((fit, suggestion))
-        return {
-            concept: tuple(
-                one for _, one in sorted(found[concept], key=lambda pair: -pair[0])[:top]
-            )
-            for concept in order
-        }
+            for answer in answers.values():
+                answer.take(ranked)
+        return {concept: answer.best(top, least) for concept, answer in answers.items()}
 
-    def _with_inputs(self, wanted: Collection[str]) -> frozenset[str]:
-        """The concepts, and whatever they can be computed from."""
+    def _ways_to(self, wanted: Collection[str]) -> frozenset[str]:
+        """The concepts, their special cases, and whatever they can be computed from."""
         reached: set[str] = set()
         waiting = [self._graph.concept(concept).id for concept in wanted]
         while waiting:
             concept = waiting.pop()
             if concept not in reached:
                 reached.add(concept)
+                waiting.extend(child.id for child in self._graph.children(concept))
                 for derivation in self._graph.derivations(concept):
                     waiting.extend(derivation.inputs)
         return frozenset(reached)

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from wardround.clinical.numbers import DecimalMark
 
+LIKELY: Final = 0.5
+"""A suggestion with such a score is worth a look before anything else."""
+
 
 class Signal(StrEnum):
-    """Where evidence for or against a concept comes from."""
+    """Where evidence for or against a concept comes from.
+
+    The last two are heard where fields are sought for a concept: the field says a special case or
+    a general one of it, or something else fits the field better.
+    """
 
     CODE = "code"
     NAME = "name"
@@ -20,6 +28,8 @@ class Signal(StrEnum):
     CATEGORIES = "categories"
     TYPE = "type"
     EMBEDDING = "embedding"
+    HIERARCHY = "hierarchy"
+    RIVAL = "rival"
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +77,8 @@ class Reading:
 class Suggestion:
     """One concept that a field may be, with a score from 0 to 1 and the evidence, strongest first.
 
+    Where a field is sought for a concept, ``concept`` may be a special case of it: that is what
+    the field says, and as which it should be mapped.
     Nothing is mapped by it: a person reads ``reasons`` and ``reading`` and decides. Both may quote
     values, so neither shows in the repr.
     """
@@ -82,7 +94,31 @@ class Suggestion:
         return f"Suggestion({self.source!r}, {self.field!r}, {self.concept!r}, {self.score:.3f})"
 
     @property
+    def shown_score(self) -> float:
+        """The score as people see it, and as which suggestions are put in order."""
+        return round(self.score, 3)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, in words: what speaks for the concept, then, after *but*, what speaks against it."""
-        against = tuple(f"but {one.words}" for one in self.evidence if one.strength < 0)
-        return tuple(one.words for one in self.evidence if one.strength >= 0) + against
+        """Why, in words: what speaks for the concept, then, after *but*, what speaks against it.
+
+        What the hierarchy says comes first: it is what the suggestion can and can't be used for.
+        """
+        return self._pro + self._contra
+
+    @property
+    def main_reasons(self) -> tuple[str, ...]:
+        """The three reasons that say most; what speaks most against the concept is among them."""
+        contra = self._contra[:1]
+        return self._pro[: 3 - len(contra)] + contra
+
+    @property
+    def _pro(self) -> tuple[str, ...]:
+        kin = tuple(one.words for one in self.evidence if one.signal is Signal.HIERARCHY)
+        others = (one for one in self.evidence if one.signal is not Signal.HIERARCHY)
+        return kin + tuple(one.words for one in others if one.strength >= 0)
+
+    @property
+    def _contra(self) -> tuple[str, ...]:
+        others = (one for one in self.evidence if one.signal is not Signal.HIERARCHY)
+        return tuple(f"but {one.words}" for one in others if one.strength < 0)

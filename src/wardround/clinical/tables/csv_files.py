@@ -13,7 +13,7 @@ import numpy as np
 
 from wardround.clinical.lines import LineReader, check_unreadable_share
 from wardround.clinical.provenance import FileRead, locate
-from wardround.clinical.quarantine import SetAside
+from wardround.clinical.quarantine import SetAside, garbled
 from wardround.clinical.tables.account import Accounted
 from wardround.clinical.tables.cells import texts
 from wardround.clinical.tables.rows import Row, RowReader, find_column
@@ -129,7 +129,7 @@ class CsvTable(Accounted):
             size += lines.size_bytes
             files.append(lines.result)
         self._files, self._rejected = tuple(files), tuple(rejected)
-        check_unreadable_share(self._name, unreadable, found, self._share)
+        check_unreadable_share(self._name, unreadable, found, self._share, garbled(rejected))
         digest = digest_of(self._files)
         self._read = ColumnarRead(self._name, None, self._files, used, digest, size)
 

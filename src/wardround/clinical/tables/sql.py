@@ -41,7 +41,7 @@ def sql_table(
 ) -> SqlTable:
     """Return a table (``table``, ``schema``) or the result of one SELECT (``query``).
 
-    ``url`` is an SQLAlchemy URL whose secrets are written ``${NAME}`` and taken from the
+    ``url`` is an SQLAlchemy URL whose secrets are written ``${WARDROUND_...}`` and taken from the
     environment when a connection is opened. ``kinds`` overrides what the schema says of a column,
     which SQLite's expressions need. Nothing is connected to yet.
 

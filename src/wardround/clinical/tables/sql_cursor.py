@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, NoSuchTableError, SQLAlchemyError
 
-from wardround.clinical.lines import wrong_encoding
 from wardround.clinical.provenance import FileRead
-from wardround.clinical.tables.cells import Cells, from_objects
+from wardround.clinical.tables.cells import Cells
 from wardround.clinical.tables.kinds import kind_of
 from wardround.clinical.tables.sql_backend import CatalogueEntry, Source
 from wardround.clinical.tables.sql_errors import package_missing, refused, unreachable
+from wardround.clinical.tables.sql_reading import from_rows
 from wardround.clinical.tables.sql_text import TableSource
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.tables.table import ColumnInfo, ColumnKind
@@ -41,6 +41,9 @@ class CursorBackend:
     that the address names a database user who may only read; everything is rolled back as well.
     """
 
+    files: tuple[FileRead, ...] = ()
+    """None: the database itself is the source."""
+
     def __init__(self, url: DatabaseUrl, *, reader_account: bool) -> None:
         self._url = url
         if url.dialect not in _READ_ONLY and not reader_account:
@@ -55,11 +58,6 @@ class CursorBackend:
     def shown(self) -> str:
         """The address without secrets."""
         return self._url.shown
-
-    @property
-    def files(self) -> tuple[FileRead, ...]:
-        """None: the database itself is the source."""
-        return ()
 
     @contextmanager
     def session(self) -> Iterator[CursorSession]:
@@ -120,18 +118,7 @@ class CursorSession:
             result = self._connection.execution_options(
                 stream_results=True, max_row_buffer=batch_rows
             ).exec_driver_sql(self.statement(source, kinds))
-            while rows := result.fetchmany(batch_rows):
-                cells = zip(*rows, strict=True)
-                try:
-                    yield (
-                        len(rows),
-                        {
-                            name: from_objects(kind, column, markers)
-                            for (name, kind), column in zip(kinds.items(), cells, strict=True)
-                        },
-                    )
-                except UnicodeDecodeError:
-                    raise wrong_encoding(self._shown, 1) from None
+            yield from from_rows(result.fetchmany, kinds, batch_rows, markers, self._shown)
 
     def arrow(
         self, source: Source, kinds: Mapping[str, ColumnKind], batch_rows: int

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wardround.clinical.provenance import FileRead
-from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
 from wardround.clinical.tables.cells import Cells
 from wardround.clinical.tables.duck import quoted
 from wardround.clinical.tables.kinds import kind_of
 from wardround.clinical.tables.sql_adbc import Adbc, connect
 from wardround.clinical.tables.sql_backend import CatalogueEntry, Source
-from wardround.clinical.tables.sql_errors import refused
+from wardround.clinical.tables.sql_reading import from_arrow
 from wardround.clinical.tables.sql_text import TableSource
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.tables.table import ColumnInfo, ColumnKind
+from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
     from nanoarrow.c_array import CArray
@@ -65,6 +65,9 @@ _OTHERS = (
 class PostgresBackend:
     """One PostgreSQL database."""
 
+    files: tuple[FileRead, ...] = ()
+    """None: the database itself is the source."""
+
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
 
@@ -73,16 +76,23 @@ class PostgresBackend:
         """The address without secrets."""
         return self._url.shown
 
-    @property
-    def files(self) -> tuple[FileRead, ...]:
-        """None: the database itself is the source."""
-        return ()
-
     @contextmanager
     def session(self) -> Iterator[PostgresSession]:
-        """Connect; every transaction of the session is read-only."""
+        """Connect; every transaction of the session is read-only.
+
+        Raises WR-DATA-054 where it is not after all: a connection pooler may drop what is asked
+        for when a session starts.
+        """
         uri = _libpq_uri(self._url.expand())
         with connect("adbc_driver_postgresql", uri, self.shown) as adbc:
+            answers = adbc.rows("SELECT current_setting('transaction_read_only') AS answer")
+            if [row["answer"] for row in answers] != ["on"]:
+                raise WardroundError(
+                    "WR-DATA-054",
+                    "The database's sessions are not read-only, although that was asked for.",
+                    "Connect to the database itself and not through a connection pooler.",
+                    path=self.shown,
+                )
             yield PostgresSession(adbc, self.shown)
 
 
@@ -124,15 +134,7 @@ class PostgresSession:
     ) -> Iterator[tuple[int, dict[str, Cells]]]:
         """Yield rows and cells, a batch at a time, from one snapshot."""
         with self._adbc.stream(self.statement(source, kinds)) as stream:
-            fields = stream.get_schema().children
-            formats = dict(zip(kinds, (field.format for field in fields), strict=True))
-            for array in stream:
-                for part in parts(array, batch_rows):
-                    try:
-                        cells = read_batch(array, part, formats, kinds, markers, where=self._shown)
-                    except Mistyped:
-                        raise refused(self._shown, None) from None
-                    yield len(part), cells
+            yield from from_arrow(stream, kinds, batch_rows, markers, self._shown)
 
     def arrow(
         self, source: Source, kinds: Mapping[str, ColumnKind], batch_rows: int

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote as percent
 
-from wardround.clinical.lines import unreadable, wrong_encoding
+from wardround.clinical.lines import unreadable
 from wardround.clinical.provenance import FileRead
-from wardround.clinical.tables.arrow import Mistyped, parts, read_batch
-from wardround.clinical.tables.cells import Cells, from_objects
+from wardround.clinical.tables.cells import Cells
 from wardround.clinical.tables.duck import quoted
 from wardround.clinical.tables.kinds import kind_of
 from wardround.clinical.tables.sql_adbc import connect
 from wardround.clinical.tables.sql_backend import CatalogueEntry, Source
 from wardround.clinical.tables.sql_errors import refused, unreachable
+from wardround.clinical.tables.sql_reading import from_arrow, from_rows
 from wardround.clinical.tables.sql_text import TableSource
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.tables.table import ColumnInfo, ColumnKind
@@ -51,6 +51,9 @@ _TYPED = {
 class SqliteBackend:
     """One SQLite file."""
 
+    files: tuple[FileRead, ...] = ()
+    """None: the database itself is the source."""
+
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
 
@@ -58,11 +61,6 @@ class SqliteBackend:
     def shown(self) -> str:
         """The file's name."""
         return Path(self._url.expand().database or "sqlite").name
-
-    @property
-    def files(self) -> tuple[FileRead, ...]:
-        """None: the database itself is the source."""
-        return ()
 
     @contextmanager
     def session(self) -> Iterator[SqliteSession]:
@@ -131,9 +129,12 @@ class SqliteSession:
             self._connection.execute("BEGIN")
             try:
                 if self._as_declared(source, kinds) and _has_adbc():
-                    yield from self._draw_arrow(source, kinds, batch_rows, markers)
+                    arrays = self.arrow(source, kinds, batch_rows)
+                    yield from from_arrow(arrays, kinds, batch_rows, markers, self._shown)
                 else:
-                    yield from self._draw_cells(source, kinds, batch_rows, markers)
+                    cursor = self._connection.execute(self.statement(source, kinds))
+                    fetch = cursor.fetchmany
+                    yield from from_rows(fetch, kinds, batch_rows, markers, self._shown)
             finally:
                 self._connection.execute("ROLLBACK")
 
@@ -171,44 +172,6 @@ class SqliteSession:
             source = TableSource(name)
             rows = None if kind == "view" else self._estimate(source)
             yield CatalogueEntry(name, None, kind == "view", None, rows, self.describe(source))
-
-    def _draw_arrow(
-        self,
-        source: Source,
-        kinds: Mapping[str, ColumnKind],
-        batch_rows: int,
-        markers: Collection[str],
-    ) -> Iterator[tuple[int, dict[str, Cells]]]:
-        formats: dict[str, str] = {}
-        for array in self.arrow(source, kinds, batch_rows):
-            if not formats:
-                fields = array.schema.children
-                formats = dict(zip(kinds, (field.format for field in fields), strict=True))
-            for part in parts(array, batch_rows):
-                try:
-                    cells = read_batch(array, part, formats, kinds, markers, where=self._shown)
-                except Mistyped:
-                    raise refused(self._shown, None) from None
-                yield len(part), cells
-
-    def _draw_cells(
-        self,
-        source: Source,
-        kinds: Mapping[str, ColumnKind],
-        batch_rows: int,
-        markers: Collection[str],
-    ) -> Iterator[tuple[int, dict[str, Cells]]]:
-        cursor = self._connection.execute(self.statement(source, kinds))
-        while rows := cursor.fetchmany(batch_rows):
-            columns = zip(*rows, strict=True)
-            try:
-                cells = {
-                    name: from_objects(kind, column, markers)
-                    for (name, kind), column in zip(kinds.items(), columns, strict=True)
-                }
-            except UnicodeDecodeError:
-                raise wrong_encoding(self._shown, 1) from None
-            yield len(rows), cells
 
     def _as_declared(self, source: Source, kinds: Mapping[str, ColumnKind]) -> bool:
         doubts = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wardround.errors import WardroundError
 
@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PREFIX: Final = "WARDROUND_"
 _SECRET_KEYS = re.compile(r"pass|pwd|secret|token|key$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
 class DatabaseUrl:
-    """An SQLAlchemy URL as the steward writes it: ``postgresql://reader:${EHR_PASSWORD}@db/ehr``.
+    """An SQLAlchemy URL as the steward writes it: ``postgresql://reader:${WARDROUND_EHR}@db/ehr``.
 
     ``${NAME}`` is replaced by the environment's variable only when a connection is opened. A
-    password that stands in the URL itself is refused: a mapping is signed, stored and shown.
+    password that stands in the URL itself is refused: a mapping is signed, stored and shown. So is
+    a variable whose name doesn't begin with ``WARDROUND_``: records are looked at before anybody
+    signed the mapping, and the host that it names would be told any secret of the agent's.
     """
 
     text: str
@@ -36,9 +39,11 @@ class DatabaseUrl:
                     raise WardroundError(
                         "WR-DATA-057",
                         "A password stands in the database's address.",
-                        "Put it in an environment variable of the agent and write ${NAME} instead.",
+                        "Put it in an environment variable of the agent and write "
+                        f"${{{_PREFIX}NAME}} instead.",
                         path=self.shown,
                     )
+        self._filled(self._allowed)
 
     def __repr__(self) -> str:
         return f"DatabaseUrl({self.shown!r})"
@@ -65,11 +70,13 @@ class DatabaseUrl:
             WardroundError: ``WR-DATA-057`` where a variable is not set.
         """
         variables = os.environ if environment is None else environment
+        return self._filled(lambda name: self._lookup(name, variables))
+
+    def _filled(self, value: Callable[[str], str]) -> URL:
+        """The URL with ``value(NAME)`` in the place of each variable."""
 
         def fill(text: str | None) -> str | None:
-            if text is None:
-                return None
-            return _VARIABLE.sub(lambda found: self._lookup(found[1], variables), text)
+            return None if text is None else _VARIABLE.sub(lambda found: value(found[1]), text)
 
         url = self._parsed()
         query = {
@@ -85,6 +92,18 @@ class DatabaseUrl:
             database=fill(url.database),
             query=query,
         )
+
+    def _allowed(self, name: str) -> str:
+        if not name.startswith(_PREFIX):
+            raise WardroundError(
+                "WR-DATA-085",
+                f"The database's address names the environment variable {name}, which a mapping "
+                "may not read.",
+                f"Set a variable whose name begins with {_PREFIX} for the agent's service, such as "
+                f"{_PREFIX}{name}, and write that name in the address.",
+                path=self.shown,
+            )
+        return name
 
     def _lookup(self, name: str, variables: Mapping[str, str]) -> str:
         if name not in variables:
@@ -106,6 +125,6 @@ class DatabaseUrl:
             raise WardroundError(
                 "WR-DATA-057",
                 "The database's address is no SQLAlchemy URL.",
-                "Write dialect://user:${PASSWORD}@host:port/database, or sqlite:///FILE.",
+                "Write dialect://user:${WARDROUND_PASSWORD}@host:port/database, or sqlite:///FILE.",
                 path="database",
             ) from None

@@ -63,8 +63,9 @@ def report_data(
 
 
 def study_facts(study: Study) -> StudyFacts:
-    """What was agreed, with the thresholds for a cohort of all hospitals."""
-    adversary = study.adversary()
+    """What was agreed, with the thresholds for a whole cohort: all hospitals, or a small group."""
+    cohort = study.smallest_cohort
+    adversary = study.adversary(cohort)
     return StudyFacts.model_validate(
         {
             "id": study.id,
@@ -80,7 +81,8 @@ def study_facts(study: Study) -> StudyFacts:
             "outcome": study.data.outcome,
             "corrupt_sites": adversary.corrupt,
             "threshold": adversary.threshold,
-            "minimum_survivors": study.minimum_survivors(),
+            "minimum_survivors": study.minimum_survivors(cohort),
+            "groups": None if study.cohort.groups is None else study.totals_per_step,
             "minimum_cell": study.disclosure.minimum_cell,
             "minimum_cohort": study.disclosure.minimum_cohort,
             "opened_numbers_limit": study.disclosure.opened_numbers,

@@ -146,6 +146,8 @@ class StudyFacts(Facts):
     corrupt_sites: Count
     threshold: Count
     minimum_survivors: Count
+    groups: Count | None = None
+    """How many random groups have a total each; None where one sum is over all hospitals."""
     minimum_cell: Count
     minimum_cohort: Count
     opened_numbers_limit: Count | None = None
@@ -209,6 +211,8 @@ class RoundFacts(Facts):
     round: str
     step: Count
     attempt: Count = 0
+    group: Count | None = None
+    """Which group's total, counted from 1, in a study with groups."""
     kind: str
     started: datetime
     seconds: Annotated[float, Field(ge=0.0)]

@@ -30,6 +30,7 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
             "Every vector left its hospital under one-time masks; the coordinator could open "
             f"nothing but a total over at least {study.minimum_survivors} hospitals.",
         ),
+        *_groups(data),
         Statement(
             "Hospitals agreed first.",
             "Each approved this exact study with its own key, and its agent answered nothing else.",
@@ -52,13 +53,31 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
         )
         names = ", ".join(sorted(name.replace("_", " ") for name in everywhere))
         statements.insert(
-            2,
+            2 if study.groups is None else 3,
             Statement(
                 "The computation was confined.",
                 f"Limits enforced at every hospital that reported: {names or 'none in common'}.",
             ),
         )
     return tuple(statements)
+
+
+def _groups(data: ReportData) -> tuple[Statement, ...]:
+    """Over whom the totals were, where that is not everybody."""
+    study = data.study
+    if study.groups is None:
+        return ()
+    smaller, larger = divmod(len(study.sites), study.groups)
+    size = f"{smaller}" if not larger else f"{smaller} or {smaller + 1}"
+    return (
+        Statement(
+            f"Groups: sums over {study.groups} random groups of {size} hospitals.",
+            "Who is with whom was drawn by all hospitals together, once for the study (each "
+            "committed itself before any revealed), and each hospital’s agent sums with its own "
+            "group only. The coordinator knows each group’s total. Each is protected as if every "
+            "corrupt hospital of the study were in that group.",
+        ),
+    )
 
 
 def _small_groups(data: ReportData) -> tuple[Statement, ...]:
@@ -147,9 +166,12 @@ def adversary(data: ReportData) -> str:
             corrupt = "one hospital may be corrupt and collude with it"
         case many:
             corrupt = f"up to {many} hospitals may be corrupt and collude with it"
+    members = f"{len(study.sites)} hospitals"
+    if study.groups is not None:
+        members = f"{len(study.sites) // study.groups} hospitals of a group"
     return (
         f"The coordinator may do anything; {corrupt}; hospitals may drop out at any time. "
-        f"It follows that {study.threshold} of {len(study.sites)} hospitals must sign one "
+        f"It follows that {study.threshold} of {members} must sign one "
         f"survivor set before a total can be opened, over at least {study.minimum_survivors} "
         "hospitals."
     )

@@ -1,18 +1,13 @@
 """Writes the report: one HTML file that loads nothing, runs no script and prints well.
 
-Its content security policy allows exactly the style sheet inside it, by hash. All text goes
-through the template's escaping; what is marked as safe was built in `plots` from numbers and
-escaped text.
+All text goes through the template's escaping (:mod:`wardround.pages`); what is marked as safe was
+built in `plots` from numbers and escaped text.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -30,9 +25,7 @@ from wardround.governance.report.data import (
 )
 from wardround.governance.report.protections import adversary, in_force, limits
 from wardround.learning.metrics import wilson
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from wardround.pages import Page
 
 Z95 = 1.959963984540054
 """The normal quantile of two-sided 95 % intervals."""
@@ -53,20 +46,17 @@ _KINDS = {
 
 def render_report(data: ReportData) -> str:
     """The whole page as text; the same data always give the same page."""
-    style, style_hash = _style()
     shares = _ShareAxes.of(data)
     curves = _curves(data)
     zoomed = (data.evaluation.held_out.auroc or 0.0) >= 0.9
     coefficients, coefficient_axis = _coefficients(data.model.coefficients)
     ridges, ridge_axis = _ridges(data.model)
     lanes, time_axis = _lanes(data)
-    return _template().render(
+    return _PAGE.render(
         data=data,
         study=data.study,
         verification=data.verification,
         level_meaning=LEVELS[data.level],
-        style=Markup(style),  # noqa: S704 - our own file, not input
-        style_hash=style_hash,
         headline=_headline(data),
         comparison=_comparison(data, shares) if shares else (),
         roc=plots.roc_plot(curves, _roc_description(data), zoom=zoomed) if curves else None,
@@ -105,6 +95,9 @@ def save_report(data: ReportData, path: Path) -> None:
 def share(value: float) -> str:
     """A share with three decimals."""
     return f"{value:.3f}"
+
+
+_PAGE = Page(Path(__file__).parent, "report", share=share)
 
 
 def size(count: int) -> str:
@@ -385,7 +378,8 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
         return ""
     times = sorted(entry.seconds for entry in rounds if entry.completed)
     middle = f" Half of them took under {times[len(times) // 2]:.2f} s." if times else ""
-    return f"A round is one question to every hospital and one sum as the answer.{middle}"
+    asked = "every hospital" if rounds[0].group is None else "every hospital of a group"
+    return f"A round is one question to {asked} and one sum as the answer.{middle}"
 
 
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
@@ -403,7 +397,8 @@ def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
 
 def _place(entry: RoundFacts) -> str:
     """Counted from one, as people do."""
-    return f"Step {entry.step + 1}, attempt {entry.attempt + 1}"
+    where = "" if entry.group is None else f", group {entry.group}"
+    return f"Step {entry.step + 1}{where}, attempt {entry.attempt + 1}"
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:
@@ -421,25 +416,3 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
         ("Digest of the model", data.model.digest, "mono"),
     ]
     return [fact for fact in facts if fact[1]]
-
-
-@cache
-def _style() -> tuple[str, str]:
-    text = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    hashed = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return text, f"sha256-{hashed}"
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["share"] = share
-    return environment.get_template("report.html.j2")
