@@ -155,6 +155,8 @@ class _Game:
             total, expected, self.survivors, self.rule, degree, self.meter, elapsed - clients
         )
 
+    in_words: Callable[[SurvivorVote], Message]
+
     def recover(
         self, site: SiteName, member: Member | SparseMember, votes: dict[SiteName, Envelope]
     ) -> Envelope:
@@ -165,6 +167,8 @@ class _Game:
 
 
 class _Dense(_Game):
+    in_words = staticmethod(lambda vote: vote)
+
     def play(self) -> Played:
         members = {
             site: self.on(
@@ -218,6 +222,8 @@ class _Dense(_Game):
 
 
 class _Sparse(_Game):
+    in_words = staticmethod(BriefVote.of)
+
     def play(self) -> Played:
         members = {
             site: self.on(

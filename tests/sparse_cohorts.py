@@ -9,6 +9,7 @@ from cohorts import BATCH, KEYS, MANIFEST, RUN, STUDY
 from wardround.ids import Digest, RoundId, SiteName
 from wardround.secagg import Adversary, Advert, RecoveryShares, RingArray, RingBits, Unmasking
 from wardround.secagg.graph import Graph, GraphRule
+from wardround.secagg.messages import BriefVote
 from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
 from wardround.trust.dsse import Envelope
 
@@ -95,7 +96,8 @@ class SparseCohort:
     ) -> dict[SiteName, bytes]:
         signed = {}
         for name in voters:
-            envelope = self.members[name].vote(0, manifest, survivors).sign(KEYS[name])
+            vote = self.members[name].vote(0, manifest, survivors)
+            envelope = BriefVote.of(vote).sign(KEYS[name])
             signed[name] = envelope.signatures[0].sig
         return signed
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from wardround.errors import WardroundError
@@ -218,7 +218,7 @@ class SparseMember(RoundMember):
         survivors: Sequence[SiteName],
         signatures: Mapping[SiteName, bytes],
     ) -> RecoveryShares:
-        """As ``recover``, with votes as bare signatures: what they sign, this site knows itself."""
+        """As ``recover``, with brief votes as bare signatures: what they sign is known here."""
         own_vote = self._repeated_vote(index, manifest, survivors)
         require_signatures(signatures, self._keys, own_vote, self.adversary.threshold)
         return self._recovery_shares(own_vote)
@@ -265,16 +265,15 @@ def require_signatures(
     agreed: SurvivorVote,
     threshold: int,
 ) -> None:
-    """As :func:`wardround.secagg.votes.require_votes`, of bare signatures over ``agreed``."""
+    """As :func:`wardround.secagg.votes.require_votes`, of the signatures of brief votes."""
     inside = frozenset(agreed.survivors)
-    # All votes say the same but for the name, which is spliced in.
-    before, after = canonical(agreed.to_wire()).split(f'"site":"{agreed.site}"'.encode())
+    brief = BriefVote.of(agreed)
     for site, signature in signatures.items():
-        payload = before + f'"site":"{site}"'.encode() + after
+        payload = canonical(replace(brief, site=site).to_wire())
         try:
             if site not in inside:
                 raise KeyError(site)
-            keys[site].verify(signature, pre_authentication(agreed.payload_type, payload))
+            keys[site].verify(signature, pre_authentication(brief.payload_type, payload))
         except (KeyError, WardroundError):
             raise WardroundError(
                 "WR-SECAGG-015",
