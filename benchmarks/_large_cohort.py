@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from wardround.ids import BatchId, RoundId, RunId, SiteName
 from wardround.secagg import Adversary, Advert, Member, RecoveryShares, Unmasking
 from wardround.secagg.graph import COMPLETE_UP_TO, Graph, GraphRule, choose
+from wardround.secagg.messages import BriefVote, Message, SurvivorVote
 from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
 from wardround.trust.canonical import canonical, digest
 from wardround.trust.dsse import Envelope

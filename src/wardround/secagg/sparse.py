@@ -24,7 +24,7 @@ from wardround.errors import WardroundError
 from wardround.ids import BatchId, Digest, RunId, SiteName
 from wardround.secagg.graph import GraphRule
 from wardround.secagg.masking import RoundMember, Stage, there
-from wardround.secagg.messages import Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.messages import BriefVote, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.setup import open_adverts, open_signed
 from wardround.secagg.votes import bad_survivors
 from wardround.trust.canonical import canonical, digest, digest_json
