@@ -1,12 +1,15 @@
 """Secure sums: fixed-point encoding, double masking, and what the thresholds rest on.
 
 Pure state machines after Bonawitz et al. 2017 with the consistency round (DESIGN section 5): no
-sockets, no disk, no clock. A site is a :class:`Member`, the coordinator holds an
-:class:`Unmasking`, and in between travel messages that each site signs.
+sockets, no disk, no clock. A site is a :class:`Member` (in an asynchronous sum a
+:class:`LateMember`), the coordinator holds an :class:`Unmasking`, and in between travel messages
+that each site signs.
 """
 
 from wardround.secagg.adversary import Adversary, default_corrupt
+from wardround.secagg.cohort import CohortManifest, CohortTerms, Offer, Ready, cohort_manifest
 from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
+from wardround.secagg.late import Bond, LateMember
 from wardround.secagg.masking import Member
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.recovery import Unmasking
@@ -16,9 +19,15 @@ from wardround.secagg.votes import check_survivors, require_votes
 __all__ = [
     "Adversary",
     "Advert",
+    "Bond",
+    "CohortManifest",
+    "CohortTerms",
     "Deal",
     "FixedPoint",
+    "LateMember",
     "Member",
+    "Offer",
+    "Ready",
     "RecoveryShares",
     "RingArray",
     "RingBits",
@@ -26,6 +35,7 @@ __all__ = [
     "Unmasking",
     "adverts_digest",
     "check_survivors",
+    "cohort_manifest",
     "default_corrupt",
     "open_adverts",
     "open_deals",
