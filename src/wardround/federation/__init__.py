@@ -5,13 +5,17 @@ none of it but `Federation.sum`: a task goes out, the sum of all sites' contribu
 """
 
 from wardround.federation.federation import Federation, Total
+from wardround.federation.late import CohortPhase, Gathering, LateCohort, Waiting
 from wardround.federation.messages import Instruction, Manifest, PacketHeader, Refused, Witness
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 
 __all__ = [
+    "CohortPhase",
     "Federation",
+    "Gathering",
     "Instruction",
+    "LateCohort",
     "Manifest",
     "PacketHeader",
     "Refused",
@@ -20,5 +24,6 @@ __all__ = [
     "Setup",
     "SetupPhase",
     "Total",
+    "Waiting",
     "Witness",
 ]
