@@ -28,6 +28,7 @@ from wardround.secagg.cohort import (
     late_batch,
     require_signatures,
 )
+from wardround.secagg.complaint import Complaint
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.masking import Member
 from wardround.secagg.messages import RecoveryShares, SurvivorVote
@@ -193,6 +194,15 @@ class LateMember:
         manifest = self._joined()
         self._bound = binding(manifest.digest, self._member.accept(deals, sealed_to_me))
         return self._bound
+
+    def complain(
+        self,
+        accused: SiteName,
+        deals: Mapping[SiteName, Envelope],
+        sealed_to_me: Mapping[SiteName, bytes],
+    ) -> Complaint:
+        """The proof that ``accused`` dealt no shares; raises as `Member.complain`."""
+        return self._member.complain(accused, deals, sealed_to_me)
 
     def mask(self, values: RingArray) -> None:
         """Hide ``values``, shape (length,), in place; raises as `Member.mask`."""
