@@ -23,6 +23,7 @@ from wardround.secagg import (
     Ready,
     RingBits,
     default_corrupt,
+    derive,
 )
 from wardround.secagg.cohort import binding, late_batch
 from wardround.secagg.late import Bond
@@ -275,8 +276,9 @@ def forge(cohort: LateSum, name: SiteName, **changes: object) -> dict[SiteName, 
     advert = Advert.open(offer.advert, cohort.ward.keys[name])
     own = {key: changes.pop(key) for key in ("rounds", "pool", "batch") if key in changes}
     if own.get("rounds"):
-        own |= {"masking_keys": advert.masking_keys * 2}
-        own |= {"self_mask_commitments": advert.self_mask_commitments * 2}
+        second = derive.public_key(bytes([7]) * 32)
+        own |= {"masking_keys": (*advert.masking_keys, second)}
+        own |= {"self_mask_commitments": (*advert.self_mask_commitments, bytes(32))}
     keys = {k: changes.pop(k) for k in ("sealing_key", "masking_keys") if k in changes}
     signed = replace(advert, **{**own, **keys}).sign(KEYS[name])
     said = replace(ready, **{"advert": digest(signed.payload), **changes})

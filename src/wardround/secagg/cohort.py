@@ -236,10 +236,10 @@ def open_offer(
     """``site``'s ready statement and the keys that it names, for one sum among the study's sites.
 
     ``keys`` are those of the study, all of them. Raises WR-SECAGG-031 for statements that don't
-    belong together or here, a WR-TRUST code for a bad signature.
+    belong together or here, -007 for keys that hide nothing, a WR-TRUST code for a bad signature.
     """
     ready = open_signed(Ready, offer.ready, site, keys, "WR-SECAGG-031")
-    advert = open_signed(Advert, offer.advert, site, keys, "WR-SECAGG-031")
+    advert = open_adverts({site: offer.advert}, keys)[site]
     if (ready.study, ready.run, ready.advert) != (study, run, digest(offer.advert.payload)):
         raise bad_cohort(f"{site} said ready for another study or run, or with other keys.", site)
     late = (study, run, late_batch(run), tuple(sorted(keys)), 1)
@@ -258,8 +258,9 @@ def check_cohort(
 ) -> None:
     """Return if ``manifest`` names exactly the ``offers``, under the study's ``terms``.
 
-    What everyone can check: a site also compares its own statement and its own minimum. Raises
-    WR-SECAGG-031, WR-SECAGG-007 for keys that don't go together, a WR-TRUST code for a signature.
+    What everyone can check, an honest coordinator before it proposes; a site also compares its own
+    statement and its own minimum. Raises WR-SECAGG-031, WR-SECAGG-007 for keys that don't go
+    together, a WR-TRUST code for a signature, each naming the site at fault where there is one.
     """
     adversary = terms.adversary
     if (manifest.study, manifest.run) != (study, run):
