@@ -81,6 +81,11 @@ class GatheringMachine(RuleBasedStateMachine):
             assert after is self.state, "a known statement changes nothing, a spent one least"
         self.become(after, after.on_ready(new))
 
+    @rule(sites=st.permutations(NAMES))
+    def many_say_ready(self, sites: list[SiteName]) -> None:
+        for site in sites[: self.state.size]:
+            self.says_ready(site, 0, 3, False)
+
     @rule()
     def propose(self) -> None:
         due = self.state.due()
@@ -222,6 +227,7 @@ def test_everybody_signs_deals_and_it_is_a_round() -> None:
     state = formed()
     name = only(state).manifest.digest
     for site in NAMES[:4]:
+        assert state.on_signature(0, site, STUDY) is state, "under another manifest"
         state = state.on_signature(0, site, name)
     for site in NAMES[:4]:
         assert only(state).phase is DEAL

@@ -157,10 +157,12 @@ def test_the_coordinator_gets_no_verdict_out_of_other_material() -> None:
     complaint = court.complaint()
     first_blob, first_deal = court.blob, court.cohort.deals[court.dealer]
     court.redeal(b"another blob, which the dealer signed for too")
+    true = {"deal": first_deal, "blob": first_blob}
     instead: list[dict[str, object]] = [
         {"blob": b"something else"},
         {"blob": court.blob},
-        {},  # the newer deal, which the complaint does not name
+        {"deal": court.cohort.deals[court.dealer]},
+        {"deal": court.cohort.deals[court.dealer], "blob": court.blob},
         {"deal": other.cohort.deals[other.dealer], "blob": other.blob},
         {"adverts": other.cohort.adverts},
         {"deal": court.cohort.deals[court.others[0]]},
@@ -172,7 +174,7 @@ def test_the_coordinator_gets_no_verdict_out_of_other_material() -> None:
         {"complaint": complaint.sign(KEYS[court.dealer])},
     ]
     for change in instead:
-        refused = code(lambda c=change: court.judged(complaint, **c))
+        refused = code(lambda c=change: court.judged(complaint, **{**true, **c}))
         assert refused in ("WR-SECAGG-034", "WR-TRUST-021", "WR-TRUST-022"), change
     for claim in (
         {"batch": BatchId("batch-0")},
@@ -182,10 +184,9 @@ def test_the_coordinator_gets_no_verdict_out_of_other_material() -> None:
         {"adverts": digest(b"none")},
         {"deal": digest(b"none")},
     ):
-        material = {"deal": first_deal, "blob": first_blob}
-        refused = code(lambda c=claim, m=material: court.judged(replace(complaint, **c), **m))
+        refused = code(lambda c=claim: court.judged(replace(complaint, **c), **true))
         assert refused in ("WR-SECAGG-034", "WR-TRUST-022"), "about nothing, so nothing comes of it"
-    verdict = court.judged(complaint, deal=first_deal, blob=first_blob)
+    verdict = court.judged(complaint, **true)
     assert verdict.culprit == court.dealer
 
 
