@@ -76,7 +76,7 @@ class Network:
         try:
             envelope = self.members[name].sign(manifest, offers)
         except WardroundError as error:
-            assert error.code in ("WR-SECAGG-031", "WR-SECAGG-032")
+            assert error.code in ("WR-SECAGG-051", "WR-SECAGG-052")
             return
         self.send(lambda: self.on_signature(manifest.sequence, name, envelope))
 

@@ -107,7 +107,7 @@ def test_a_true_complaint_convicts_the_dealer(blob: Callable[[Court], bytes]) ->
 
 def test_a_complaint_about_a_blob_that_opens_convicts_who_complains() -> None:
     court = Court(lambda court: court.blob)
-    assert code(court.complaint) == "WR-SECAGG-034", "an honest member does not make one"
+    assert code(court.complaint) == "WR-SECAGG-054", "an honest member does not make one"
     liar = Court()
     about = liar.complaint()  # of an earlier deal; the liar points it at the good one
     key = bytes(court.cohort.members[court.me]._sealing_key)
@@ -175,7 +175,7 @@ def test_the_coordinator_gets_no_verdict_out_of_other_material() -> None:
     ]
     for change in instead:
         refused = code(lambda c=change: court.judged(complaint, **{**true, **c}))
-        assert refused in ("WR-SECAGG-034", "WR-TRUST-021", "WR-TRUST-022"), change
+        assert refused in ("WR-SECAGG-054", "WR-TRUST-021", "WR-TRUST-022"), change
     for claim in (
         {"batch": BatchId("batch-0")},
         {"run": RunId("run-0")},
@@ -185,7 +185,7 @@ def test_the_coordinator_gets_no_verdict_out_of_other_material() -> None:
         {"deal": digest(b"none")},
     ):
         refused = code(lambda c=claim: court.judged(replace(complaint, **c), **true))
-        assert refused in ("WR-SECAGG-034", "WR-TRUST-022"), "about nothing, so nothing comes of it"
+        assert refused in ("WR-SECAGG-054", "WR-TRUST-022"), "about nothing, so nothing comes of it"
     verdict = court.judged(complaint, **true)
     assert verdict.culprit == court.dealer
 
@@ -197,10 +197,10 @@ def test_what_a_dealer_did_not_sign_for_is_not_held_against_it() -> None:
     assert code(lambda: member.accept(court.cohort.deals, sealed)) == "WR-SECAGG-009"
     for accused in (court.dealer, court.me, SiteName("site-09")):
         refused = code(lambda a=accused: member.complain(a, court.cohort.deals, sealed))
-        assert refused == "WR-SECAGG-034"
+        assert refused == "WR-SECAGG-054"
     fewer = {name: blob for name, blob in sealed.items() if name != court.dealer}
     refused = code(lambda: member.complain(court.dealer, court.cohort.deals, fewer))
-    assert refused == "WR-SECAGG-034"
+    assert refused == "WR-SECAGG-054"
 
 
 def test_a_complaint_shows_the_two_blobs_of_one_pair_and_no_other() -> None:

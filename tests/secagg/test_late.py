@@ -116,7 +116,7 @@ def test_nothing_comes_before_its_turn() -> None:
     ]
     assert [code(call) for call in early] == ["WR-SECAGG-010"] * 6
     cohort.sign()
-    assert [code(call) for call in early] == ["WR-SECAGG-033", *["WR-SECAGG-010"] * 5]
+    assert [code(call) for call in early] == ["WR-SECAGG-053", *["WR-SECAGG-010"] * 5]
     cohort.deal()
     assert code(lambda: member.mask(ring)) == "WR-SECAGG-010"
     assert code(lambda: member.deal(cohort.signatures)) == "WR-SECAGG-010", "once only"
@@ -133,16 +133,16 @@ def test_nothing_comes_before_its_turn() -> None:
     ("size", "corrupt", "dropouts", "minimum", "refused"),
     [
         (3, 0, 0, 3, None),
-        (3, 0, 1, 3, "WR-SECAGG-030"),
+        (3, 0, 1, 3, "WR-SECAGG-050"),
         (4, 1, 1, 3, None),
-        (4, 1, 1, 4, "WR-SECAGG-030"),
-        (4, 1, 2, 3, "WR-SECAGG-030"),
+        (4, 1, 1, 4, "WR-SECAGG-050"),
+        (4, 1, 2, 3, "WR-SECAGG-050"),
         (5, 3, 0, 3, None),
-        (5, 3, 1, 3, "WR-SECAGG-030"),
+        (5, 3, 1, 3, "WR-SECAGG-050"),
         (4, 3, 0, 3, "WR-SECAGG-002"),
         (2, 0, 0, 3, "WR-SECAGG-001"),
-        (7, 2, -1, 3, "WR-SECAGG-030"),
-        (7, 2, 0, 1, "WR-SECAGG-030"),
+        (7, 2, -1, 3, "WR-SECAGG-050"),
+        (7, 2, 0, 1, "WR-SECAGG-050"),
     ],
 )
 def test_a_cohort_is_large_enough_for_the_corrupt_and_the_lost(
@@ -173,7 +173,7 @@ def test_one_ready_statement_is_never_bound_to_two_manifests() -> None:
     everyone[me].sign(first.manifest(), first.offers)
     for other in (second.manifest(1), first.manifest(1), first.manifest(0, minimum=4)):
         offers = second.offers if other.cohort == second.names else first.offers
-        assert code(lambda o=other, f=offers: everyone[me].sign(o, f)) == "WR-SECAGG-032"
+        assert code(lambda o=other, f=offers: everyone[me].sign(o, f)) == "WR-SECAGG-052"
     assert [name for name, _ in ward.bonds] == [me]
     assert everyone[me].manifest == first.manifest()
 
@@ -226,7 +226,7 @@ def test_a_manifest_that_does_not_fit_is_not_signed(
     member = cohort.members[cohort.names[0]]
     wrong = change(cohort.manifest())
     offers = {name: one for name, one in cohort.offers.items() if name in wrong.ready}
-    assert code(lambda: member.sign(wrong, offers)) == "WR-SECAGG-031"
+    assert code(lambda: member.sign(wrong, offers)) == "WR-SECAGG-051"
     assert cohort.ward.bonds == [] and member.manifest is None
     assert member.sign(cohort.manifest(), cohort.offers), "the right one is still welcome"
 
@@ -235,12 +235,12 @@ def test_a_cohort_below_the_studys_floor_or_the_hospitals_is_refused() -> None:
     strict = Ward(4, CohortTerms(4, 1, 0, minimum_sites=4)).ready()
     low = replace(strict.manifest(), minimum_survivors=3)
     member = strict.members[strict.names[0]]
-    assert code(lambda: member.sign(low, strict.offers)) == "WR-SECAGG-031"
+    assert code(lambda: member.sign(low, strict.offers)) == "WR-SECAGG-051"
     ward = Ward(4, FOUR)
     members = {n: ward.member(n, own_minimum=4 if n == ward.names[0] else 0) for n in ward.names}
     cohort = LateSum(ward, members)
     member = members[ward.names[0]]
-    assert code(lambda: member.sign(cohort.manifest(), cohort.offers)) == "WR-SECAGG-031"
+    assert code(lambda: member.sign(cohort.manifest(), cohort.offers)) == "WR-SECAGG-051"
     manifest = cohort.manifest(minimum=4)
     cohort.signatures = {n: one.sign(manifest, cohort.offers) for n, one in members.items()}
     cohort.deal().accept().mask(random_values(cohort.names, LENGTH, 32))
@@ -259,7 +259,7 @@ def test_a_stranger_is_in_no_cohort() -> None:
         members[stranger] = ward.member(stranger, keys=keys)
         mixed = LateSum(ward, members)
         me = cohort.members[cohort.names[0]]
-        assert code(lambda m=mixed, me=me: me.sign(m.manifest(), m.offers)) == "WR-SECAGG-031"
+        assert code(lambda m=mixed, me=me: me.sign(m.manifest(), m.offers)) == "WR-SECAGG-051"
     # In a member's place, under the coordinator's own key.
     name = cohort.names[1]
     forged = ward.member(
@@ -288,14 +288,14 @@ def forge(cohort: LateSum, name: SiteName, **changes: object) -> dict[SiteName, 
 @pytest.mark.parametrize(
     ("changes", "refused"),
     [
-        ({"task": digest(b"another")}, "WR-SECAGG-031"),
-        ({"expires": 1}, "WR-SECAGG-031"),
-        ({"study": digest(b"another")}, "WR-SECAGG-031"),
-        ({"run": RunId("run-0")}, "WR-SECAGG-031"),
-        ({"advert": digest(b"another")}, "WR-SECAGG-031"),
-        ({"rounds": 2}, "WR-SECAGG-031"),
-        ({"pool": tuple(sorted(list(KEYS)[:4]))}, "WR-SECAGG-031"),
-        ({"batch": "batch-1"}, "WR-SECAGG-031"),
+        ({"task": digest(b"another")}, "WR-SECAGG-051"),
+        ({"expires": 1}, "WR-SECAGG-051"),
+        ({"study": digest(b"another")}, "WR-SECAGG-051"),
+        ({"run": RunId("run-0")}, "WR-SECAGG-051"),
+        ({"advert": digest(b"another")}, "WR-SECAGG-051"),
+        ({"rounds": 2}, "WR-SECAGG-051"),
+        ({"pool": tuple(sorted(list(KEYS)[:4]))}, "WR-SECAGG-051"),
+        ({"batch": "batch-1"}, "WR-SECAGG-051"),
         ({"sealing_key": bytes(32)}, "WR-SECAGG-007"),
         ({"masking_keys": (b"\1" + bytes(31),)}, "WR-SECAGG-007"),
         ({"model": digest(b"older")}, None),
@@ -333,13 +333,13 @@ def test_an_old_ready_statement_of_this_site_is_not_joined_again() -> None:
     old.abandon()
     fresh = ward.member(dead.names[0])
     manifest = dead.manifest(1)
-    assert code(lambda: fresh.sign(manifest, dead.offers)) == "WR-SECAGG-031"
+    assert code(lambda: fresh.sign(manifest, dead.offers)) == "WR-SECAGG-051"
     assert code(lambda: old.deal(dead.signatures)) == "WR-SECAGG-010", "its keys are gone"
     replayed = LateSum(ward, {**dead.members, dead.names[0]: fresh})
     for name in dead.names[1:]:
         member = dead.members[name]
         refused = code(lambda m=member, r=replayed: m.sign(r.manifest(1), r.offers))
-        assert refused == "WR-SECAGG-032", "theirs are spent too"
+        assert refused == "WR-SECAGG-052", "theirs are spent too"
 
 
 def test_what_was_given_up_is_not_signed_for() -> None:
@@ -369,7 +369,7 @@ def test_a_missing_foreign_or_surplus_signature_keeps_everybody_from_dealing() -
         {**unsigned, stranger: cohort.manifest().sign(KEYS[stranger])},
         {**signatures, one: replace(cohort.manifest(), sequence=1).sign(KEYS[one])},
     ):
-        assert code(lambda p=pile: cohort.members[me].deal(p)) == "WR-SECAGG-033"
+        assert code(lambda p=pile: cohort.members[me].deal(p)) == "WR-SECAGG-053"
     for forged in (signatures[me], cohort.manifest().sign(SigningKey.generate())):
         pile = {**signatures, one: forged}
         assert code(lambda p=pile: cohort.members[me].deal(p)) == "WR-TRUST-022"
@@ -399,12 +399,12 @@ def test_two_halves_that_see_different_cohorts_deal_nothing() -> None:
             try:
                 signatures[side][name] = everyone[name].sign(half.manifest(), half.offers)
             except WardroundError as error:
-                assert (name, error.code) == (ward.names[0], "WR-SECAGG-032")
+                assert (name, error.code) == (ward.names[0], "WR-SECAGG-052")
     everything = {**signatures["left"], **signatures["right"]}
     for name in right.names:
         if name not in (corrupt, ward.names[0]):
             for pile in (signatures["right"], everything):
-                assert code(lambda n=name, p=pile: everyone[n].deal(p)) == "WR-SECAGG-033"
+                assert code(lambda n=name, p=pile: everyone[n].deal(p)) == "WR-SECAGG-053"
     # The left half is a cohort like any other: complete, and every site in it saw the same.
     left.signatures = signatures["left"]
     for name in set(left.names) - {corrupt}:
@@ -419,7 +419,7 @@ def test_two_manifests_that_differ_in_anything_never_both_get_dealt() -> None:
         shown = one if place < 2 else other
         cohort.signatures[name] = cohort.members[name].sign(shown, cohort.offers)
     for name in cohort.names:
-        assert code(lambda n=name: cohort.members[n].deal(cohort.signatures)) == "WR-SECAGG-033"
+        assert code(lambda n=name: cohort.members[n].deal(cohort.signatures)) == "WR-SECAGG-053"
 
 
 def test_members_that_were_shown_different_deals_open_nothing() -> None:
@@ -451,7 +451,7 @@ def test_who_disappears_before_everybody_signed_costs_nothing_but_new_keys() -> 
     for name in first.names[:3]:
         first.signatures[name] = first.members[name].sign(first.manifest(), first.offers)
     for name in first.names[:3]:
-        assert code(lambda n=name: first.members[n].deal(first.signatures)) == "WR-SECAGG-033"
+        assert code(lambda n=name: first.members[n].deal(first.signatures)) == "WR-SECAGG-053"
         first.members[name].abandon()
     names = [name for name in ward.names if name != gone]
     second = ward.ready(names).set_up(1)

@@ -36,7 +36,7 @@ class CohortTerms:
 
     ``corrupt`` is the study's f, undivided: all of them may meet in one cohort. ``minimum_sites``
     is the study's own floor under a total. Raises WR-SECAGG-001 or -002 as `Adversary`, and
-    WR-SECAGG-030 unless size >= max(t, f + 2, minimum_sites) + dropouts.
+    WR-SECAGG-050 unless size >= max(t, f + 2, minimum_sites) + dropouts.
     """
 
     size: int
@@ -48,7 +48,7 @@ class CohortTerms:
         least = self.minimum_survivors + self.dropouts
         if self.minimum_sites < MINIMUM_SITES or self.dropouts < 0 or self.size < least:
             raise WardroundError(
-                "WR-SECAGG-030",
+                "WR-SECAGG-050",
                 f"A late cohort of {self.size} sites is too small: with {self.corrupt} of them "
                 f"corrupt and {self.dropouts} lost, no total may be opened.",
                 "Wait for more sites before a cohort is formed, or tolerate fewer dropouts.",
@@ -235,10 +235,10 @@ def open_offer(
 ) -> tuple[Ready, Advert]:
     """``site``'s ready statement and the keys that it names, for one sum among the study's sites.
 
-    ``keys`` are those of the study, all of them. Raises WR-SECAGG-031 for statements that don't
+    ``keys`` are those of the study, all of them. Raises WR-SECAGG-051 for statements that don't
     belong together or here, -007 for keys that hide nothing, a WR-TRUST code for a bad signature.
     """
-    ready = open_signed(Ready, offer.ready, site, keys, "WR-SECAGG-031")
+    ready = open_signed(Ready, offer.ready, site, keys, "WR-SECAGG-051")
     advert = open_adverts({site: offer.advert}, keys)[site]
     if (ready.study, ready.run, ready.advert) != (study, run, digest(offer.advert.payload)):
         raise bad_cohort(f"{site} said ready for another study or run, or with other keys.", site)
@@ -259,7 +259,7 @@ def check_cohort(
     """Return if ``manifest`` names exactly the ``offers``, under the study's ``terms``.
 
     What everyone can check, an honest coordinator before it proposes; a site also compares its own
-    statement and its own minimum. Raises WR-SECAGG-031, WR-SECAGG-007 for keys that don't go
+    statement and its own minimum. Raises WR-SECAGG-051, WR-SECAGG-007 for keys that don't go
     together, a WR-TRUST code for a signature, each naming the site at fault where there is one.
     """
     adversary = terms.adversary
@@ -293,7 +293,7 @@ def require_signatures(
 ) -> None:
     """Return if every site of the cohort signed exactly this manifest, and nobody else did.
 
-    Raises WR-SECAGG-033 for a missing signature, one of a stranger, or one under another
+    Raises WR-SECAGG-053 for a missing signature, one of a stranger, or one under another
     manifest; a WR-TRUST code for a bad one.
     """
     if signatures.keys() != manifest.ready.keys():
@@ -346,7 +346,7 @@ def adverts_of(
 def bad_cohort(problem: str, site: SiteName | None = None) -> WardroundError:
     """The refusal to join a cohort."""
     return WardroundError(
-        "WR-SECAGG-031",
+        "WR-SECAGG-051",
         problem,
         "Nothing was signed, dealt or masked. Form another cohort; if it happens again, compare "
         "the signed statements.",
@@ -356,7 +356,7 @@ def bad_cohort(problem: str, site: SiteName | None = None) -> WardroundError:
 
 def _unsigned(problem: str, site: SiteName | None = None) -> WardroundError:
     return WardroundError(
-        "WR-SECAGG-033",
+        "WR-SECAGG-053",
         problem,
         "No shares are dealt. Form another cohort, in which every site says ready with new keys; "
         "if signatures differ, the coordinator shows the sites different things.",

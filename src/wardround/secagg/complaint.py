@@ -13,7 +13,7 @@ receiver, and if enough receivers complain after others have masked, a threshold
 share is public.
 
 *Why nobody is convicted wrongly.* The complaint names the adverts and the deal it is about by
-digest, so a coordinator that shows other material gets no verdict, only WR-SECAGG-034. The proof
+digest, so a coordinator that shows other material gets no verdict, only WR-SECAGG-054. The proof
 leaves one possible secret; under it a blob either opens or does not. A receiver that complains
 about a good blob, or with a false proof, convicts itself by its own signature.
 
@@ -146,16 +146,16 @@ def judge(
 ) -> Verdict:
     """Who of the two is false. Anyone may judge, from signed statements and the blob alone.
 
-    ``adverts`` are those of the whole roster, ``deal`` the accused's. Raises WR-SECAGG-034 when
+    ``adverts`` are those of the whole roster, ``deal`` the accused's. Raises WR-SECAGG-054 when
     the material is not what the complaint is about, and then convicts nobody; a WR-TRUST code for
     a bad signature.
     """
-    said = open_signed(Complaint, complaint, complainant, keys, "WR-SECAGG-034")
+    said = open_signed(Complaint, complaint, complainant, keys, "WR-SECAGG-054")
     opened = open_adverts(adverts, keys)
     own, accused = opened.get(said.site), opened.get(said.accused)
     if own is None or accused is None or adverts_digest(adverts) != said.adverts:
         raise _no_case("The keys shown are not those of the set-up that the complaint is about.")
-    dealt = open_signed(Deal, deal, said.accused, keys, "WR-SECAGG-034")
+    dealt = open_signed(Deal, deal, said.accused, keys, "WR-SECAGG-054")
     batch = (own.study, own.run, own.batch)
     if (
         digest(deal.payload) != said.deal
@@ -190,7 +190,7 @@ def _context(complaint: Complaint) -> bytes:
 def no_complaint(problem: str, site: SiteName) -> WardroundError:
     """The refusal to complain without a cause."""
     return WardroundError(
-        "WR-SECAGG-034",
+        "WR-SECAGG-054",
         problem,
         "Fetch the sealed shares again; only what a dealer signed for can be held against it.",
         path=site,
@@ -199,7 +199,7 @@ def no_complaint(problem: str, site: SiteName) -> WardroundError:
 
 def _no_case(problem: str) -> WardroundError:
     return WardroundError(
-        "WR-SECAGG-034",
+        "WR-SECAGG-054",
         problem,
         "Nobody is convicted. Show the very statements that the complaint names by digest.",
     )

@@ -127,14 +127,14 @@ class LateMember:
     def sign(self, manifest: CohortManifest, offers: Mapping[SiteName, Offer]) -> Envelope:
         """Join the cohort: this site's signature under ``manifest``, one for its ready statement.
 
-        Asked again for the same manifest it gives the same signature. Raises WR-SECAGG-031 for a
-        cohort that the study, the hospital or the contribution does not fit, -032 for a second
+        Asked again for the same manifest it gives the same signature. Raises WR-SECAGG-051 for a
+        cohort that the study, the hospital or the contribution does not fit, -052 for a second
         manifest, and whatever ``record`` raises; nothing is signed then.
         """
         if self._manifest is not None:
             if manifest.to_payload() != self._manifest.to_payload():
                 raise WardroundError(
-                    "WR-SECAGG-032",
+                    "WR-SECAGG-052",
                     "This ready statement is bound to another manifest, which this site signed.",
                     "Ask the site to say ready again: it will, with new keys.",
                     path=self._me,
@@ -177,7 +177,7 @@ class LateMember:
     ) -> tuple[Envelope, dict[SiteName, bytes]]:
         """Share this site's secrets among the cohort, once all of it signed the manifest.
 
-        Raises WR-SECAGG-033 unless every site of the cohort signed this site's manifest, -010
+        Raises WR-SECAGG-053 unless every site of the cohort signed this site's manifest, -010
         before this site did or when called again.
         """
         manifest = self._joined()

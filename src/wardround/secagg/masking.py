@@ -247,7 +247,7 @@ class Member:
     ) -> Complaint:
         """The proof that ``accused`` dealt no shares, after :meth:`accept` refused its blob (-009).
 
-        The caller signs and sends it, and abandons this member. Raises WR-SECAGG-034 for a blob
+        The caller signs and sends it, and abandons this member. Raises WR-SECAGG-054 for a blob
         that ``accused`` did not sign for or that opens, -008 as :meth:`accept`.
         """
         self._require(_Stage.DEALT)
