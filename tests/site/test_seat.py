@@ -10,6 +10,7 @@ from bedside import ME, PEERS, RUN, Bedside, code
 from ward import SITES, policy
 from wardround.federation.messages import Ask, Instruction
 from wardround.ids import BatchId, RoundId, SiteName
+from wardround.secagg.cohort import late_batch
 from wardround.site import records
 
 THREE = tuple(sorted((ME, *PEERS[:2])))
@@ -34,6 +35,13 @@ async def bedside(tmp_path: Path) -> Bedside:
 def test_a_set_up_outside_the_study_is_refused(tmp_path: Path, ask: dict[str, object]) -> None:
     seat = Bedside(tmp_path).seat
     asked = Instruction(ask=Ask.ADVERTISE, run=RUN, batch=BatchId("b"), **ask)
+    assert code(lambda: seat.advertise(asked)) == "WR-SITE-030"
+
+
+def test_the_keys_of_late_cohorts_are_not_given_out_for_a_set_up(tmp_path: Path) -> None:
+    seat = Bedside(tmp_path).seat
+    batch = late_batch(RUN)
+    asked = Instruction(ask=Ask.ADVERTISE, run=RUN, batch=batch, pool=SITES, rounds=1)
     assert code(lambda: seat.advertise(asked)) == "WR-SITE-030"
 
 

@@ -3,28 +3,36 @@
 The algorithm is an ordinary coroutine. Its steps are numbered and bound to their task's hash; a
 finished step's total is stored, so after a restart the coroutine is replayed to where it stood,
 and a task that differs from the recorded one stops the run.
+
+A site that certainly dealt or sent false shares (`secagg.blame`) is journalled as a culprit and
+left out of every further set-up under this study, in this run and in later ones. False shares that
+may be either side's doing are journalled as suspicions, with all names, and leave nobody out: a
+corrupt site could otherwise push out honest ones. Either way, when shares that were given did not
+open a total, the step is lost, since the hospitals answer a task only once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 
 from wardround.coordinator import records
 from wardround.coordinator.exchange import Exchange
-from wardround.coordinator.opening import open_total, payload_lost
+from wardround.coordinator.opening import Suspects, open_total, payload_lost
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
 from wardround.federation.messages import PacketHeader
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import BatchId, Digest, RoundId, SiteName
-from wardround.secagg import Advert, FixedPoint, RecoveryShares
+from wardround.secagg import Adversary, Advert, FixedPoint, RecoveryShares
+from wardround.secagg.blame import culprits, is_dealer_guilty
 from wardround.secagg.encoding import RingArray
+from wardround.store.journalled import Transaction
 from wardround.study import Study, Task
 from wardround.trust.canonical import digest
 
@@ -51,6 +59,11 @@ class Driver:
         self._say = say
         self._step = 0
         self._adverts: tuple[BatchId | None, dict[SiteName, Advert]] = (None, {})
+        self._culprits = {
+            SiteName(str(one.facts["site"]))
+            for one in exchange.state.journal.entries()
+            if one.kind == "culprit" and one.facts["study"] == self.study.digest
+        }
 
     @property
     def study(self) -> Study:
@@ -131,10 +144,12 @@ class Driver:
         exchange = self.exchange
         latest, setup = exchange.round, exchange.setup
         complete = latest is None or not latest.state.dropped
+        if setup is not None and self._culprits.intersection(setup.state.roster):
+            complete = False
         if setup is not None and setup.state.usable and complete:
             return
         if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-            pool = self._present()
+            pool = self._without_culprits(self._present())
         for _ in range(self.study.cohort.attempts):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
                 if len(pool) < self.study.minimum_survivors(len(exchange.sites)):
@@ -150,13 +165,23 @@ class Driver:
             assert setup is not None
             if setup.state.phase is SetupPhase.READY:
                 return
-            pool = setup.state.willing
+            pool = self._without_culprits(setup.state.willing)
             self.say("setup-repeated", left=len(pool))
         raise WardroundError(
             "WR-ROUND-005",
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
             "Some hospitals answer but do not finish: look at their agents' logs.",
         )
+
+    def _without_culprits(self, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
+        return tuple(site for site in sites if site not in self._culprits)
+
+    def _blame(self, transaction: Transaction, culprits: Iterable[SiteName], round_: str) -> None:
+        """Journal who is left out from now on, and be the first to do so."""
+        for site in sorted(set(culprits) - self._culprits):
+            transaction.record("culprit", study=self.study.digest, site=site, round=round_)
+            self._culprits.add(site)
+            self.say("culprit", site=site)
 
     def _setup_phase(self) -> SetupPhase:
         assert self.exchange.setup is not None
@@ -191,14 +216,24 @@ class Driver:
         exchange.flush()
         assert exchange.round is not None and exchange.manifest is not None
         state, manifest = exchange.round.state, exchange.manifest
+        adversary = Adversary(len(manifest.roster), manifest.corrupt)
         try:
-            ring = await asyncio.to_thread(self._open_ring, state)
+            ring, suspects = await asyncio.to_thread(self._open_ring, state)
         except WardroundError as error:
             if not error.code.startswith("WR-SECAGG"):
                 raise
             with exchange.state.transaction() as transaction:
                 new = state.on_bad_shares(len(state.shares) - state.threshold + 1)
-                transaction.record("bad-shares", round=state.round, code=error.code)
+                named = error.path if error.code == "WR-SECAGG-017" else None
+                transaction.record(
+                    "bad-shares",
+                    round=state.round,
+                    code=error.code,
+                    dealer=named,
+                    helpers=sorted(state.shares),
+                )
+                if named is not None and is_dealer_guilty(len(state.shares), adversary):
+                    self._blame(transaction, [SiteName(named)], state.round)
                 exchange.round = records.replace_round(transaction.connection, exchange.round, new)
             exchange.changed.notify()
             return None
@@ -214,6 +249,10 @@ class Driver:
             opened = records.Opened(task.hash, state.round, name)
             records.save_total(connection, exchange.run, step, opened)
             transaction.record("total", round=state.round, total=name, opened=task.length)
+            if suspects:
+                transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
+                false = culprits(suspects, state.survivors, len(state.shares), adversary)
+                self._blame(transaction, false, state.round)
             exchange.round = records.replace_round(
                 connection, exchange.round, state.on_opened(), seconds
             )
@@ -229,7 +268,7 @@ class Driver:
         )
         return Total(values, state.survivors, RoundId(state.round))
 
-    def _open_ring(self, state: Round) -> RingArray:
+    def _open_ring(self, state: Round) -> tuple[RingArray, Suspects]:
         exchange = self.exchange
         assert exchange.manifest is not None and exchange.manifest_envelope is not None
         keys = exchange.keys

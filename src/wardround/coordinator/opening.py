@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from wardround.ids import Digest, SiteName
 from wardround.secagg import Adversary, Advert, RecoveryShares
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.recovery import Unmasking
+
+Suspects: TypeAlias = Mapping[SiteName, tuple[SiteName, ...]]
+"""Helper -> dealers; see `Unmasking.suspects`."""
 
 _CHUNK_BYTES = 1 << 20
 _SPLIT_FROM = 1 << 19
@@ -33,15 +37,16 @@ def open_total(
     adverts: Mapping[SiteName, Advert],
     shares: Mapping[SiteName, RecoveryShares],
     spool: Spool,
-) -> RingArray:
+) -> tuple[RingArray, Suspects]:
     """The sum over the survivors' contributions in the ring, shape ``(manifest.length,)``.
 
-    Raises ``WR-SECAGG-…`` when too few good shares are at hand.
+    And whose shares did not fit whose secrets (`Unmasking.suspects`), though it opened. Raises
+    ``WR-SECAGG-…`` when too few good shares are at hand.
     """
     dtype = np.dtype(np.uint64 if manifest.ring_bits == 64 else np.uint32)
     total = np.empty(manifest.length, dtype)
 
-    def add_up(start: int, stop: int) -> None:
+    def add_up(start: int, stop: int) -> Suspects:
         unmasking = Unmasking.prepare(
             adverts=adverts,
             ring_bits=64 if manifest.ring_bits == 64 else 32,
@@ -53,15 +58,16 @@ def open_total(
         )
         paths = [spool.path(manifest.round, site) for site in survivors]
         _add_up(paths, unmasking, total, start, stop)
+        return unmasking.suspects
 
     if manifest.length < _SPLIT_FROM:
-        add_up(0, manifest.length)
-        return total
+        return total, add_up(0, manifest.length)
     middle = manifest.length // 2
     with ThreadPoolExecutor(2) as threads:  # reading, adding and AES all let go of the interpreter
-        for half in [threads.submit(add_up, 0, middle), threads.submit(add_up, middle, len(total))]:
-            half.result()
-    return total
+        spans = [(0, middle), (middle, len(total))]
+        halves = [threads.submit(add_up, *span) for span in spans]
+        suspects, _same = [half.result() for half in halves]
+        return total, suspects
 
 
 def _add_up(

@@ -1,13 +1,16 @@
 """Secure sums: fixed-point encoding, double masking, and what the thresholds rest on.
 
 Pure state machines after Bonawitz et al. 2017 with the consistency round (DESIGN section 5): no
-sockets, no disk, no clock. A site is a :class:`Member`, the coordinator holds an
-:class:`Unmasking`, and in between travel messages that each site signs.
+sockets, no disk, no clock. A site is a :class:`Member` (in an asynchronous sum a
+:class:`LateMember`), the coordinator holds an :class:`Unmasking`, and in between travel messages
+that each site signs.
 """
 
 from wardround.secagg.adversary import Adversary, default_corrupt
+from wardround.secagg.cohort import CohortManifest, CohortTerms, Offer, Ready, cohort_manifest
 from wardround.secagg.draw import MAXIMUM_DRAWS, Acceptance, Commitment, Reveal
 from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
+from wardround.secagg.late import Bond, LateMember
 from wardround.secagg.masking import Member
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.partition import Partition, draw_partition
@@ -20,11 +23,17 @@ __all__ = [
     "Acceptance",
     "Adversary",
     "Advert",
+    "Bond",
+    "CohortManifest",
+    "CohortTerms",
     "Commitment",
     "Deal",
     "FixedPoint",
+    "LateMember",
     "Member",
+    "Offer",
     "Partition",
+    "Ready",
     "RecoveryShares",
     "Reveal",
     "RingArray",
@@ -33,6 +42,7 @@ __all__ = [
     "Unmasking",
     "adverts_digest",
     "check_survivors",
+    "cohort_manifest",
     "default_corrupt",
     "draw_partition",
     "open_adverts",

@@ -42,9 +42,10 @@ class Unmasking:
         self._added = added
         self._subtracted = subtracted
         self.suspects = suspects
-        """Helper -> dealers: the helper's share of that dealer's secret was false. One of the two
-        did it; a helper that is suspect with many dealers is the likely one. A helper whose
-        message answers another question is suspect with the whole roster."""
+        """Helper -> dealers: the helper's share of that dealer's secret does not lie with those
+        that gave it. The helper, the dealer, or other helpers in league did it; `blame` says when
+        it is certain who. A helper whose message answers another question is suspect with the
+        whole roster."""
 
     @classmethod
     def prepare(

@@ -31,20 +31,24 @@ class Route:
     sender: SiteName
     receiver: SiteName
 
-    def _cipher(self, private: X25519PrivateKey, public: bytes) -> tuple[AESGCM, bytes]:
+    def _cipher(self, shared: bytes) -> tuple[AESGCM, bytes]:
         info = label(self.batch, "sealed shares", self.adverts, self.sender, self.receiver)
-        return AESGCM(hkdf(exchange(private, public), info)), info
+        return AESGCM(hkdf(shared, info)), info
 
     def seal(self, private: X25519PrivateKey, public: bytes, shares: tuple[bytes, ...]) -> bytes:
         """``shares`` for the owner of ``public``; only once per route."""
-        cipher, info = self._cipher(private, public)
+        cipher, info = self._cipher(exchange(private, public))
         return cipher.encrypt(_NONCE, b"".join(shares), info)
 
     def unseal(
         self, private: X25519PrivateKey, public: bytes, blob: bytes, count: int
     ) -> tuple[bytes, ...]:
         """The ``count`` shares in ``blob``; raises WR-SECAGG-009 if it holds anything else."""
-        cipher, info = self._cipher(private, public)
+        return self.unseal_with(exchange(private, public), blob, count)
+
+    def unseal_with(self, shared: bytes, blob: bytes, count: int) -> tuple[bytes, ...]:
+        """As :meth:`unseal`, by the X25519 secret of the two sealing keys."""
+        cipher, info = self._cipher(shared)
         try:
             plain = cipher.decrypt(_NONCE, blob, info)
         except InvalidTag:

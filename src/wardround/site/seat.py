@@ -14,6 +14,7 @@ from wardround.errors import WardroundError
 from wardround.federation.messages import Instruction, Manifest
 from wardround.federation.packet import Status, StatusKind
 from wardround.ids import BatchId, Digest, SiteName
+from wardround.secagg.cohort import late_batch
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.masking import Member
 from wardround.site import records
@@ -47,7 +48,9 @@ class Seat:
         batch = _batch(ask)
         if batch != self._batch:
             known = set(self._study.site_keys)
-            if not set(pool) <= known or ask.rounds > self._study.cohort.rounds_per_setup:
+            late = batch == late_batch(ask.run)  # whose keys are for `LateMember` alone
+            beyond = ask.rounds > self._study.cohort.rounds_per_setup
+            if late or beyond or not set(pool) <= known:
                 raise WardroundError(
                     "WR-SITE-030",
                     "The coordinator asks for a set-up with sites or rounds outside the study.",

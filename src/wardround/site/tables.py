@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
 )
 
 from wardround.store.leaves import leaf_table
@@ -44,6 +45,22 @@ packets = Table(
     Column("survivors", String, nullable=True),
 )
 """One row per round answered: the manifest it is bound to and the one survivor set signed."""
+
+cohorts = Table(
+    "cohorts",
+    metadata,
+    Column("ready", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("manifest", String, nullable=False),
+    Column("task", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("masked", Boolean, nullable=False, default=False),
+    Column("survivors", String, nullable=True),
+    UniqueConstraint("run", "sequence"),
+)
+"""One row per late cohort that was signed: the ready statement it used up, whether the masked
+contribution left, and the one survivor set signed."""
 
 charges = Table(
     "charges",
@@ -117,4 +134,9 @@ def add_partitions(connection: Connection) -> None:
     metadata.create_all(connection, [draws, partitions])
 
 
-MIGRATIONS = (create, add_partitions)
+def add_cohorts(connection: Connection) -> None:
+    """Version 3: late cohorts; a new database has the table from version 1 on."""
+    cohorts.create(connection, checkfirst=True)
+
+
+MIGRATIONS = (create, add_partitions, add_cohorts)

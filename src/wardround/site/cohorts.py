@@ -1,0 +1,103 @@
+"""What a site signed in late cohorts, as rows: one manifest per ready statement, for good.
+
+`LateMember` keeps these promises in memory; the rows keep them against whoever restarts the agent
+or runs two of them. Each function writes within a transaction that ends before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import orjson
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from wardround.errors import WardroundError
+from wardround.ids import Digest, SiteName
+from wardround.secagg.late import Bond
+from wardround.site.tables import cohorts
+from wardround.store.journalled import JournalledDatabase
+
+
+def recorder(state: JournalledDatabase) -> Callable[[Bond], None]:
+    """What a `LateMember` calls before its signature leaves: durable when it returns."""
+
+    def record(bond: Bond) -> None:
+        with state.transaction() as transaction:
+            record_bond(transaction.connection, bond)
+            transaction.record(
+                "cohort",
+                run=bond.run,
+                sequence=bond.sequence,
+                manifest=bond.manifest,
+                ready=bond.ready,
+                task=bond.task,
+                model=bond.model,
+            )
+
+    return record
+
+
+def record_bond(connection: Connection, bond: Bond) -> None:
+    """Bind a ready statement to the manifest that is about to be signed.
+
+    Raises WR-SITE-028 when it is bound to another one or when a manifest of that number or a later
+    one was signed in this run, WR-SITE-029 when the contribution (a task, trained from a version
+    of the model) was masked in another cohort before. That one may be opened without any further
+    help of this site, whatever the coordinator says became of it, and two totals with the same
+    contribution in them differ by the other sites' alone.
+    """
+    row = connection.execute(select(cohorts).where(cohorts.c.ready == bond.ready)).first()
+    if row is not None:
+        if (row.run, row.sequence, row.manifest) != (bond.run, bond.sequence, bond.manifest):
+            raise _never("WR-SITE-028", "This ready statement is bound to another manifest.")
+        return
+    run = cohorts.c.run == bond.run
+    latest = connection.scalar(select(func.max(cohorts.c.sequence)).where(run))
+    if latest is not None and bond.sequence <= latest:
+        raise _never("WR-SITE-028", "A cohort of this number or a later one was signed before.")
+    same = run & (cohorts.c.task == bond.task) & (cohorts.c.model == bond.model)
+    if connection.execute(select(cohorts.c.ready).where(same & cohorts.c.masked)).first():
+        raise _never("WR-SITE-029", "This contribution was masked in another cohort before.")
+    values = {
+        "ready": bond.ready,
+        "run": bond.run,
+        "sequence": bond.sequence,
+        "manifest": bond.manifest,
+        "task": bond.task,
+        "model": bond.model,
+        "masked": False,
+    }
+    connection.execute(insert(cohorts).values(values))
+
+
+def record_packet(connection: Connection, ready: Digest) -> None:
+    """The contribution is about to leave, masked: it is in this cohort and in no other one."""
+    _row(connection, ready)
+    _change(connection, ready, masked=True)
+
+
+def record_vote(connection: Connection, ready: Digest, survivors: Sequence[SiteName]) -> None:
+    """One survivor set per cohort; raises WR-SITE-026 or -027 as for any round."""
+    text = orjson.dumps(list(survivors)).decode()
+    row = _row(connection, ready)
+    if row.survivors is not None and row.survivors != text:
+        raise _never("WR-SITE-027", "Another survivor set was signed for this round.")
+    _change(connection, ready, survivors=text)
+
+
+def _row(connection: Connection, ready: Digest) -> Row[tuple[object, ...]]:
+    row = connection.execute(select(cohorts).where(cohorts.c.ready == ready)).first()
+    if row is None:
+        raise _never("WR-SITE-026", "This cohort was not joined here.")
+    return row
+
+
+def _change(connection: Connection, ready: Digest, **values: object) -> None:
+    connection.execute(update(cohorts).where(cohorts.c.ready == ready).values(values))
+
+
+def _never(code: str, problem: str) -> WardroundError:
+    return WardroundError(
+        code, problem, "The agent refuses; the hospital's journal has the particulars."
+    )
