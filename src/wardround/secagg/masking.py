@@ -210,34 +210,6 @@ class RoundMember:
             self._keep(site, shares)
         self._drop_sealing_key()
 
-    def complain(
-        self,
-        accused: SiteName,
-        deals: Mapping[SiteName, Envelope],
-        sealed_to_me: Mapping[SiteName, bytes],
-    ) -> Complaint:
-        """The proof that ``accused`` dealt no shares, after :meth:`accept` refused its blob (-009).
-
-        The caller signs and sends it, and abandons this member. Raises WR-SECAGG-054 for a blob
-        that ``accused`` did not sign for or that opens, -008 as :meth:`accept`.
-        """
-        self._require(_Stage.DEALT)
-        seen = adverts_digest(self._advert_envelopes)
-        deal = open_deals(deals, self._keys, self._adverts, seen).get(accused)
-        blob = sealed_to_me.get(accused)
-        if accused == self._me or deal is None or blob is None:
-            raise no_complaint(f"{accused} is no dealer to this site.", accused)
-        if digest(blob) != deal.sealed.get(self._me):
-            raise no_complaint(f"{accused} did not sign for these sealed shares.", accused)
-        key, their = _there(self._sealing_key), self._adverts[accused]
-        try:
-            Route(self._batch, seen, accused, self._me).unseal(
-                derive.private_key(key), their.sealing_key, blob, 2 * len(self._rounds)
-            )
-        except WardroundError:
-            return complain(key, self._own, their, seen, deals[accused], self._random_bytes)
-        raise no_complaint(f"The sealed shares from {accused} open.", accused)
-
     @property
     def setup(self) -> Digest:
         """The set-up's digest. A caller masks only under a manifest that carries it."""
@@ -479,6 +451,34 @@ class Member(RoundMember):
         self._setup = setup_digest(self._advert_envelopes, deals)
         self._stage = Stage.READY
         return self._setup
+
+    def complain(
+        self,
+        accused: SiteName,
+        deals: Mapping[SiteName, Envelope],
+        sealed_to_me: Mapping[SiteName, bytes],
+    ) -> Complaint:
+        """The proof that ``accused`` dealt no shares, after :meth:`accept` refused its blob (-009).
+
+        The caller signs and sends it, and abandons this member. Raises WR-SECAGG-054 for a blob
+        that ``accused`` did not sign for or that opens, -008 as :meth:`accept`.
+        """
+        self._require(Stage.DEALT)
+        seen = adverts_digest(self._advert_envelopes)
+        deal = open_deals(deals, self._keys, self._adverts, seen).get(accused)
+        blob = sealed_to_me.get(accused)
+        if accused == self._me or deal is None or blob is None:
+            raise no_complaint(f"{accused} is no dealer to this site.", accused)
+        if digest(blob) != deal.sealed.get(self._me):
+            raise no_complaint(f"{accused} did not sign for these sealed shares.", accused)
+        key, their = there(self._sealing_key), self._adverts[accused]
+        try:
+            Route(self._batch, seen, accused, self._me).unseal(
+                derive.private_key(key), their.sealing_key, blob, 2 * len(self._rounds)
+            )
+        except WardroundError:
+            return complain(key, self._own, their, seen, deals[accused], self._random_bytes)
+        raise no_complaint(f"The sealed shares from {accused} open.", accused)
 
 
 def _index_gone(index: int) -> WardroundError:
