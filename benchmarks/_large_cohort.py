@@ -252,7 +252,7 @@ class _Sparse(_Game):
             chosen[site] = self.on(
                 site,
                 "choose",
-                lambda site=site, member=member: member.choose(tree, adverts[site]),  # type: ignore[misc]
+                lambda site=site, member=member: member.choose(tree, adverts[site]).chosen,  # type: ignore[misc]
             )
             mine = {other: adverts[other] for other in chosen[site]}
             self.receive(site, mine)

@@ -50,7 +50,7 @@ class SparseCohort:
 
     def choose(self) -> SparseCohort:
         for name, member in self.members.items():
-            self.chosen[name] = member.choose(self.tree, self.adverts[name])
+            self.chosen[name] = member.choose(self.tree, self.adverts[name]).chosen
         return self
 
     def deal(self, absent: Iterable[SiteName] = ()) -> SparseCohort:

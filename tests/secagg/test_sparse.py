@@ -84,7 +84,7 @@ def test_a_site_draws_once_uniformly_and_never_itself() -> None:
         tree, adverts = plant(
             {n: member.advert() if n == me else one.envelope for n, one in cohort.adverts.items()}
         )
-        chosen = member.choose(tree, adverts[me])
+        chosen = member.choose(tree, adverts[me]).chosen
         assert len(set(chosen)) == RULE.degree
         refused("WR-SECAGG-010", lambda m=member, t=tree, a=adverts: m.choose(t, a[me]))
         for name in chosen:

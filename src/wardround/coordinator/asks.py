@@ -11,7 +11,15 @@ from base64 import b64decode
 import orjson
 
 from wardround.coordinator.exchange import Exchange
-from wardround.federation.messages import INLINE_BYTES, Ask, Instruction, JournalHead, frame
+from wardround.federation.messages import (
+    INLINE_BYTES,
+    Ask,
+    Instruction,
+    JournalHead,
+    Placed,
+    TreeHead,
+    frame,
+)
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 from wardround.ids import SiteName
@@ -42,6 +50,14 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
             pool=setup.pool,
             rounds=setup.rounds,
         )
+    elif setup.phase is SetupPhase.CHOOSE:
+        tree, placed = exchange.wiring(setup.batch).to_choose(site)
+        ask = Instruction(
+            ask=Ask.CHOOSE, run=exchange.run, batch=setup.batch, tree=tree, placed=placed
+        )
+    elif setup.sparse:
+        placed = exchange.wiring(setup.batch).to_deal(site)
+        ask = Instruction(ask=Ask.DEAL, run=exchange.run, batch=setup.batch, placed=placed)
     else:
         adverts = exchange.said(setup.batch, "advert")
         ask = Instruction(
@@ -77,7 +93,13 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
     assert exchange.manifest is not None and exchange.manifest_envelope is not None
     envelopes: dict[SiteName, Envelope] = {}
     blobs: dict[SiteName, bytes] = {}
-    if exchange.manifest.index == 0:
+    tree: TreeHead | None = None
+    deals: dict[SiteName, Placed] = {}
+    adverts: dict[SiteName, Placed] = {}
+    assert exchange.setup is not None
+    if exchange.manifest.index == 0 and exchange.setup.state.sparse:
+        tree, deals, adverts, blobs = exchange.wiring(round_.batch).to_accept(site)
+    elif exchange.manifest.index == 0:
         for name, sent in exchange.said(round_.batch, "deal").items():
             envelopes[name] = sent.envelope
             if name != site:
@@ -98,6 +120,9 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
         model_bytes=size,
         envelopes=envelopes,
         blobs=blobs,
+        tree=tree,
+        placed=deals,
+        adverts=adverts,
         consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
     )
     return framed(ask, body)

@@ -159,8 +159,8 @@ class Driver:
                         "Wait until more agents are connected and start the run again.",
                     )
                 exchange.start_setup(pool)
-            await self._settle(lambda: self._setup_phase() is not SetupPhase.ADVERTISE)
-            await self._settle(lambda: self._setup_phase() is not SetupPhase.DEAL)
+            for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
+                await self._settle(partial(self._setup_past, phase))
             setup = exchange.setup
             assert setup is not None
             if setup.state.phase is SetupPhase.READY:
@@ -183,9 +183,14 @@ class Driver:
             self._culprits.add(site)
             self.say("culprit", site=site)
 
-    def _setup_phase(self) -> SetupPhase:
+    def _can_blame(self) -> bool:
+        """The numbers that convict are those of all pairs; a sparse graph has too few holders."""
         assert self.exchange.setup is not None
-        return self.exchange.setup.state.phase
+        return not self.exchange.setup.state.sparse
+
+    def _setup_past(self, phase: SetupPhase) -> bool:
+        assert self.exchange.setup is not None
+        return self.exchange.setup.state.phase is not phase
 
     def _past(self, phase: RoundPhase) -> bool:
         return self._phase() is not phase
@@ -232,7 +237,8 @@ class Driver:
                     dealer=named,
                     helpers=sorted(state.shares),
                 )
-                if named is not None and is_dealer_guilty(len(state.shares), adversary):
+                blamed = self._can_blame() and is_dealer_guilty(len(state.shares), adversary)
+                if named is not None and blamed:
                     self._blame(transaction, [SiteName(named)], state.round)
                 exchange.round = records.replace_round(transaction.connection, exchange.round, new)
             exchange.changed.notify()
@@ -249,7 +255,7 @@ class Driver:
             opened = records.Opened(task.hash, state.round, name)
             records.save_total(connection, exchange.run, step, opened)
             transaction.record("total", round=state.round, total=name, opened=task.length)
-            if suspects:
+            if suspects and self._can_blame():
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)
                 self._blame(transaction, false, state.round)
@@ -290,6 +296,7 @@ class Driver:
             self._adverts[1],
             shares,
             exchange.spool,
+            exchange.graph(),
         )
 
     def _require_payloads(self, state: Round) -> None:

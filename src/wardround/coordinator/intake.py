@@ -20,6 +20,7 @@ from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.messages import Choice
 from wardround.secagg.setup import adverts_digest
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
@@ -86,6 +87,7 @@ class Intake:
     def _take(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
         handlers: Mapping[str, Callable[[SiteName, Envelope, bytes], None]] = {
             "advert": self._on_advert,
+            "choice": self._on_choice,
             "deal": self._on_deal,
             "packet": self._on_packet,
             "vote": self._on_vote,
@@ -153,11 +155,28 @@ class Intake:
         advert = Advert.open(envelope, exchange.keys[site])
         _same(advert.site, site, advert.study, exchange.study.digest, advert.run, exchange.run)
         setup = exchange.setup_ahead
-        asked = (setup.batch, setup.pool, setup.rounds) if setup else None
+        # The sites of a large pool are not told again in every advert.
+        pool = () if setup is None or setup.sparse else setup.pool
+        asked = (setup.batch, pool, setup.rounds) if setup else None
         if asked != (advert.batch, advert.pool, advert.rounds):
             raise refused("WR-COORD-025", "The advert is for another set-up or pool.")
         sent = Sent(envelope, b"")
         self._on_setup("advert", site, advert.batch, sent, lambda setup: setup.on_advert(site))
+
+    def _on_choice(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        choice = Choice.open(envelope, exchange.keys[site])
+        _same(choice.site, site, choice.study, exchange.study.digest, choice.run, exchange.run)
+        sent = Sent(envelope, b"")
+        if self._repeated(choice.batch, "choice", site, sent):
+            return
+        tree = exchange.wiring(choice.batch).tree
+        degree = exchange.study.graph_rule(len(tree.sites)).degree
+        if choice.adverts != tree.digest or not (
+            tree.covers(choice.chosen) and len(choice.chosen) == degree
+        ):
+            raise refused("WR-COORD-025", "The choice is from other sites, or of another number.")
+        self._on_setup("choice", site, choice.batch, sent, lambda setup: setup.on_choice(site))
 
     def _on_deal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
@@ -166,6 +185,15 @@ class Intake:
         named = {name: digest(blob) for name, blob in _sealed_blobs(attachment).items()}
         if named != dict(deal.sealed):
             raise refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
+        setup = exchange.setup_ahead
+        if setup is not None and setup.sparse:
+            wiring = exchange.wiring(deal.batch)
+            chosen = wiring.chosen.get(site, ())
+            if deal.adverts != wiring.tree.digest or set(deal.sealed) != set(chosen):
+                raise refused("WR-COORD-025", "The deal is for others than were chosen.")
+            sent = Sent(envelope, attachment)
+            self._on_setup("deal", site, deal.batch, sent, lambda setup: setup.on_deal(site))
+            return
         adverts = {name: one.envelope for name, one in exchange.said(deal.batch, "advert").items()}
         if deal.adverts != adverts_digest(adverts) or {*deal.sealed, site} != set(adverts):
             raise refused("WR-COORD-025", "The deal is for another roster.")

@@ -20,6 +20,7 @@ from wardround.federation.messages import Manifest
 from wardround.ids import Digest, SiteName
 from wardround.secagg import Adversary, Advert, RecoveryShares
 from wardround.secagg.encoding import RingArray
+from wardround.secagg.graph import Graph
 from wardround.secagg.recovery import Unmasking
 
 Suspects: TypeAlias = Mapping[SiteName, tuple[SiteName, ...]]
@@ -37,6 +38,7 @@ def open_total(
     adverts: Mapping[SiteName, Advert],
     shares: Mapping[SiteName, RecoveryShares],
     spool: Spool,
+    graph: Graph | None = None,
 ) -> tuple[RingArray, Suspects]:
     """The sum over the survivors' contributions in the ring, shape ``(manifest.length,)``.
 
@@ -55,6 +57,7 @@ def open_total(
             index=manifest.index,
             manifest=manifest_digest,
             adversary=Adversary(len(manifest.roster), manifest.corrupt),
+            graph=graph,
         )
         paths = [spool.path(manifest.round, site) for site in survivors]
         _add_up(paths, unmasking, total, start, stop)

@@ -201,6 +201,7 @@ class Ask(StrEnum):
     """What the coordinator asks of a site next."""
 
     ADVERTISE = "advertise"
+    CHOOSE = "choose"
     DEAL = "deal"
     CONTRIBUTE = "contribute"
     VOTE = "vote"
@@ -210,6 +211,22 @@ class Ask(StrEnum):
     SETTLE = "settle"
     FINISH = "finish"
     STOP = "stop"
+
+
+class TreeHead(BaseModel):
+    """The sites whose statements stand in a Merkle tree, in ascending order, and its root."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sites: Annotated[tuple[Name, ...], Field(max_length=1024)]
+    root: Hash
+
+
+class Placed(BaseModel):
+    """A site's statement and its place in such a tree (RFC 6962, lowest first)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    envelope: Signed
+    proof: Annotated[tuple[Hash, ...], Field(max_length=16)]
 
 
 class Instruction(BaseModel):
@@ -235,6 +252,10 @@ class Instruction(BaseModel):
     model_bytes: Annotated[int, Field(ge=0, le=MAXIMUM_MODEL_BYTES)] = 0
     envelopes: dict[Name, Signed] = Field(default_factory=dict)
     blobs: dict[Name, Sealed] = Field(default_factory=dict)
+    tree: TreeHead | None = None
+    placed: dict[Name, Placed] = Field(default_factory=dict)
+    adverts: dict[Name, Placed] = Field(default_factory=dict)
+    """In large cohorts: the statements of some sites, with their places in trees over all."""
     consistency: tuple[Hash, ...] = ()
     """Merkle proof (hexadecimal) from the journal head that this site saw last."""
     documents: Document = Field(default_factory=dict)

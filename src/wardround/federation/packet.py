@@ -45,6 +45,7 @@ class StatusKind(StrEnum):
 
     APPROVAL = "approval"
     ADVERT = "advert"
+    CHOICE = "choice"
     DEAL = "deal"
     VOTE = "vote"
     SHARES = "shares"

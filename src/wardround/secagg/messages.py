@@ -170,6 +170,53 @@ class Deal(Message):
 
 
 @dataclass(frozen=True)
+class Choice(Message):
+    """Whom a site of a large cohort deals its shares to, as it drew them.
+
+    ``adverts`` stands for the tree of adverts from which it chose.
+    """
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.choice+json"
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+    site: SiteName
+    adverts: Digest
+    chosen: tuple[SiteName, ...]
+
+    def __post_init__(self) -> None:
+        _check_sites(self.chosen, at_least=2)
+        _check(self.site not in self.chosen)
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {
+            "study": self.study,
+            "run": self.run,
+            "batch": self.batch,
+            "site": self.site,
+            "adverts": self.adverts,
+            "chosen": list(self.chosen),
+        }
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> Choice:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(
+            cls(
+                study=read.digest("study"),
+                run=RunId(read.text("run")),
+                batch=BatchId(read.text("batch")),
+                site=SiteName(read.text("site")),
+                adverts=read.digest("adverts"),
+                chosen=read.sites("chosen"),
+            )
+        )
+
+
+@dataclass(frozen=True)
 class SurvivorVote(Message):
     """The one set of survivors over which a site agrees to open a round."""
 

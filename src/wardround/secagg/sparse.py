@@ -24,7 +24,7 @@ from wardround.errors import WardroundError
 from wardround.ids import BatchId, Digest, RunId, SiteName
 from wardround.secagg.graph import GraphRule
 from wardround.secagg.masking import RoundMember, Stage, there
-from wardround.secagg.messages import BriefVote, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.messages import BriefVote, Choice, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.setup import open_adverts, open_signed
 from wardround.secagg.votes import bad_survivors
 from wardround.trust.canonical import canonical, digest, digest_json
@@ -93,6 +93,11 @@ def plant(statements: Mapping[SiteName, Envelope]) -> tuple[Tree, dict[SiteName,
     return Tree(sites, tree.root()), proved
 
 
+def setup_digest(adverts: Tree, deals: Tree) -> Digest:
+    """One digest for every advertised key and sealed share of a large cohort's set-up."""
+    return digest_json({"adverts": adverts.digest, "deals": deals.digest})
+
+
 def _leaf(site: SiteName, envelope: Envelope) -> bytes:
     return leaf_hash(canonical({"site": site, "statement": digest(envelope.payload)}))
 
@@ -127,7 +132,7 @@ class SparseMember(RoundMember):
         self._tree: Tree | None = None
         self._chosen: dict[SiteName, frozenset[SiteName]] = {}
 
-    def choose(self, tree: Tree, mine: Proved) -> tuple[SiteName, ...]:
+    def choose(self, tree: Tree, mine: Proved) -> Choice:
         """Whom this site deals to, drawn now and by itself among all that advertised.
 
         Once only: a second draw, over other adverts, would let the coordinator wait for one that
@@ -156,7 +161,8 @@ class SparseMember(RoundMember):
         coins = self._random_bytes(16 * len(others))
         drawn = sorted(range(len(others)), key=lambda place: coins[16 * place : 16 * place + 16])
         self._own_choice = tuple(sorted(others[place] for place in drawn[: rule.degree]))
-        return self._own_choice
+        own = self._own
+        return Choice(own.study, own.run, own.batch, self._me, tree.digest, self._own_choice)
 
     def deal_chosen(
         self, adverts: Mapping[SiteName, Proved]
@@ -207,7 +213,7 @@ class SparseMember(RoundMember):
         self._roster = dealt.sites
         inside = frozenset(dealt.sites) & {*self._own_choice, *opened}
         self._adverts = {site: self._adverts[site] for site in sorted(inside)}
-        self._setup = digest_json({"adverts": there(self._tree).digest, "deals": dealt.digest})
+        self._setup = setup_digest(there(self._tree), dealt)
         self._stage = Stage.READY
         return self._setup
 
@@ -250,6 +256,8 @@ class SparseMember(RoundMember):
 
     def _check_neighbourhoods(self, agreed: tuple[SiteName, ...]) -> None:
         """Every survivor whose shares are here, this site too, keeps enough of those it chose."""
+        if there(self._rule).is_complete:
+            return
         inside = frozenset(agreed)
         least = there(self._rule).share_threshold
         for site, chosen in self._chosen.items():

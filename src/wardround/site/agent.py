@@ -148,6 +148,8 @@ class Agent:
         match ask.ask:
             case Ask.ADVERTISE:
                 return self._seat.advertise(ask)
+            case Ask.CHOOSE:
+                return self._seat.choose(ask)
             case Ask.DEAL:
                 return self._seat.deal(ask)
             case Ask.CONTRIBUTE:
