@@ -6,6 +6,7 @@ sockets, no disk, no clock. A site is a :class:`Member`, the coordinator holds a
 """
 
 from wardround.secagg.adversary import Adversary, default_corrupt
+from wardround.secagg.checksum import LANES, Checksum
 from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
 from wardround.secagg.masking import Member
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
@@ -14,8 +15,10 @@ from wardround.secagg.setup import adverts_digest, open_adverts, open_deals, set
 from wardround.secagg.votes import check_survivors, require_votes
 
 __all__ = [
+    "LANES",
     "Adversary",
     "Advert",
+    "Checksum",
     "Deal",
     "FixedPoint",
     "Member",
