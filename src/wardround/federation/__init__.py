@@ -5,11 +5,19 @@ none of it but `Federation.sum`: a task goes out, the sum of all sites' contribu
 """
 
 from wardround.federation.federation import Federation, Total
-from wardround.federation.messages import Instruction, Manifest, PacketHeader, Refused, Witness
+from wardround.federation.messages import (
+    Audit,
+    Instruction,
+    Manifest,
+    PacketHeader,
+    Refused,
+    Witness,
+)
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 
 __all__ = [
+    "Audit",
     "Federation",
     "Instruction",
     "Manifest",

@@ -48,6 +48,7 @@ class StatusKind(StrEnum):
     DEAL = "deal"
     VOTE = "vote"
     SHARES = "shares"
+    AUDIT = "audit"
     WITNESS = "witness"
 
 
