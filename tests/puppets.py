@@ -12,7 +12,7 @@ from ward import Ward
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.intake import Intake
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, Audit, Finding, PacketHeader
+from wardround.federation.messages import PART_BYTES, Audit, AuditAnswer, PacketHeader
 from wardround.ids import Digest, RoundId, SiteName
 from wardround.secagg import LANES, Checksum, Member
 from wardround.trust.canonical import digest
@@ -167,7 +167,7 @@ class Puppets:
         shares = self.members[site].recover(state.index, self.manifest, state.survivors, votes)
         return shares.sign(self.key(site))
 
-    def audit_of(self, site: SiteName, finding: Finding = Finding.AS_SIGNED) -> Envelope:
+    def audit_of(self, site: SiteName, answer: AuditAnswer = AuditAnswer.AS_SIGNED) -> Envelope:
         packet = self.exchange.said(self.round, "packet")[site].envelope
         said = Audit(
             study=self.study.digest,
@@ -175,6 +175,6 @@ class Puppets:
             round=self.round,
             site=site,
             packet=digest(packet.payload),
-            finding=finding,
+            answer=answer,
         )
         return said.sign(self.key(site))

@@ -14,7 +14,14 @@ from ward import SITES, open_ward
 from wardround.coordinator import audit
 from wardround.coordinator.asks import instruction
 from wardround.coordinator.opening import Garbage
-from wardround.federation.messages import Audit, Finding, PacketHeader, Refused, Statement, Witness
+from wardround.federation.messages import (
+    Audit,
+    AuditAnswer,
+    PacketHeader,
+    Refused,
+    Statement,
+    Witness,
+)
 from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import Digest, RoundId, RunId, SiteName
@@ -278,7 +285,7 @@ def test_an_audit_of_another_packet_is_refused(puppets: Puppets) -> None:
     foreign = altered("audit", envelope, puppets.key(FIRST), packet=OTHER)
     assert puppets.refused(FIRST, "audit", foreign) == "WR-COORD-025"
     assert puppets.refused(FIRST, "audit", envelope) is None
-    changed = altered("audit", envelope, puppets.key(FIRST), finding=Finding.NOT_MINE)
+    changed = altered("audit", envelope, puppets.key(FIRST), answer=AuditAnswer.NOT_MINE)
     assert puppets.refused(FIRST, "audit", changed) == "WR-COORD-022", "said once"
 
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from bedside import ME, PEERS, Bedside, code
-from wardround.federation.messages import Ask, Audit, Finding, Instruction
+from wardround.federation.messages import Ask, Audit, AuditAnswer, Instruction
 from wardround.federation.packet import Packet
 from wardround.site.audit import audit
 from wardround.site.door import Order
@@ -28,7 +28,7 @@ def ask(bedside: Bedside, order: Order, shown: Envelope, **changes: object) -> I
     return asked.model_copy(update={"envelopes": {ME: shown}, **changes})
 
 
-def said(bedside: Bedside, asked: Instruction) -> Finding:
+def said(bedside: Bedside, asked: Instruction) -> AuditAnswer:
     """The word, signed by the hospital, about exactly what was shown, and in its journal."""
     before = len(bedside.leaves("audit"))
     status = audit(bedside.papers, bedside.state, asked)
@@ -37,9 +37,9 @@ def said(bedside: Bedside, asked: Instruction) -> Finding:
     assert (statement.site, statement.round, statement.packet) == (ME, asked.round, shown)
     assert status.attachment == b""
     (leaf,) = bedside.leaves("audit")[before:]
-    about = {"round": asked.round, "packet": shown, "finding": statement.finding.value}
+    about = {"round": asked.round, "packet": shown, "answer": statement.answer.value}
     assert dict(leaf.facts) == about
-    return statement.finding
+    return statement.answer
 
 
 async def answered(bedside: Bedside) -> tuple[Order, Packet]:
@@ -50,7 +50,7 @@ async def answered(bedside: Bedside) -> tuple[Order, Packet]:
 async def test_its_own_packet_as_signed_also_after_a_restart(bedside: Bedside) -> None:
     order, packet = await answered(bedside)
     for _ in range(2):
-        assert said(bedside, ask(bedside, order, packet.envelope)) is Finding.AS_SIGNED
+        assert said(bedside, ask(bedside, order, packet.envelope)) is AuditAnswer.AS_SIGNED
         bedside.restart()
 
 
@@ -63,7 +63,7 @@ async def test_a_spool_that_changed(bedside: Bedside, how: str) -> None:
         packet.payload.unlink()
     else:
         packet.payload.write_bytes(changed.get(how, content + b"\0"))
-    assert said(bedside, ask(bedside, order, packet.envelope)) is Finding.SPOOL_DIFFERS
+    assert said(bedside, ask(bedside, order, packet.envelope)) is AuditAnswer.SPOOL_DIFFERS
 
 
 async def test_what_it_did_not_sign(bedside: Bedside) -> None:
@@ -77,19 +77,19 @@ async def test_what_it_did_not_sign(bedside: Bedside) -> None:
         replace(packet.envelope, payload=packet.envelope.payload + b" "),
         sign("text/plain", b"hello", bedside.papers.key),
     ):
-        assert said(bedside, ask(bedside, order, shown)) is Finding.NOT_MINE
+        assert said(bedside, ask(bedside, order, shown)) is AuditAnswer.NOT_MINE
 
 
 async def test_a_round_that_it_did_not_answer(bedside: Bedside) -> None:
     order, packet = await answered(bedside)
     elsewhere = ask(bedside, order, packet.envelope, round="another")
-    assert said(bedside, elsewhere) is Finding.NOT_MINE
+    assert said(bedside, elsewhere) is AuditAnswer.NOT_MINE
 
 
 async def test_another_manifest_than_it_is_bound_to(bedside: Bedside) -> None:
     _, packet = await answered(bedside)
     other = bedside.order(index=1)
-    assert said(bedside, ask(bedside, other, packet.envelope)) is Finding.OTHER_MANIFEST
+    assert said(bedside, ask(bedside, other, packet.envelope)) is AuditAnswer.OTHER_MANIFEST
 
 
 async def test_nothing_shown_is_malformed(bedside: Bedside) -> None:
@@ -110,4 +110,4 @@ async def test_the_answer_says_nothing_but_one_word(bedside: Bedside) -> None:
     order, packet = await answered(bedside)
     status = audit(bedside.papers, bedside.state, ask(bedside, order, packet.envelope))
     document = orjson.loads(status.envelope.payload)
-    assert set(document) == {"study", "run", "round", "site", "packet", "finding"}
+    assert set(document) == {"study", "run", "round", "site", "packet", "answer"}

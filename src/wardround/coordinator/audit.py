@@ -15,23 +15,25 @@ from wardround.coordinator import records
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.opening import Garbage
 from wardround.errors import WardroundError
-from wardround.federation.messages import Audit, Finding, PacketHeader
+from wardround.federation.messages import Audit, AuditAnswer, PacketHeader
 from wardround.federation.round import Round, RoundPhase
 from wardround.ids import RoundId, SiteName
 
 _ALTERED_HERE = "The coordinator's own copy of the packet of {sites} is not what was signed."
-_MEANING = {
-    Finding.NOT_MINE.value: "According to {sites}, what stands under that name was not signed.",
-    Finding.OTHER_MANIFEST.value: "According to {sites}, the round has another manifest there.",
-    Finding.SPOOL_DIFFERS.value: "At {sites}, what was spooled has changed since it was signed, "
-    "although what was sent is as signed: memory or a disk may fail there.",
+_EXPLAINS = {
+    AuditAnswer.NOT_MINE.value: "According to {sites}, what stands under that name was not signed.",
+    AuditAnswer.OTHER_MANIFEST.value: "According to {sites}, the round has another manifest there.",
+}
+_MAY_EXPLAIN = {
+    AuditAnswer.SPOOL_DIFFERS.value: "At {sites}, what was spooled has changed since it was "
+    "signed, although what was sent is as signed: memory or a disk may fail there.",
     "refused": "{sites} refused to say anything about the packet.",
     "no answer": "{sites} did not answer the audit in time.",
 }
-_NOBODY = (
-    "Every packet is as its hospital signed it, so a hospital masked or encoded something wrong "
-    "before it signed, or the coordinator's machine adds wrongly. Which one it was can't be told "
-    "without opening a single contribution, and that is never done."
+_NOT_EXPLAINED = (
+    "Every {other}packet is as its hospital signed it, so a hospital masked or encoded something "
+    "wrong before it signed, or the coordinator's machine adds wrongly. Which one it was can't be "
+    "told without opening a single contribution, and that is never done."
 )
 
 
@@ -59,12 +61,12 @@ async def conclude(exchange: Exchange) -> None:
     altered = await asyncio.to_thread(_altered_here, exchange, exchange.round.state)
     exchange.flush()
     now = exchange.round
-    findings = _findings(exchange, now.state)
+    answers = _answers(exchange, now.state)
     with exchange.state.transaction() as transaction:
         transaction.record(
-            "audited", round=now.state.round, findings=findings, altered_here=list(altered)
+            "audited", round=now.state.round, answers=answers, altered_here=list(altered)
         )
-        new = now.state.on_verdict(explain(findings, altered))
+        new = now.state.on_verdict(explain(answers, altered))
         exchange.round = records.replace_round(transaction.connection, now, new)
     exchange.changed.notify()
 
@@ -84,16 +86,24 @@ def stop_at_garbage(exchange: Exchange, step: int) -> None:
     )
 
 
-def explain(findings: Mapping[str, str], altered: tuple[SiteName, ...]) -> str:
-    """Sentences that name who explains the garbage, or say that nobody can be named."""
-    named = [(_ALTERED_HERE, ", ".join(altered))]
-    for word, meaning in _MEANING.items():
-        sites = (site for site, found in sorted(findings.items()) if found == word)
-        named.append((meaning, ", ".join(sites)))
-    return " ".join(meaning.format(sites=sites) for meaning, sites in named if sites) or _NOBODY
+def explain(answers: Mapping[str, str], altered: tuple[SiteName, ...]) -> str:
+    """Sentences that name who explains the garbage, or say that nobody can be named for it."""
+    given: dict[str, list[str]] = {}
+    for site, answer in sorted(answers.items()):
+        given.setdefault(answer, []).append(site)
+    said = [_ALTERED_HERE.format(sites=", ".join(altered))] if altered else []
+    for meanings in (_EXPLAINS, _MAY_EXPLAIN):
+        said += [
+            meaning.format(sites=", ".join(given[answer]))
+            for answer, meaning in meanings.items()
+            if answer in given
+        ]
+    if not altered and not _EXPLAINS.keys() & given.keys():
+        said.append(_NOT_EXPLAINED.format(other="other " if said else ""))
+    return " ".join(said)
 
 
-def _findings(exchange: Exchange, state: Round) -> dict[str, str]:
+def _answers(exchange: Exchange, state: Round) -> dict[str, str]:
     answers = exchange.said(state.round, "audit")
     found: dict[str, str] = {}
     for site in state.survivors:
@@ -102,7 +112,7 @@ def _findings(exchange: Exchange, state: Round) -> dict[str, str]:
         elif answers[site].envelope.payload_type != Audit.payload_type():
             found[site] = "refused"
         else:
-            found[site] = Audit.from_payload(answers[site].envelope.payload).finding.value
+            found[site] = Audit.from_payload(answers[site].envelope.payload).answer.value
     return found
 
 

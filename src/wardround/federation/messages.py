@@ -193,7 +193,7 @@ class Refused(Statement):
     answer: Annotated[str, Field(pattern=r"^refused$")] = "refused"
 
 
-class Finding(StrEnum):
+class AuditAnswer(StrEnum):
     """What a site says of a packet that stands under its name, after a total was garbage."""
 
     AS_SIGNED = "as-signed"
@@ -215,7 +215,7 @@ class Audit(Statement):
     round: RoundName
     site: Name
     packet: DigestText
-    finding: Finding
+    answer: AuditAnswer
 
 
 class Witness(Statement):

@@ -3,8 +3,9 @@
 A contribution x is masked together with two *lanes*: the plain sum of its elements, and their sum
 weighted by pseudo-random ring elements r_j, which anybody can derive from public facts. Both are
 linear, so the lanes of a total are the total of the lanes, and say nothing that the total itself
-does not. (Odd weights alone would find one wrong element, too, but no even number of flipped top
-bits, ever; 2 r_j + 1 is the plain sum and twice the weighted one.)
+does not, as long as they are computed over all that is in it, noise included. (Odd weights alone
+would find one wrong element, too, but no even number of flipped top bits, ever; 2 r_j + 1 is the
+plain sum and twice the weighted one.)
 
 Let e be what was added to the honest total by a fault that knows nothing of r, and 2^v the largest
 power of two that divides all of e. It passes both lanes

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wardround.errors import WardroundError
-from wardround.federation.messages import Audit, Finding, Instruction, PacketHeader, malformed
+from wardround.federation.messages import Audit, AuditAnswer, Instruction, PacketHeader, malformed
 from wardround.federation.packet import Status, StatusKind
 from wardround.site import records
 from wardround.site.custody import Custody
@@ -34,27 +34,27 @@ def audit(custody: Custody, state: JournalledDatabase, ask: Instruction) -> Stat
         round=ask.round,
         site=custody.site,
         packet=digest(shown.payload),
-        finding=_finding(custody, state, ask, shown),
+        answer=_answer(custody, state, ask, shown),
     )
     with state.transaction() as transaction:
-        transaction.record("audit", round=said.round, packet=said.packet, finding=said.finding)
+        transaction.record("audit", round=said.round, packet=said.packet, answer=said.answer)
     return Status(StatusKind.AUDIT, said.sign(custody.key))
 
 
-def _finding(
+def _answer(
     custody: Custody, state: JournalledDatabase, ask: Instruction, shown: Envelope
-) -> Finding:
+) -> AuditAnswer:
     assert ask.round is not None and ask.manifest is not None
     with state.database.begin() as connection:
         row = records.packet_row(connection, ask.round)
     if row is None or Envelope.from_json(row.envelope).payload != shown.payload:
-        return Finding.NOT_MINE
+        return AuditAnswer.NOT_MINE
     try:
         header = PacketHeader.open(shown, custody.key.public)
     except WardroundError:
-        return Finding.NOT_MINE
+        return AuditAnswer.NOT_MINE
     if not row.manifest == header.manifest == digest(ask.manifest.payload):
-        return Finding.OTHER_MANIFEST
+        return AuditAnswer.OTHER_MANIFEST
     if payload_digest(Path(row.spooled)) != header.payload:
-        return Finding.SPOOL_DIFFERS
-    return Finding.AS_SIGNED
+        return AuditAnswer.SPOOL_DIFFERS
+    return AuditAnswer.AS_SIGNED

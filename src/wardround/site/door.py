@@ -254,13 +254,12 @@ class Door:
     def _encode(self, order: Order, values: Vector) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
 
-        Behind it come the lanes by which a total that is garbage is found.
+        Behind the values there is room for the lanes by which a total that is garbage is found.
         """
-        task, manifest = order.task, order.manifest
-        encoding = FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits)
+        task, roster = order.task, order.manifest.roster
+        encoding = FixedPoint.fit(task.bound, len(roster), task.ring_bits)
         ring: RingArray = np.empty(task.length + LANES, encoding.dtype)
         encoding.encode(values, out=ring[:-LANES])
-        Checksum(self._study.digest, manifest.run, manifest.step, task.hash).seal(ring)
         return ring
 
     def _noise(self, terms: Terms) -> None:
@@ -269,7 +268,12 @@ class Door:
             raise _refused("WR-SITE-013", "The profile asks for noise, which does not exist yet.")
 
     def _protect(self, order: Order, ring: RingArray) -> None:
-        """The vector is masked in place; from here on it says nothing on its own."""
+        """The vector gets its lanes and is masked in place; then it says nothing on its own.
+
+        The lanes come after the noise: lanes of the exact values would open what the noise hides.
+        """
+        manifest = order.manifest
+        Checksum(manifest.study, manifest.run, manifest.step, manifest.task).seal(ring)
         self._seat.mask(order.manifest, order.manifest_digest, ring)
 
     def _sign(self, order: Order, ring: RingArray) -> Packet:
