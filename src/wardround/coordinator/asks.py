@@ -72,6 +72,8 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
 def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
     if round_.phase is RoundPhase.COLLECT:
         return _contribute(exchange, round_, site, seen)
+    if round_.phase is RoundPhase.AUDIT:
+        return _audit(exchange, round_, site)
     asks_vote = round_.asks_vote_of(site)
     votes = {} if asks_vote else exchange.said(round_.round, "vote")
     # The same for every site: made once for each number of votes, not once for each site.
@@ -87,6 +89,20 @@ def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: 
         )
         exchange.prepared[key] = framed(ask)
     return exchange.prepared[key]
+
+
+def _audit(exchange: Exchange, round_: Round, site: SiteName) -> bytes:
+    """Show a site the header that stands under its name, and nobody else's."""
+    packet = exchange.said(round_.round, "packet")[site]
+    ask = Instruction(
+        ask=Ask.AUDIT,
+        run=exchange.run,
+        round=round_.round,
+        batch=round_.batch,
+        manifest=exchange.manifest_envelope,
+        envelopes={site: packet.envelope},
+    )
+    return framed(ask)
 
 
 def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:

@@ -20,9 +20,9 @@ from functools import partial
 
 import numpy as np
 
-from wardround.coordinator import records
+from wardround.coordinator import audit, records
 from wardround.coordinator.exchange import Exchange
-from wardround.coordinator.opening import Suspects, open_total, payload_lost
+from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
 from wardround.federation.messages import PacketHeader
@@ -81,6 +81,7 @@ class Driver:
         recorded = self._recorded(task, step)
         if recorded is not None:
             return recorded
+        audit.stop_at_garbage(self.exchange, step)
         for attempt in range(self._next_attempt(step), self.study.cohort.attempts):
             if not self._in_flight(step):
                 await self._set_up()
@@ -88,6 +89,7 @@ class Driver:
             total = await self._conduct(task, step)
             if total is not None:
                 return total
+            audit.stop_at_garbage(self.exchange, step)
         reason = self.exchange.round.state.reason if self.exchange.round else None
         raise WardroundError(
             "WR-ROUND-002",
@@ -209,6 +211,9 @@ class Driver:
             if total is not None:
                 return total
             await self._settle(lambda: self._phase() is not RoundPhase.RECOVER)
+        if self._phase() is RoundPhase.AUDIT:
+            await self._settle(partial(audit.answered, self.exchange))
+            await audit.conclude(self.exchange)
         latest = self.exchange.round
         assert latest is not None
         self.exchange.spool.drop(latest.state.round)
@@ -222,8 +227,14 @@ class Driver:
         assert exchange.round is not None and exchange.manifest is not None
         state, manifest = exchange.round.state, exchange.manifest
         adversary = Adversary(len(manifest.roster), manifest.corrupt)
+        encoding = FixedPoint(
+            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
+        )
         try:
-            ring, suspects = await asyncio.to_thread(self._open_ring, state)
+            ring, suspects = await self._add_up(state, encoding)
+        except Garbage as garbage:
+            audit.begin(exchange, garbage)
+            return None
         except WardroundError as error:
             if not error.code.startswith("WR-SECAGG"):
                 raise
@@ -243,9 +254,6 @@ class Driver:
                 exchange.round = records.replace_round(transaction.connection, exchange.round, new)
             exchange.changed.notify()
             return None
-        encoding = FixedPoint(
-            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
-        )
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.
         stored = asyncio.to_thread(partial(exchange.blobs.put, ring.data, durable=True))
         values, name = await asyncio.gather(asyncio.to_thread(encoding.decode, ring), stored)
@@ -274,7 +282,19 @@ class Driver:
         )
         return Total(values, state.survivors, RoundId(state.round))
 
-    def _open_ring(self, state: Round) -> tuple[RingArray, Suspects]:
+    async def _add_up(self, state: Round, encoding: FixedPoint) -> tuple[RingArray, Suspects]:
+        """Open the total; what is garbage is added up once more.
+
+        It is the same sum of the same packets, so nothing more is opened, and a fault of this
+        machine's memory that passes does not cost the hospitals a task.
+        """
+        try:
+            return await asyncio.to_thread(self._open_ring, state, encoding)
+        except Garbage:
+            self.say("added-again", step=state.step)
+            return await asyncio.to_thread(self._open_ring, state, encoding)
+
+    def _open_ring(self, state: Round, encoding: FixedPoint) -> tuple[RingArray, Suspects]:
         exchange = self.exchange
         assert exchange.manifest is not None and exchange.manifest_envelope is not None
         keys = exchange.keys
@@ -296,6 +316,7 @@ class Driver:
             self._adverts[1],
             shares,
             exchange.spool,
+            encoding,
             exchange.graph(),
         )
 

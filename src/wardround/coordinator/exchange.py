@@ -363,7 +363,7 @@ class Exchange:
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""
         assert self.manifest is not None
-        return self.manifest.length * self.manifest.ring_bits // 8
+        return self.manifest.payload_bytes
 
     def ask_everyone(self) -> None:
         """The first helpers take their time: let every survivor help to open the total."""

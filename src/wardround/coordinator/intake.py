@@ -15,7 +15,7 @@ import orjson
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.records import Sent
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, Ask, PacketHeader, Refused, Witness
+from wardround.federation.messages import PART_BYTES, Ask, Audit, PacketHeader, Refused, Witness
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, SiteName
@@ -92,6 +92,7 @@ class Intake:
             "packet": self._on_packet,
             "vote": self._on_vote,
             "shares": self._on_shares,
+            "audit": self._on_audit,
             "refusal": self._on_refusal,
             "witness": self._on_witness,
         }
@@ -248,6 +249,16 @@ class Intake:
             return
         self._on_round("shares", site, shares.round, sent, lambda one: one.on_shares(site))
 
+    def _on_audit(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        audit = Audit.open(envelope, exchange.keys[site])
+        _same(audit.site, site, audit.study, exchange.study.digest, audit.run, exchange.run)
+        packet = exchange.heard(audit.round, "packet", site)
+        if packet is None or audit.packet != digest(packet.envelope.payload):
+            raise refused("WR-COORD-025", "The statement is about another packet.")
+        sent = Sent(envelope, b"")
+        self._on_round("audit", site, audit.round, sent, lambda one: one.on_audit(site))
+
     def _require_own_question(self, said: SurvivorVote | RecoveryShares) -> None:
         """Refuse a voice about anything but the present round's manifest and survivors.
 
@@ -282,8 +293,13 @@ class Intake:
         refusal = Refused.open(envelope, exchange.keys[site])
         _same(refusal.site, site, refusal.study, exchange.study.digest, refusal.run, exchange.run)
         sent = Sent(envelope, b"")
-        setup = exchange.setup_ahead
-        if setup is not None and refusal.scope == setup.batch:
+        setup, round_ = exchange.setup_ahead, exchange.round_ahead
+        if round_ is not None and (round_.phase, round_.round) == (
+            RoundPhase.AUDIT,
+            refusal.scope,
+        ):  # it may have refused in this round before: this one answers the audit
+            self._on_round("audit", site, refusal.scope, sent, lambda one: one.on_audit(site))
+        elif setup is not None and refusal.scope == setup.batch:
             self._on_setup("refusal", site, setup.batch, sent, lambda one: one.on_lost(site))
         else:
             self._on_round("refusal", site, refusal.scope, sent, lambda one: one.on_refused(site))

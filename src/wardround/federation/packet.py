@@ -52,6 +52,7 @@ class StatusKind(StrEnum):
     COMMITMENT = "commitment"
     REVEAL = "reveal"
     ACCEPTANCE = "acceptance"
+    AUDIT = "audit"
     WITNESS = "witness"
 
 

@@ -206,7 +206,7 @@ def check_packets(case: Case) -> str:
                 f"The packet of {site} in {one.name} answers another manifest.",
             )
             require(
-                header.size_bytes == manifest.length * manifest.ring_bits // 8,
+                header.size_bytes == manifest.payload_bytes,
                 f"The packet of {site} in {one.name} is of another length.",
             )
             headers += 1
