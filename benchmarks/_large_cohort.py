@@ -132,11 +132,9 @@ class _Game:
             vote = self.on(
                 site,
                 "vote",
-                lambda site=site: (
-                    members[site]  # type: ignore[misc]
-                    .vote(0, _MANIFEST, self.survivors)
-                    .sign(self.keys[site])
-                ),
+                lambda site=site: self.in_words(  # type: ignore[misc]
+                    members[site].vote(0, _MANIFEST, self.survivors)
+                ).sign(self.keys[site]),
             )
             votes[site] = self.sent(site, vote)
         quorum = dict(list(votes.items())[: self.rule.adversary.threshold])

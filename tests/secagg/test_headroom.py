@@ -61,7 +61,7 @@ def test_a_resolution_that_no_ring_has_is_refused(resolution: float) -> None:
 
 
 def test_a_bound_or_cohort_that_no_ring_takes_is_refused() -> None:
-    for bound, cohort in ((math.nan, 4), (1e30, 4), (1.0, 1025), (1.0, 0), (-1.0, 4)):
+    for bound, cohort in ((math.nan, 4), (1e30, 4), (1.0, 10_001), (1.0, 0), (-1.0, 4)):
         with pytest.raises(WardroundError, match="WR-SECAGG-003"):
             choose(bound, cohort, 0.5)
 

@@ -71,11 +71,14 @@ class GraphRule:
                 f"{sites} sites, {corrupt} of them corrupt: all pairs mask together; "
                 f"{self.share_threshold} shares open a secret"
             )
+        completes = (
+            "always" if math.isinf(self.failure_bits) else f"but for 2^-{self.failure_bits:.0f}"
+        )
         return (
             f"{sites} sites, {corrupt} of them corrupt: each chooses {self.degree} others and "
             f"masks with {self.neighbours:.0f}; {self.share_threshold} shares open a secret, "
             f"{self.adversary.threshold} votes a total; protects but for "
-            f"2^-{self.security_bits:.0f}, completes but for 2^-{self.failure_bits:.0f}"
+            f"2^-{self.security_bits:.0f}, completes {completes}"
         )
 
 
