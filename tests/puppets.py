@@ -12,9 +12,9 @@ from ward import Ward
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.intake import Intake
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, PacketHeader
+from wardround.federation.messages import PART_BYTES, Audit, AuditAnswer, PacketHeader
 from wardround.ids import Digest, RoundId, SiteName
-from wardround.secagg import Member
+from wardround.secagg import LANES, Checksum, Member
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
@@ -110,8 +110,10 @@ class Puppets:
         return self.exchange.round.state.round
 
     def masked(self, site: SiteName) -> bytes:
-        """The contribution 1, 2, 3, … under the site's mask."""
-        ring = np.arange(1, self.exchange.manifest.length + 1, dtype=np.uint64)
+        """The contribution 1, 2, 3, … with its lanes, under the site's mask."""
+        manifest = self.exchange.manifest
+        ring = np.arange(1, manifest.length + LANES + 1, dtype=np.uint64)
+        Checksum(manifest.study, manifest.run, manifest.step, manifest.task).seal(ring)
         self.members[site].mask(
             self.exchange.manifest.index, self.manifest, ring, round_id=self.round
         )
@@ -164,3 +166,15 @@ class Puppets:
         }
         shares = self.members[site].recover(state.index, self.manifest, state.survivors, votes)
         return shares.sign(self.key(site))
+
+    def audit_of(self, site: SiteName, answer: AuditAnswer = AuditAnswer.AS_SIGNED) -> Envelope:
+        packet = self.exchange.said(self.round, "packet")[site].envelope
+        said = Audit(
+            study=self.study.digest,
+            run=self.exchange.run,
+            round=self.round,
+            site=site,
+            packet=digest(packet.payload),
+            answer=answer,
+        )
+        return said.sign(self.key(site))

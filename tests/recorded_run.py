@@ -187,7 +187,7 @@ class RecordedRun(PlainFederation):
                 manifest=digest(signed.payload),
                 site=site,
                 payload=digest(site.encode()),
-                size_bytes=total.nbytes,
+                size_bytes=manifest.payload_bytes,
                 part_bytes=1 << 22,
             ).sign(KEYS[site])
             self.keep("packet", scope, site, packets[site])

@@ -18,6 +18,7 @@ from wardround.clinical.graph import ConceptGraph
 from wardround.clinical.mapping import Mapping
 from wardround.governance.summary import Summary
 from wardround.secagg.adversary import MINIMUM_SITES, Adversary, default_corrupt
+from wardround.secagg.graph import choose
 from wardround.study import Study
 from wardround.study.hospital import HospitalPolicy
 
@@ -132,13 +133,24 @@ def test_studies_shown_are_valid() -> None:
 
 
 def test_thresholds_shown_are_those_of_the_code() -> None:
-    text = (ROOT / "docs" / "explanation" / "secure-aggregation.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "secure-sum.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, flags=re.M)
     assert rows
     for sites, *stated in ([int(cell) for cell in row] for row in rows):
         adversary = Adversary(sites, default_corrupt(sites))
         survivors = max(adversary.minimum_survivors, MINIMUM_SITES)
         assert stated == [adversary.corrupt, adversary.threshold, survivors, sites - survivors]
+
+
+def test_the_sparse_graphs_shown_are_those_that_the_code_chooses() -> None:
+    text = (ROOT / "docs" / "explanation" / "secure-sum.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d,]+)" + r" \| (\d+)" * 6 + r" \|$", text, flags=re.M)
+    assert len(rows) >= 4
+    for row in rows:
+        sites, corrupt, dropouts, *stated = (int(cell.replace(",", "")) for cell in row)
+        rule = choose(Adversary(sites, corrupt), dropouts)
+        found = [rule.degree, round(rule.neighbours), rule.share_threshold]
+        assert stated == [*found, rule.adversary.threshold]
 
 
 def test_the_summary_shown_has_the_form_of_the_code() -> None:

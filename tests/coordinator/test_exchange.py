@@ -11,8 +11,17 @@ import pytest
 
 from puppets import Puppets
 from ward import SITES, open_ward
+from wardround.coordinator import audit
 from wardround.coordinator.asks import instruction
-from wardround.federation.messages import Refused, Statement, Witness
+from wardround.coordinator.opening import Garbage
+from wardround.federation.messages import (
+    Audit,
+    AuditAnswer,
+    PacketHeader,
+    Refused,
+    Statement,
+    Witness,
+)
 from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import Digest, RoundId, RunId, SiteName
@@ -48,10 +57,16 @@ def prepared(puppets: Puppets, kind: str) -> tuple[Envelope, bytes]:
     if kind == "vote":
         return puppets.vote_of(FIRST), b""
     puppets.votes()
-    return puppets.shares_of(FIRST), b""
+    if kind == "shares":
+        return puppets.shares_of(FIRST), b""
+    for site in SITES:
+        if puppets.exchange.round.state.phase is RoundPhase.RECOVER:
+            puppets.say(site, "shares", puppets.shares_of(site))
+    audit.begin(puppets.exchange, Garbage(("checksum",)))
+    return puppets.audit_of(FIRST), b""
 
 
-KINDS = ["advert", "deal", "packet", "vote", "shares"]
+KINDS = ["advert", "deal", "packet", "vote", "shares", "audit"]
 PARSE: dict[str, Callable[[bytes], object]] = {}
 
 
@@ -63,11 +78,10 @@ def altered(kind: str, envelope: Envelope, key: object, **changes: object) -> En
         "vote": SurvivorVote,
         "shares": RecoveryShares,
     }
-    if kind == "packet":
-        from wardround.federation.messages import PacketHeader
-
-        header = PacketHeader.from_payload(envelope.payload)
-        return header.model_copy(update=changes).sign(key)
+    statements: dict[str, type[Statement]] = {"packet": PacketHeader, "audit": Audit}
+    if kind in statements:
+        statement = statements[kind].from_payload(envelope.payload)
+        return statement.model_copy(update=changes).sign(key)
     message = classes[kind].from_wire(orjson.loads(envelope.payload))
     return replace(message, **changes).sign(key)
 
@@ -126,7 +140,7 @@ def test_a_statement_is_not_taken_for_another_kind(puppets: Puppets, kind: str) 
     assert puppets.refused(FIRST, "gossip", envelope, attachment) == "WR-COORD-020"
 
 
-OLD = {"advert": "batch", "deal": "batch", "packet": "round", "vote": "round", "shares": "round"}
+OLD = {kind: "batch" if kind in ("advert", "deal") else "round" for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -264,6 +278,29 @@ def test_one_voice_about_something_else_is_refused_before_it_spoils_the_round(
     stray = altered(kind, envelope, puppets.key(FIRST), **change)
     assert puppets.refused(FIRST, kind, stray) == "WR-COORD-025"
     assert puppets.refused(FIRST, kind, envelope) is None
+
+
+def test_an_audit_of_another_packet_is_refused(puppets: Puppets) -> None:
+    envelope, _ = prepared(puppets, "audit")
+    foreign = altered("audit", envelope, puppets.key(FIRST), packet=OTHER)
+    assert puppets.refused(FIRST, "audit", foreign) == "WR-COORD-025"
+    assert puppets.refused(FIRST, "audit", envelope) is None
+    changed = altered("audit", envelope, puppets.key(FIRST), answer=AuditAnswer.NOT_MINE)
+    assert puppets.refused(FIRST, "audit", changed) == "WR-COORD-022", "said once"
+
+
+def test_an_audit_may_be_refused_even_by_who_refused_before(puppets: Puppets) -> None:
+    """The same words again: were they taken for a repetition, the site would be asked for ever."""
+    puppets.ready().packets()
+    assert puppets.refused(LAST, "refusal", refusal(puppets, puppets.round, LAST)) is None
+    for kind, of in (("vote", puppets.vote_of), ("shares", puppets.shares_of)):
+        for site in SITES[:3]:
+            puppets.say(site, kind, of(site))
+    audit.begin(puppets.exchange, Garbage(("checksum",)))
+    assert instruction(puppets.exchange, LAST, 0) is not None
+    assert puppets.refused(LAST, "refusal", refusal(puppets, puppets.round, LAST)) is None
+    assert instruction(puppets.exchange, LAST, 0) is None
+    assert puppets.refused(LAST, "refusal", refusal(puppets, puppets.round, LAST)) is None
 
 
 # Too late

@@ -64,12 +64,12 @@ async def test_a_payload_that_changed_on_disk_is_not_summed(ward: Ward) -> None:
     driver = ward.driver
     opened = driver._open_ring
 
-    def after_a_power_cut(state: object) -> object:
+    def after_a_power_cut(state: object, encoding: object) -> object:
         spool = driver.exchange.spool
         path = spool.path(state.round, SITES[1])
         path.write_bytes(bytes(path.stat().st_size))
         spool._parts.clear()
-        return opened(state)
+        return opened(state, encoding)
 
     driver._open_ring = after_a_power_cut
     with pytest.raises(WardroundError, match="WR-COORD-012"):

@@ -17,11 +17,14 @@ STRANGER = SiteName("stranger")
 ANYONE = st.sampled_from((*NAMES, STRANGER))
 COLLECT, VOTE, RECOVER = RoundPhase.COLLECT, RoundPhase.VOTE, RoundPhase.RECOVER
 OPENING, DONE, FAILED = RoundPhase.OPENING, RoundPhase.DONE, RoundPhase.FAILED
+AUDIT, GARBAGE = RoundPhase.AUDIT, RoundPhase.GARBAGE
 ALLOWED = {
     COLLECT: {COLLECT, VOTE, FAILED},
     VOTE: {VOTE, RECOVER, FAILED},
     RECOVER: {RECOVER, OPENING, FAILED},
-    OPENING: {OPENING, DONE, RECOVER, FAILED},
+    OPENING: {OPENING, DONE, RECOVER, FAILED, AUDIT},
+    AUDIT: {AUDIT, GARBAGE},
+    GARBAGE: {GARBAGE},
     DONE: {DONE},
     FAILED: {FAILED},
 }
@@ -91,6 +94,19 @@ class RoundMachine(RuleBasedStateMachine):
     def opened(self) -> None:
         self.become(Round.on_opened, asked=self.state.phase is OPENING)
 
+    @rule()
+    def garbage(self) -> None:
+        self.become(Round.on_garbage, asked=self.state.phase is OPENING)
+
+    @rule(site=ANYONE)
+    def audit(self, site: SiteName) -> None:
+        asked = self.state.phase is AUDIT and site in self.state.survivors
+        self.become(lambda state: state.on_audit(site), asked=asked)
+
+    @rule()
+    def verdict(self) -> None:
+        self.become(lambda state: state.on_verdict("found"), asked=self.state.phase is AUDIT)
+
     @precondition(lambda self: self.state.phase is OPENING)
     @rule()
     def bad_shares(self) -> None:
@@ -116,24 +132,27 @@ class RoundMachine(RuleBasedStateMachine):
             assert len(state.packets) >= state.minimum
         if state.phase in (RECOVER, OPENING, DONE):
             assert len(state.votes) >= state.threshold
-        if state.phase in (OPENING, DONE):
+        if state.phase in (OPENING, DONE, AUDIT, GARBAGE):
             assert len(state.shares) >= state.needed >= state.threshold
 
     @invariant()
     def the_survivors_are_settled_when_voting_begins(self) -> None:
-        if self.state.phase in (VOTE, RECOVER, OPENING, DONE):
+        if self.state.phase in (VOTE, RECOVER, OPENING, DONE, AUDIT, GARBAGE):
             self.survivors = self.survivors or self.state.survivors
             assert self.state.survivors == self.survivors
 
     @invariant()
     def it_ends_or_waits_for_somebody(self) -> None:
         waiting = any(self.state.waits_for(site) for site in NAMES)
-        assert waiting == (self.state.phase in (COLLECT, VOTE, RECOVER))
+        if self.state.phase is AUDIT:
+            assert waiting == (self.state.audited != self.state.packets)
+        else:
+            assert waiting == (self.state.phase in (COLLECT, VOTE, RECOVER))
         assert not self.state.waits_for(STRANGER)
 
     @invariant()
     def a_failure_has_a_reason(self) -> None:
-        assert (self.state.reason is not None) == (self.state.phase is FAILED)
+        assert (self.state.reason is not None) == (self.state.phase in (FAILED, GARBAGE))
 
 
 TestRound = RoundMachine.TestCase
@@ -206,6 +225,18 @@ def test_bad_shares_ask_for_one_more_and_then_give_up() -> None:
     opening = again.on_vote(NAMES[3]).on_shares(NAMES[3])
     assert opening.phase is OPENING
     assert opening.on_bad_shares(2).phase is FAILED
+
+
+def test_after_garbage_every_survivor_is_asked_even_one_that_lost_its_keys() -> None:
+    state = voted(after_packets(round_(), 4)).on_refused(NAMES[3])
+    state = shared(state).on_garbage()
+    assert state.phase is AUDIT and not state.over
+    for site in state.survivors:
+        assert state.waits_for(site) and not state.asks_vote_of(site)
+        state = state.on_audit(site)
+    assert state.on_deadline() is state
+    end = state.on_verdict("nobody knows")
+    assert end.over and end.phase is GARBAGE and end.on_opened() is end
 
 
 @pytest.mark.parametrize("phase", [VOTE, RECOVER])

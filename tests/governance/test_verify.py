@@ -442,6 +442,40 @@ def test_other_runs_in_the_journal_are_pointed_out(evidence):
     assert not any("another run" in line for line in verify(evidence).not_checked)
 
 
+def test_garbage_that_an_earlier_run_opened_is_pointed_out():
+    """Its coordinator says that it was garbage; it had what it takes to open a total."""
+
+    class Second(RecordedRun):
+        def record(self, kind, **facts):
+            if kind == "run":
+                super().record("garbage", round="run-0.r.000000.0", failed=["checksum"])
+            super().record(kind, **facts)
+
+    report = verify(Second().run())
+    assert report.ok, report.failures
+    assert any("What another run" in line for line in report.not_checked)
+
+
+def test_a_run_that_went_on_after_garbage_is_found():
+    class Stubborn(RecordedRun):
+        def record(self, kind, **facts):
+            if kind == "total" and facts["round"] == f"{RUN}.r.000001.0":
+                super().record("garbage", round=facts["round"], failed=["bounds"])
+            super().record(kind, **facts)
+
+    assert failed(verify(Stubborn().run())) == {"Journal"}
+
+
+def test_a_total_that_honest_contributions_cannot_make_is_found(evidence):
+    largest = (1 << 63) - 1
+    record = evidence.rounds[-1]
+    total = largest.to_bytes(8, "little") + record.total[8:]
+    rounds = (*evidence.rounds[:-1], record.model_copy(update={"total": total}))
+    report = verify(evidence.model_copy(update={"rounds": rounds}))
+    (replay,) = [one for one in report.failures if one.name == "Replay"]
+    assert "larger than the bound" in replay.detail
+
+
 def test_a_model_folder_is_compared(evidence, tmp_path):
     run = finished()[0]
     save_model(tmp_path / "good", run.candidate, run.study, RUN, KEYS["coordinator"])

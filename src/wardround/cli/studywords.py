@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +41,7 @@ def facts(study: Study) -> dict[str, JSON]:
             "threshold": adversary.threshold,
             "minimum_survivors": study.minimum_survivors(study.smallest_cohort),
         },
+        "graph": _graph(study),
         "visibility": {
             "kind": study.visibility,
             "totals_per_step": study.totals_per_step,
@@ -46,6 +49,17 @@ def facts(study: Study) -> dict[str, JSON]:
         },
         "protections": [item.words for item in Protection if item in promise.protections],
         "caveats": list(promise.caveats),
+    }
+
+
+def _graph(study: Study) -> dict[str, JSON]:
+    rule = study.graph_rule(study.smallest_cohort)
+    bits = {"security_bits": rule.security_bits, "failure_bits": rule.failure_bits}
+    return {
+        "complete": rule.is_complete,
+        "choices": rule.degree,
+        "share_threshold": rule.share_threshold,
+        **{name: value for name, value in bits.items() if math.isfinite(value)},
     }
 
 
@@ -71,6 +85,7 @@ def summary(study: Study) -> list[tuple[str, str]]:
             f"open a sum over at least {survivors} sites; {cohort - survivors} may fail"
             + ("" if study.cohort.groups is None else " in each group"),
         ),
+        ("masks", study.graph_rule(cohort).describe()),
         ("profile", study.profile.value),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
     ]

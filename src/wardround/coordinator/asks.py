@@ -11,7 +11,15 @@ from base64 import b64decode
 import orjson
 
 from wardround.coordinator.exchange import Exchange
-from wardround.federation.messages import INLINE_BYTES, Ask, Instruction, JournalHead, frame
+from wardround.federation.messages import (
+    INLINE_BYTES,
+    Ask,
+    Instruction,
+    JournalHead,
+    Placed,
+    TreeHead,
+    frame,
+)
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 from wardround.ids import SiteName
@@ -42,6 +50,14 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
             pool=setup.pool,
             rounds=setup.rounds,
         )
+    elif setup.phase is SetupPhase.CHOOSE:
+        tree, placed = exchange.wiring(setup.batch).to_choose(site)
+        ask = Instruction(
+            ask=Ask.CHOOSE, run=exchange.run, batch=setup.batch, tree=tree, placed=placed
+        )
+    elif setup.sparse:
+        placed = exchange.wiring(setup.batch).to_deal(site)
+        ask = Instruction(ask=Ask.DEAL, run=exchange.run, batch=setup.batch, placed=placed)
     else:
         adverts = exchange.said(setup.batch, "advert")
         ask = Instruction(
@@ -56,6 +72,8 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
 def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
     if round_.phase is RoundPhase.COLLECT:
         return _contribute(exchange, round_, site, seen)
+    if round_.phase is RoundPhase.AUDIT:
+        return _audit(exchange, round_, site)
     asks_vote = round_.asks_vote_of(site)
     votes = {} if asks_vote else exchange.said(round_.round, "vote")
     # The same for every site: made once for each number of votes, not once for each site.
@@ -73,11 +91,31 @@ def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: 
     return exchange.prepared[key]
 
 
+def _audit(exchange: Exchange, round_: Round, site: SiteName) -> bytes:
+    """Show a site the header that stands under its name, and nobody else's."""
+    packet = exchange.said(round_.round, "packet")[site]
+    ask = Instruction(
+        ask=Ask.AUDIT,
+        run=exchange.run,
+        round=round_.round,
+        batch=round_.batch,
+        manifest=exchange.manifest_envelope,
+        envelopes={site: packet.envelope},
+    )
+    return framed(ask)
+
+
 def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
     assert exchange.manifest is not None and exchange.manifest_envelope is not None
     envelopes: dict[SiteName, Envelope] = {}
     blobs: dict[SiteName, bytes] = {}
-    if exchange.manifest.index == 0:
+    tree: TreeHead | None = None
+    deals: dict[SiteName, Placed] = {}
+    adverts: dict[SiteName, Placed] = {}
+    assert exchange.setup is not None
+    if exchange.manifest.index == 0 and exchange.setup.state.sparse:
+        tree, deals, adverts, blobs = exchange.wiring(round_.batch).to_accept(site)
+    elif exchange.manifest.index == 0:
         for name, sent in exchange.said(round_.batch, "deal").items():
             envelopes[name] = sent.envelope
             if name != site:
@@ -98,6 +136,9 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
         model_bytes=size,
         envelopes=envelopes,
         blobs=blobs,
+        tree=tree,
+        placed=deals,
+        adverts=adverts,
         consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
     )
     return framed(ask, body)

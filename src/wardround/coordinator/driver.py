@@ -20,9 +20,9 @@ from functools import partial
 
 import numpy as np
 
-from wardround.coordinator import records
+from wardround.coordinator import audit, records
 from wardround.coordinator.exchange import Exchange
-from wardround.coordinator.opening import Suspects, open_total, payload_lost
+from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
 from wardround.federation.messages import PacketHeader
@@ -81,6 +81,7 @@ class Driver:
         recorded = self._recorded(task, step)
         if recorded is not None:
             return recorded
+        audit.stop_at_garbage(self.exchange, step)
         for attempt in range(self._next_attempt(step), self.study.cohort.attempts):
             if not self._in_flight(step):
                 await self._set_up()
@@ -88,6 +89,7 @@ class Driver:
             total = await self._conduct(task, step)
             if total is not None:
                 return total
+            audit.stop_at_garbage(self.exchange, step)
         reason = self.exchange.round.state.reason if self.exchange.round else None
         raise WardroundError(
             "WR-ROUND-002",
@@ -159,8 +161,8 @@ class Driver:
                         "Wait until more agents are connected and start the run again.",
                     )
                 exchange.start_setup(pool)
-            await self._settle(lambda: self._setup_phase() is not SetupPhase.ADVERTISE)
-            await self._settle(lambda: self._setup_phase() is not SetupPhase.DEAL)
+            for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
+                await self._settle(partial(self._setup_past, phase))
             setup = exchange.setup
             assert setup is not None
             if setup.state.phase is SetupPhase.READY:
@@ -183,9 +185,14 @@ class Driver:
             self._culprits.add(site)
             self.say("culprit", site=site)
 
-    def _setup_phase(self) -> SetupPhase:
+    def _can_blame(self) -> bool:
+        """The numbers that convict are those of all pairs; a sparse graph has too few holders."""
         assert self.exchange.setup is not None
-        return self.exchange.setup.state.phase
+        return not self.exchange.setup.state.sparse
+
+    def _setup_past(self, phase: SetupPhase) -> bool:
+        assert self.exchange.setup is not None
+        return self.exchange.setup.state.phase is not phase
 
     def _past(self, phase: RoundPhase) -> bool:
         return self._phase() is not phase
@@ -204,6 +211,9 @@ class Driver:
             if total is not None:
                 return total
             await self._settle(lambda: self._phase() is not RoundPhase.RECOVER)
+        if self._phase() is RoundPhase.AUDIT:
+            await self._settle(partial(audit.answered, self.exchange))
+            await audit.conclude(self.exchange)
         latest = self.exchange.round
         assert latest is not None
         self.exchange.spool.drop(latest.state.round)
@@ -217,8 +227,14 @@ class Driver:
         assert exchange.round is not None and exchange.manifest is not None
         state, manifest = exchange.round.state, exchange.manifest
         adversary = Adversary(len(manifest.roster), manifest.corrupt)
+        encoding = FixedPoint(
+            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
+        )
         try:
-            ring, suspects = await asyncio.to_thread(self._open_ring, state)
+            ring, suspects = await self._add_up(state, encoding)
+        except Garbage as garbage:
+            audit.begin(exchange, garbage)
+            return None
         except WardroundError as error:
             if not error.code.startswith("WR-SECAGG"):
                 raise
@@ -232,14 +248,12 @@ class Driver:
                     dealer=named,
                     helpers=sorted(state.shares),
                 )
-                if named is not None and is_dealer_guilty(len(state.shares), adversary):
+                blamed = self._can_blame() and is_dealer_guilty(len(state.shares), adversary)
+                if named is not None and blamed:
                     self._blame(transaction, [SiteName(named)], state.round)
                 exchange.round = records.replace_round(transaction.connection, exchange.round, new)
             exchange.changed.notify()
             return None
-        encoding = FixedPoint(
-            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
-        )
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.
         stored = asyncio.to_thread(partial(exchange.blobs.put, ring.data, durable=True))
         values, name = await asyncio.gather(asyncio.to_thread(encoding.decode, ring), stored)
@@ -249,7 +263,7 @@ class Driver:
             opened = records.Opened(task.hash, state.round, name)
             records.save_total(connection, exchange.run, step, opened)
             transaction.record("total", round=state.round, total=name, opened=task.length)
-            if suspects:
+            if suspects and self._can_blame():
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)
                 self._blame(transaction, false, state.round)
@@ -268,7 +282,19 @@ class Driver:
         )
         return Total(values, state.survivors, RoundId(state.round))
 
-    def _open_ring(self, state: Round) -> tuple[RingArray, Suspects]:
+    async def _add_up(self, state: Round, encoding: FixedPoint) -> tuple[RingArray, Suspects]:
+        """Open the total; what is garbage is added up once more.
+
+        It is the same sum of the same packets, so nothing more is opened, and a fault of this
+        machine's memory that passes does not cost the hospitals a task.
+        """
+        try:
+            return await asyncio.to_thread(self._open_ring, state, encoding)
+        except Garbage:
+            self.say("added-again", step=state.step)
+            return await asyncio.to_thread(self._open_ring, state, encoding)
+
+    def _open_ring(self, state: Round, encoding: FixedPoint) -> tuple[RingArray, Suspects]:
         exchange = self.exchange
         assert exchange.manifest is not None and exchange.manifest_envelope is not None
         keys = exchange.keys
@@ -290,6 +316,8 @@ class Driver:
             self._adverts[1],
             shares,
             exchange.spool,
+            encoding,
+            exchange.graph(),
         )
 
     def _require_payloads(self, state: Round) -> None:

@@ -20,6 +20,7 @@ from wardround.coordinator import records
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.wiring import Wiring
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
     Ask,
@@ -32,6 +33,7 @@ from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg import FixedPoint
+from wardround.secagg.graph import Graph
 from wardround.secagg.setup import setup_digest
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
@@ -82,6 +84,7 @@ class Exchange:
         self._said: dict[str, dict[tuple[str, SiteName], Sent]] = {}
         self.prepared: dict[tuple[RoundId, int], bytes] = {}
         """Instructions of the current round that are the same for every site (see `asks`)."""
+        self._wiring: tuple[tuple[object, ...], Wiring] | None = None
         self._pending: list[_Pending] = []
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
@@ -249,6 +252,7 @@ class Exchange:
             threshold=manifest.threshold,
             minimum=manifest.minimum_survivors,
             needed=manifest.threshold,
+            widened=setup.sparse,
         )
         with self._transaction() as transaction:
             connection = transaction.connection
@@ -309,7 +313,27 @@ class Exchange:
             envelope = sign_checkpoint(checkpoint, self._key)
             records.save_checkpoint(transaction.connection, checkpoint.size, envelope)
 
+    def wiring(self, batch: BatchId) -> Wiring:
+        """The trees and the graph of a large cohort's set-up, as far as it has come."""
+        kinds = ("advert", "choice", "deal")
+        said = [self.said(batch, kind) for kind in kinds]
+        so_far = (batch, *(len(one) for one in said))
+        if self._wiring is None or self._wiring[0] != so_far:
+            self._wiring = so_far, Wiring(*said)
+        return self._wiring[1]
+
+    def graph(self) -> Graph:
+        """Who of the current round's roster holds whose shares."""
+        assert self.round is not None and self.setup is not None
+        roster = self.round.state.roster
+        if not self.setup.state.sparse:
+            return Graph(roster, self.round.state.threshold)
+        threshold = self.study.graph_rule(len(roster)).share_threshold
+        return self.wiring(self.setup.state.batch).graph(threshold)
+
     def _setup_digest(self, batch: BatchId) -> Digest:
+        if self.setup is not None and self.setup.state.sparse:
+            return self.wiring(batch).setup_digest()
         return setup_digest(
             {site: sent.envelope for site, sent in self.said(batch, "advert").items()},
             {site: sent.envelope for site, sent in self.said(batch, "deal").items()},
@@ -339,7 +363,7 @@ class Exchange:
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""
         assert self.manifest is not None
-        return self.manifest.length * self.manifest.ring_bits // 8
+        return self.manifest.payload_bytes
 
     def ask_everyone(self) -> None:
         """The first helpers take their time: let every survivor help to open the total."""

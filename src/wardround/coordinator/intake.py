@@ -15,11 +15,12 @@ import orjson
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.records import Sent
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, Ask, PacketHeader, Refused, Witness
+from wardround.federation.messages import PART_BYTES, Ask, Audit, PacketHeader, Refused, Witness
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.messages import Choice
 from wardround.secagg.setup import adverts_digest
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
@@ -86,10 +87,12 @@ class Intake:
     def _take(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
         handlers: Mapping[str, Callable[[SiteName, Envelope, bytes], None]] = {
             "advert": self._on_advert,
+            "choice": self._on_choice,
             "deal": self._on_deal,
             "packet": self._on_packet,
             "vote": self._on_vote,
             "shares": self._on_shares,
+            "audit": self._on_audit,
             "refusal": self._on_refusal,
             "witness": self._on_witness,
         }
@@ -153,11 +156,28 @@ class Intake:
         advert = Advert.open(envelope, exchange.keys[site])
         _same(advert.site, site, advert.study, exchange.study.digest, advert.run, exchange.run)
         setup = exchange.setup_ahead
-        asked = (setup.batch, setup.pool, setup.rounds) if setup else None
+        # The sites of a large pool are not told again in every advert.
+        pool = () if setup is None or setup.sparse else setup.pool
+        asked = (setup.batch, pool, setup.rounds) if setup else None
         if asked != (advert.batch, advert.pool, advert.rounds):
             raise refused("WR-COORD-025", "The advert is for another set-up or pool.")
         sent = Sent(envelope, b"")
         self._on_setup("advert", site, advert.batch, sent, lambda setup: setup.on_advert(site))
+
+    def _on_choice(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        choice = Choice.open(envelope, exchange.keys[site])
+        _same(choice.site, site, choice.study, exchange.study.digest, choice.run, exchange.run)
+        sent = Sent(envelope, b"")
+        if self._repeated(choice.batch, "choice", site, sent):
+            return
+        tree = exchange.wiring(choice.batch).tree
+        degree = exchange.study.graph_rule(len(tree.sites)).degree
+        if choice.adverts != tree.digest or not (
+            tree.covers(choice.chosen) and len(choice.chosen) == degree
+        ):
+            raise refused("WR-COORD-025", "The choice is from other sites, or of another number.")
+        self._on_setup("choice", site, choice.batch, sent, lambda setup: setup.on_choice(site))
 
     def _on_deal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
@@ -166,6 +186,15 @@ class Intake:
         named = {name: digest(blob) for name, blob in _sealed_blobs(attachment).items()}
         if named != dict(deal.sealed):
             raise refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
+        setup = exchange.setup_ahead
+        if setup is not None and setup.sparse:
+            wiring = exchange.wiring(deal.batch)
+            chosen = wiring.chosen.get(site, ())
+            if deal.adverts != wiring.tree.digest or set(deal.sealed) != set(chosen):
+                raise refused("WR-COORD-025", "The deal is for others than were chosen.")
+            sent = Sent(envelope, attachment)
+            self._on_setup("deal", site, deal.batch, sent, lambda setup: setup.on_deal(site))
+            return
         adverts = {name: one.envelope for name, one in exchange.said(deal.batch, "advert").items()}
         if deal.adverts != adverts_digest(adverts) or {*deal.sealed, site} != set(adverts):
             raise refused("WR-COORD-025", "The deal is for another roster.")
@@ -220,6 +249,16 @@ class Intake:
             return
         self._on_round("shares", site, shares.round, sent, lambda one: one.on_shares(site))
 
+    def _on_audit(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        exchange = self._exchange
+        audit = Audit.open(envelope, exchange.keys[site])
+        _same(audit.site, site, audit.study, exchange.study.digest, audit.run, exchange.run)
+        packet = exchange.heard(audit.round, "packet", site)
+        if packet is None or audit.packet != digest(packet.envelope.payload):
+            raise refused("WR-COORD-025", "The statement is about another packet.")
+        sent = Sent(envelope, b"")
+        self._on_round("audit", site, audit.round, sent, lambda one: one.on_audit(site))
+
     def _require_own_question(self, said: SurvivorVote | RecoveryShares) -> None:
         """Refuse a voice about anything but the present round's manifest and survivors.
 
@@ -254,8 +293,13 @@ class Intake:
         refusal = Refused.open(envelope, exchange.keys[site])
         _same(refusal.site, site, refusal.study, exchange.study.digest, refusal.run, exchange.run)
         sent = Sent(envelope, b"")
-        setup = exchange.setup_ahead
-        if setup is not None and refusal.scope == setup.batch:
+        setup, round_ = exchange.setup_ahead, exchange.round_ahead
+        if round_ is not None and (round_.phase, round_.round) == (
+            RoundPhase.AUDIT,
+            refusal.scope,
+        ):  # it may have refused in this round before: this one answers the audit
+            self._on_round("audit", site, refusal.scope, sent, lambda one: one.on_audit(site))
+        elif setup is not None and refusal.scope == setup.batch:
             self._on_setup("refusal", site, setup.batch, sent, lambda one: one.on_lost(site))
         else:
             self._on_round("refusal", site, refusal.scope, sent, lambda one: one.on_refused(site))

@@ -1,6 +1,8 @@
 """Opening a total: the packets of the survivors are added and the masks taken out, by chunks.
 
-Memory holds one total and one chunk, however many sites there are; the packets stay on disk.
+Memory holds one total and one chunk, however many sites there are; the packets stay on disk. Each
+chunk is checked while it is at hand: honest packets add up to a vector whose lanes fit, and none of
+whose elements is larger than the bound on one site's values allows.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,8 +21,9 @@ from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
 from wardround.federation.messages import Manifest
 from wardround.ids import Digest, SiteName
-from wardround.secagg import Adversary, Advert, RecoveryShares
-from wardround.secagg.encoding import RingArray
+from wardround.secagg import LANES, Adversary, Advert, Checksum, FixedPoint, RecoveryShares
+from wardround.secagg.encoding import RingArray, magnitude
+from wardround.secagg.graph import Graph
 from wardround.secagg.recovery import Unmasking
 
 Suspects: TypeAlias = Mapping[SiteName, tuple[SiteName, ...]]
@@ -30,6 +34,17 @@ _SPLIT_FROM = 1 << 19
 """Totals of as many elements are added up by two threads."""
 
 
+class Garbage(Exception):
+    """What was opened is no sum of honest contributions; it has been wiped.
+
+    ``failed`` says which of the checks did not hold, and is all that may be told of it.
+    """
+
+    def __init__(self, failed: tuple[str, ...]) -> None:
+        super().__init__(", ".join(failed))
+        self.failed = failed
+
+
 def open_total(
     manifest: Manifest,
     manifest_digest: Digest,
@@ -37,55 +52,91 @@ def open_total(
     adverts: Mapping[SiteName, Advert],
     shares: Mapping[SiteName, RecoveryShares],
     spool: Spool,
+    encoding: FixedPoint,
+    graph: Graph | None = None,
 ) -> tuple[RingArray, Suspects]:
     """The sum over the survivors' contributions in the ring, shape ``(manifest.length,)``.
 
     And whose shares did not fit whose secrets (`Unmasking.suspects`), though it opened. Raises
-    ``WR-SECAGG-…`` when too few good shares are at hand.
+    ``WR-SECAGG-…`` when too few good shares are at hand, and `Garbage`.
     """
-    dtype = np.dtype(np.uint64 if manifest.ring_bits == 64 else np.uint32)
-    total = np.empty(manifest.length, dtype)
+    whole = np.empty(manifest.length + LANES, encoding.dtype)
+    data, lanes = whole[:-LANES], whole[-LANES:]
 
-    def add_up(start: int, stop: int) -> Suspects:
+    def add_up(start: int, stop: int) -> tuple[_Seen, Suspects]:
         unmasking = Unmasking.prepare(
             adverts=adverts,
-            ring_bits=64 if manifest.ring_bits == 64 else 32,
+            ring_bits=encoding.ring_bits,
             survivors=survivors,
             recovered=shares,
             index=manifest.index,
             manifest=manifest_digest,
             adversary=Adversary(len(manifest.roster), manifest.corrupt),
+            graph=graph,
         )
         paths = [spool.path(manifest.round, site) for site in survivors]
-        _add_up(paths, unmasking, total, start, stop)
-        return unmasking.suspects
+        checksum = Checksum(manifest.study, manifest.run, manifest.step, manifest.task)
+        return _add_up(paths, unmasking, checksum, whole, start, stop), unmasking.suspects
 
-    if manifest.length < _SPLIT_FROM:
-        return total, add_up(0, manifest.length)
-    middle = manifest.length // 2
-    with ThreadPoolExecutor(2) as threads:  # reading, adding and AES all let go of the interpreter
-        spans = [(0, middle), (middle, len(total))]
-        halves = [threads.submit(add_up, *span) for span in spans]
-        suspects, _same = [half.result() for half in halves]
-        return total, suspects
+    if len(whole) < _SPLIT_FROM:
+        seen, suspects = add_up(0, len(whole))
+    else:
+        middle = len(whole) // 2
+        with ThreadPoolExecutor(2) as threads:  # reading, adding, AES let go of the interpreter
+            halves = threads.map(add_up, (0, middle), (middle, len(whole)))
+            (first, suspects), (second, _same) = halves
+        seen = first.and_(second)
+    failed = []
+    if not np.array_equal(seen.lanes, lanes):
+        failed.append("checksum")
+    if seen.largest > len(survivors) * encoding.largest:
+        failed.append("bounds")
+    if failed:
+        whole.fill(0)
+        raise Garbage(tuple(failed))
+    return data, suspects
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The lanes of a part of a total, and its largest magnitude."""
+
+    lanes: RingArray
+    largest: int
+
+    def and_(self, other: _Seen) -> _Seen:
+        return _Seen(self.lanes + other.lanes, max(self.largest, other.largest))
 
 
 def _add_up(
-    paths: Sequence[Path], unmasking: Unmasking, total: RingArray, start: int, stop: int
-) -> None:
-    """Sum elements ``start`` to ``stop`` of the payloads into ``total`` and take the masks out."""
-    step = _CHUNK_BYTES // total.itemsize
-    scratch = np.empty(step, total.dtype)
+    paths: Sequence[Path],
+    unmasking: Unmasking,
+    checksum: Checksum,
+    whole: RingArray,
+    start: int,
+    stop: int,
+) -> _Seen:
+    """Sum elements ``start`` to ``stop`` of the payloads into ``whole``, take the masks out, look.
+
+    The last ``LANES`` elements of ``whole`` are not data.
+    """
+    step = _CHUNK_BYTES // whole.itemsize
+    scratch = np.empty(step, whole.dtype)
+    seen = _Seen(np.zeros(LANES, whole.dtype), 0)
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("rb", buffering=0)) for path in paths]
         for at in range(start, stop, step):
-            chunk = total[at : min(at + step, stop)]
+            chunk = whole[at : min(at + step, stop)]
             _read(files[0].fileno(), chunk, at)
             for file in files[1:]:
                 part = scratch[: len(chunk)]
                 _read(file.fileno(), part, at)
                 np.add(chunk, part, out=chunk)
             unmasking.unmask(chunk, at)
+            data = chunk[: max(0, len(whole) - LANES - at)]
+            if len(data):
+                seen = seen.and_(_Seen(checksum.lanes(data, at), magnitude(data)))
+    return seen
 
 
 def _read(descriptor: int, into: RingArray, start: int) -> None:

@@ -213,7 +213,7 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 survivors=state.survivors,
                 dropped=state.dropped,
                 opened_numbers=manifest.length if done else 0,
-                bytes_in=len(state.packets) * manifest.length * manifest.ring_bits // 8,
+                bytes_in=len(state.packets) * manifest.payload_bytes,
             )
         )
     return facts

@@ -141,7 +141,14 @@ class Spool:
         known = self._payload(round_, site, size).known
         if len(known) != part_count(size):
             return None
-        return digest(b"".join(known[number] for number in range(part_count(size))))
+        return _joined(known)
+
+    def digest_on_disk(self, round_: RoundId, site: SiteName, size: int) -> Digest | None:
+        """The digest of what lies there now, read afresh; None where it is not whole."""
+        known = self._recover(self.path(round_, site), size)
+        if len(known) != part_count(size):
+            return None
+        return _joined(known)
 
     def path(self, round_: RoundId, site: SiteName) -> Path:
         """Where a payload lies once it is whole."""
@@ -221,6 +228,11 @@ class Spool:
                 number: hashlib.sha256(file.read(PART_BYTES)).digest()
                 for number in range(part_count(size))
             }
+
+
+def _joined(known: dict[int, bytes]) -> Digest:
+    """The digest of a whole payload, from the hashes of its parts."""
+    return digest(b"".join(known[number] for number in sorted(known)))
 
 
 def _wrong_part() -> WardroundError:

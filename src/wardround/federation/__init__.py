@@ -7,11 +7,19 @@ none of it but `Federation.sum`: a task goes out, the sum of all sites' contribu
 from wardround.federation.draw import Draw, DrawPhase
 from wardround.federation.federation import Federation, Total
 from wardround.federation.late import CohortPhase, Gathering, LateCohort, Waiting
-from wardround.federation.messages import Instruction, Manifest, PacketHeader, Refused, Witness
+from wardround.federation.messages import (
+    Audit,
+    Instruction,
+    Manifest,
+    PacketHeader,
+    Refused,
+    Witness,
+)
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 
 __all__ = [
+    "Audit",
     "CohortPhase",
     "Draw",
     "DrawPhase",

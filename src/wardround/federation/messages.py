@@ -25,6 +25,7 @@ from pydantic import (
 
 from wardround.errors import WardroundError
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
+from wardround.secagg.checksum import LANES
 from wardround.trust import dsse
 from wardround.trust.canonical import JSON, canonical, digest
 from wardround.trust.dsse import Envelope
@@ -156,6 +157,11 @@ class Manifest(Statement):
     minimum_survivors: Count
     journal: JournalHead
 
+    @property
+    def payload_bytes(self) -> int:
+        """How large every payload of the round is: the vector and the lanes of its checksum."""
+        return (self.length + LANES) * self.ring_bits // 8
+
 
 class PacketHeader(Statement):
     """What a site signs over its protected contribution.
@@ -187,6 +193,31 @@ class Refused(Statement):
     answer: Annotated[str, Field(pattern=r"^refused$")] = "refused"
 
 
+class AuditAnswer(StrEnum):
+    """What a site says of a packet that stands under its name, after a total was garbage."""
+
+    AS_SIGNED = "as-signed"
+    SPOOL_DIFFERS = "spool-differs"
+    """It signed this packet, and what it spooled is not any more what it signed."""
+    NOT_MINE = "not-mine"
+    OTHER_MANIFEST = "other-manifest"
+    """It is bound to another manifest of this round than the one that it is shown."""
+
+
+class Audit(Statement):
+    """A site compares the packet that it is shown with its own record, and says one word.
+
+    ``packet`` is the digest of the header that was shown. Nothing here depends on anybody's data.
+    """
+
+    study: DigestText
+    run: Run
+    round: RoundName
+    site: Name
+    packet: DigestText
+    answer: AuditAnswer
+
+
 class Witness(Statement):
     """A site countersigns the coordinator's checkpoint at the end of a run."""
 
@@ -201,6 +232,7 @@ class Ask(StrEnum):
     """What the coordinator asks of a site next."""
 
     ADVERTISE = "advertise"
+    CHOOSE = "choose"
     DEAL = "deal"
     CONTRIBUTE = "contribute"
     VOTE = "vote"
@@ -208,8 +240,25 @@ class Ask(StrEnum):
     COMMIT = "commit"
     REVEAL = "reveal"
     SETTLE = "settle"
+    AUDIT = "audit"
     FINISH = "finish"
     STOP = "stop"
+
+
+class TreeHead(BaseModel):
+    """The sites whose statements stand in a Merkle tree, in ascending order, and its root."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sites: Annotated[tuple[Name, ...], Field(max_length=1024)]
+    root: Hash
+
+
+class Placed(BaseModel):
+    """A site's statement and its place in such a tree (RFC 6962, lowest first)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    envelope: Signed
+    proof: Annotated[tuple[Hash, ...], Field(max_length=16)]
 
 
 class Instruction(BaseModel):
@@ -235,6 +284,10 @@ class Instruction(BaseModel):
     model_bytes: Annotated[int, Field(ge=0, le=MAXIMUM_MODEL_BYTES)] = 0
     envelopes: dict[Name, Signed] = Field(default_factory=dict)
     blobs: dict[Name, Sealed] = Field(default_factory=dict)
+    tree: TreeHead | None = None
+    placed: dict[Name, Placed] = Field(default_factory=dict)
+    adverts: dict[Name, Placed] = Field(default_factory=dict)
+    """In large cohorts: the statements of some sites, with their places in trees over all."""
     consistency: tuple[Hash, ...] = ()
     """Merkle proof (hexadecimal) from the journal head that this site saw last."""
     documents: Document = Field(default_factory=dict)

@@ -45,12 +45,14 @@ class StatusKind(StrEnum):
 
     APPROVAL = "approval"
     ADVERT = "advert"
+    CHOICE = "choice"
     DEAL = "deal"
     VOTE = "vote"
     SHARES = "shares"
     COMMITMENT = "commitment"
     REVEAL = "reveal"
     ACCEPTANCE = "acceptance"
+    AUDIT = "audit"
     WITNESS = "witness"
 
 

@@ -23,6 +23,8 @@ class RoundPhase(StrEnum):
     OPENING = "opening"
     DONE = "done"
     FAILED = "failed"
+    AUDIT = "audit"
+    GARBAGE = "garbage"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Round:
     votes: frozenset[SiteName] = frozenset()
     shares: frozenset[SiteName] = frozenset()
     helpers: frozenset[SiteName] = frozenset()
+    audited: frozenset[SiteName] = frozenset()
     widened: bool = False
     reason: str | None = None
 
@@ -67,10 +70,12 @@ class Round:
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.phase in (RoundPhase.DONE, RoundPhase.FAILED)
+        return self.phase in (RoundPhase.DONE, RoundPhase.FAILED, RoundPhase.GARBAGE)
 
     def waits_for(self, site: SiteName) -> bool:
         """Whether this round needs something from ``site`` now."""
+        if self.phase is RoundPhase.AUDIT:  # also of who lost its keys: its record is on disk
+            return site in self.packets - self.audited
         if site not in self.roster or site in self.refused:
             return False
         match self.phase:
@@ -134,6 +139,24 @@ class Round:
         if self.phase is not RoundPhase.OPENING:
             return self
         return replace(self, phase=RoundPhase.DONE)
+
+    def on_garbage(self) -> Round:
+        """What has been opened is garbage: ask everyone who is in it about their packets."""
+        if self.phase is not RoundPhase.OPENING:
+            return self
+        return replace(self, phase=RoundPhase.AUDIT)
+
+    def on_audit(self, site: SiteName) -> Round:
+        """``site`` has said what it has to say about its packet."""
+        if self.phase is not RoundPhase.AUDIT or not self.waits_for(site):
+            return self
+        return replace(self, audited=self.audited | {site})
+
+    def on_verdict(self, reason: str) -> Round:
+        """The audit is over, and this is what came out of it."""
+        if self.phase is not RoundPhase.AUDIT:
+            return self
+        return replace(self, phase=RoundPhase.GARBAGE, reason=reason)
 
     def on_deadline(self) -> Round:
         """Time is up for the current exchange."""

@@ -3,7 +3,8 @@
 Every site of the pool advertises its keys; the sites that did are the roster; each of them deals
 sealed shares to all the others. The roster is exactly the set to which shares were dealt, so a
 site that is lost while dealing ends this set-up, and the next one starts without it: a dropout
-here costs a set-up, never a round (Bonawitz et al. 2017, figure 4, rounds 0 and 1).
+here costs a set-up, never a round (Bonawitz et al. 2017, figure 4, rounds 0 and 1). In a pool of
+more than 32 each site first chooses, among those that advertised, whom it deals to.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from wardround.ids import BatchId, RunId, SiteName
+from wardround.secagg.graph import COMPLETE_UP_TO
 
 
 class SetupPhase(StrEnum):
     """Where a set-up stands."""
 
     ADVERTISE = "advertise"
+    CHOOSE = "choose"
     DEAL = "deal"
     READY = "ready"
     FAILED = "failed"
@@ -34,6 +37,7 @@ class Setup:
     minimum: int
     phase: SetupPhase = SetupPhase.ADVERTISE
     advertised: frozenset[SiteName] = frozenset()
+    chosen: frozenset[SiteName] = frozenset()
     dealt: frozenset[SiteName] = frozenset()
     lost: frozenset[SiteName] = frozenset()
     used: int = 0
@@ -42,6 +46,11 @@ class Setup:
     def roster(self) -> tuple[SiteName, ...]:
         """The sites to which shares are dealt, sorted; settled once dealing began."""
         return tuple(sorted(self.advertised))
+
+    @property
+    def sparse(self) -> bool:
+        """Whether shares go to chosen sites only; all of it follows from the pool."""
+        return len(self.pool) > COMPLETE_UP_TO
 
     @property
     def usable(self) -> bool:
@@ -59,6 +68,8 @@ class Setup:
             return False
         if self.phase is SetupPhase.ADVERTISE:
             return site not in self.advertised
+        if self.phase is SetupPhase.CHOOSE:
+            return site in self.advertised - self.chosen
         return self.phase is SetupPhase.DEAL and site in self.advertised - self.dealt
 
     def on_advert(self, site: SiteName) -> Setup:
@@ -66,6 +77,12 @@ class Setup:
         if self.phase is not SetupPhase.ADVERTISE or not self.waits_for(site):
             return self
         return replace(self, advertised=self.advertised | {site})._settle()
+
+    def on_choice(self, site: SiteName) -> Setup:
+        """``site`` has chosen whom it deals to."""
+        if self.phase is not SetupPhase.CHOOSE or not self.waits_for(site):
+            return self
+        return replace(self, chosen=self.chosen | {site})._settle()
 
     def on_deal(self, site: SiteName) -> Setup:
         """``site`` has dealt its sealed shares."""
@@ -78,7 +95,7 @@ class Setup:
         if site not in self.pool or site in self.lost:
             return self
         lost = replace(self, lost=self.lost | {site})
-        if self.phase is SetupPhase.DEAL and site in self.advertised:
+        if self.phase in (SetupPhase.CHOOSE, SetupPhase.DEAL) and site in self.advertised:
             return replace(lost, phase=SetupPhase.FAILED)
         if self.phase is SetupPhase.ADVERTISE:
             return replace(lost, advertised=self.advertised - {site})._settle()
@@ -88,7 +105,10 @@ class Setup:
         """Time is up for the current phase."""
         if self.phase is SetupPhase.ADVERTISE:
             enough = len(self.advertised) >= self.minimum
-            return replace(self, phase=SetupPhase.DEAL if enough else SetupPhase.FAILED)
+            return replace(self, phase=self._after_adverts if enough else SetupPhase.FAILED)
+        if self.phase is SetupPhase.CHOOSE:
+            late = self.lost | (self.advertised - self.chosen)
+            return replace(self, phase=SetupPhase.FAILED, lost=late)
         if self.phase is SetupPhase.DEAL:
             late = self.lost | (self.advertised - self.dealt)
             return replace(self, phase=SetupPhase.FAILED, lost=late)
@@ -98,12 +118,18 @@ class Setup:
         """Round ``index`` of the batch has been given a manifest."""
         return replace(self, used=max(self.used, index + 1))
 
+    @property
+    def _after_adverts(self) -> SetupPhase:
+        return SetupPhase.CHOOSE if self.sparse else SetupPhase.DEAL
+
     def _settle(self) -> Setup:
         if self.phase is SetupPhase.ADVERTISE:
             if len(self.pool) - len(self.lost) < self.minimum:
                 return replace(self, phase=SetupPhase.FAILED)
             if self.advertised >= set(self.pool) - self.lost:
-                return replace(self, phase=SetupPhase.DEAL)
+                return replace(self, phase=self._after_adverts)
+        if self.phase is SetupPhase.CHOOSE and self.chosen >= self.advertised:
+            return replace(self, phase=SetupPhase.DEAL)
         if self.phase is SetupPhase.DEAL and self.dealt >= self.advertised:
             return replace(self, phase=SetupPhase.READY)
         return self

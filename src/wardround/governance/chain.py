@@ -154,6 +154,10 @@ def _round_recorded(case: Case, one: OpenedRound) -> None:
         *(leaf.index for leaf in (*statements["packet"], *statements["vote"])),
     ]
     require(order[0] == min(order), f"Answers to {one.name} are older than its manifest.")
+    require(
+        not list(case.find("garbage", round=scope)),
+        f"What {one.name} opened was garbage, and the run should have stopped there.",
+    )
     if one.completed:
         total = _total_leaf(case, one)
         votes = sorted(leaf.index for leaf in statements["vote"])

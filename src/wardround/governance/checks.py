@@ -25,6 +25,8 @@ from wardround.secagg import (
     require_votes,
     setup_digest,
 )
+from wardround.secagg.sparse import plant
+from wardround.secagg.sparse import setup_digest as sparse_setup_digest
 from wardround.study.approval import check_approval
 from wardround.trust.canonical import parse_json
 from wardround.trust.dsse import Envelope
@@ -101,8 +103,7 @@ def _check_used(
     adverts: Mapping[SiteName, Advert],
     rounds: Sequence[OpenedRound],
 ) -> None:
-    open_deals(record.deals, case.keys, adverts, adverts_digest(record.adverts))
-    named = setup_digest(record.adverts, record.deals)
+    named = _named_setup(case, record, adverts)
     runs = {advert.run for advert in adverts.values()}
     for one in rounds:
         require(
@@ -115,6 +116,26 @@ def _check_used(
             all(one.manifest.index < advert.rounds for advert in adverts.values()),
             f"{one.name} lies beyond its set-up.",
         )
+
+
+def _named_setup(case: Case, record: BatchRecord, adverts: Mapping[SiteName, Advert]) -> Digest:
+    """The digest of a set-up whose every deal is to the right sites, over the right keys."""
+    if all(advert.pool for advert in adverts.values()):
+        open_deals(record.deals, case.keys, adverts, adverts_digest(record.adverts))
+        return setup_digest(record.adverts, record.deals)
+    tree, _ = plant(record.adverts)
+    dealt, _ = plant(record.deals)
+    degree = case.study.graph_rule(len(tree.sites)).degree
+    for site, envelope in record.deals.items():
+        require(tree.covers([site]), f"{site} dealt shares and had advertised no keys.")
+        deal = Deal.open(envelope, case.keys[site])
+        require(
+            (deal.site, deal.batch, deal.adverts) == (site, adverts[site].batch, tree.digest)
+            and len(deal.sealed) == degree
+            and tree.covers(deal.sealed),
+            f"{site} dealt shares for another cohort, or to another number than the rule says.",
+        )
+    return sparse_setup_digest(tree, dealt)
 
 
 def check_manifests(case: Case) -> str:
@@ -185,7 +206,7 @@ def check_packets(case: Case) -> str:
                 f"The packet of {site} in {one.name} answers another manifest.",
             )
             require(
-                header.size_bytes == manifest.length * manifest.ring_bits // 8,
+                header.size_bytes == manifest.payload_bytes,
                 f"The packet of {site} in {one.name} is of another length.",
             )
             headers += 1

@@ -19,6 +19,7 @@ from wardround.governance.artefact import encode_model
 from wardround.governance.case import Case, OpenedRound, require
 from wardround.ids import RoundId
 from wardround.secagg import FixedPoint, RingArray
+from wardround.secagg.encoding import magnitude
 from wardround.study import Study, Task
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ class ReplayFederation:
         encoding = FixedPoint.fit(task.bound, len(one.manifest.roster), task.ring_bits)
         if len(one.record.total) != task.length * task.ring_bits // 8:
             raise _departed(step, "and its total is of another length")
-        values = encoding.decode(_ring(one.record.total, task.ring_bits))
-        return Total(values, one.survivors, RoundId(one.manifest.round))
+        ring = _ring(one.record.total, task.ring_bits)
+        if magnitude(ring) > len(one.survivors) * encoding.largest:
+            raise _departed(step, "whose total is larger than the bound on contributions allows")
+        return Total(encoding.decode(ring), one.survivors, RoundId(one.manifest.round))
 
     def say(self, event: str, **facts: str | float) -> None:
         """Nobody listens to a replay."""

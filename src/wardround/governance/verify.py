@@ -146,8 +146,12 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
 
 
 def _other_runs(case: Case) -> list[str]:
-    """Runs whose totals stand in the same journal and not in this file."""
-    rounds = {str(leaf.facts.get("round")) for leaf in case.find("total")}
+    """Runs whose totals stand in the same journal and not in this file.
+
+    That one was garbage is what the coordinator says of it, who opened it.
+    """
+    opened = (*case.find("total"), *case.find("garbage"))
+    rounds = {str(leaf.facts.get("round")) for leaf in opened}
     runs = {name.partition(".")[0] for name in rounds} - {case.evidence.run}
     if not runs:
         return []

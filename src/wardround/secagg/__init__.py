@@ -7,6 +7,7 @@ that each site signs.
 """
 
 from wardround.secagg.adversary import Adversary, default_corrupt
+from wardround.secagg.checksum import LANES, Checksum
 from wardround.secagg.cohort import CohortManifest, CohortTerms, Offer, Ready, cohort_manifest
 from wardround.secagg.draw import MAXIMUM_DRAWS, Acceptance, Commitment, Reveal
 from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
@@ -19,11 +20,13 @@ from wardround.secagg.setup import adverts_digest, open_adverts, open_deals, set
 from wardround.secagg.votes import check_survivors, require_votes
 
 __all__ = [
+    "LANES",
     "MAXIMUM_DRAWS",
     "Acceptance",
     "Adversary",
     "Advert",
     "Bond",
+    "Checksum",
     "CohortManifest",
     "CohortTerms",
     "Commitment",

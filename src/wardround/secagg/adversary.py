@@ -15,8 +15,10 @@ MINIMUM_SITES = 3
 """A sum of two is each one's own contribution to the other."""
 
 MAXIMUM_SITES = 64
-"""Every site shares keys with every other one; beyond this a sparse graph is needed (Bell et al.
-2020), which does not exist yet."""
+"""The largest study that the services carry: their set-up still wires all pairs of sites."""
+
+MAXIMUM_COHORT = 10_000
+"""The largest cohort for which thresholds, encodings and sparse graphs are worked out."""
 
 
 def default_corrupt(sites: int) -> int:
@@ -40,10 +42,10 @@ class Adversary:
     corrupt: int
 
     def __post_init__(self) -> None:
-        if not MINIMUM_SITES <= self.sites <= MAXIMUM_SITES:
+        if not MINIMUM_SITES <= self.sites <= MAXIMUM_COHORT:
             raise WardroundError(
                 "WR-SECAGG-001",
-                f"A secure sum needs {MINIMUM_SITES} to {MAXIMUM_SITES} sites; "
+                f"A secure sum needs {MINIMUM_SITES} to {MAXIMUM_COHORT} sites; "
                 f"this one has {self.sites}.",
                 "Invite more hospitals, wait until enough of them are reachable, "
                 "or split the study.",

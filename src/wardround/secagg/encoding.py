@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
-from wardround.secagg.adversary import MAXIMUM_SITES
+from wardround.secagg.adversary import MAXIMUM_COHORT
 
 RingBits: TypeAlias = Literal[32, 64]
 """The width of the ring's integers."""
@@ -27,6 +27,7 @@ RingArray: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
 
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 """Values before encoding, one-dimensional."""
+
 
 _CHUNK = 1 << 16
 """Elements worked on at a time: the scratch arrays then stay in a core's own cache."""
@@ -54,7 +55,7 @@ class FixedPoint:
             and 0 <= self.fractional_bits <= _MOST_FRACTIONAL_BITS
             and math.isfinite(self.bound)
             and self.bound > 0
-            and 1 <= self.cohort <= MAXIMUM_SITES
+            and 1 <= self.cohort <= MAXIMUM_COHORT
         )
         if not valid or not _fits(self.ring_bits, self.fractional_bits, self.bound, self.cohort):
             raise WardroundError(
@@ -86,6 +87,11 @@ class FixedPoint:
     def resolution(self) -> float:
         """The step between neighbouring encodings; one encoding is off by at most half of it."""
         return math.ldexp(1.0, -self.fractional_bits)
+
+    @property
+    def largest(self) -> int:
+        """The largest magnitude of an encoding: that of the bound itself."""
+        return largest_encoding(self.bound, self.fractional_bits)
 
     def encode(self, values: FloatArray, *, out: RingArray | None = None) -> RingArray:
         """Encode ``values``, shape (length,), into ``out`` or a new array of the same shape.
@@ -144,8 +150,18 @@ class FixedPoint:
 
 def _fits(ring_bits: int, fractional_bits: int, bound: float, cohort: int) -> bool:
     """Whether ``cohort`` encodings of magnitude ``bound`` stay within the signed range."""
-    largest = round(Fraction(bound) * (1 << fractional_bits))  # half to even, as np.rint
-    return largest * cohort < 1 << (ring_bits - 1)
+    return largest_encoding(bound, fractional_bits) * cohort < 1 << (ring_bits - 1)
+
+
+def largest_encoding(bound: float, fractional_bits: int) -> int:
+    """What ``bound`` is encoded as."""
+    return round(Fraction(bound) * (1 << fractional_bits))  # half to even, as np.rint
+
+
+def magnitude(values: RingArray) -> int:
+    """The largest magnitude of any of (at least one) signed elements."""
+    signed = values.view(np.int32 if values.itemsize == 4 else np.int64)
+    return max(int(signed.max()), -int(signed.min()))
 
 
 def _empty(length: int, ring_bits: RingBits) -> RingArray:

@@ -9,6 +9,9 @@ What stops it: a mask covers one vector under one manifest and its keys are gone
 member votes for one set of survivors per round, and at that moment destroys, for every peer, the
 one of its two shares that this set does not call for; shares leave only against enough signed
 votes on that same set. Everything lives in memory: a member that is restarted is one that dropped.
+
+A :class:`Member` masks with every other site of the roster. :mod:`wardround.secagg.sparse` has the
+one for large cohorts, which differs in how it is set up and not in how it answers.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from wardround.secagg.adversary import Adversary
 from wardround.secagg.complaint import Complaint, complain, no_complaint
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.expand import Keystream, apply
+from wardround.secagg.graph import GraphRule, complete, holders
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.sealing import Route
 from wardround.secagg.setup import adverts_digest, open_adverts, open_deals, setup_digest
@@ -37,8 +41,11 @@ from wardround.trust.keys import SigningKey, VerifyKey
 _T = TypeVar("_T")
 
 
-class _Stage(Enum):
+class Stage(Enum):
+    """How far a set-up has come; each step is made once."""
+
     ADVERTISED = auto()
+    CHOSEN = auto()
     DEALT = auto()
     READY = auto()
     GONE = auto()
@@ -73,13 +80,11 @@ class _Round:
                 _wipe(shares.pop(site))
 
 
-class Member:
-    """One site in one set-up of ``rounds`` rounds. Call ``advert``, ``deal``, ``accept``; then
-    for each round index ``mask``, ``vote``, ``recover``, ``forget``.
+class RoundMember:
+    """What a site does in the rounds of a set-up, however that was made: see the subclasses.
 
-    ``pool`` are the invited sites, ``keys`` the signing keys of the study, ``adversary_for`` the
-    study's adversary statement for a roster of n. Raises WR-SECAGG-007 if this site is not in the
-    pool or the study does not list its key.
+    ``pool`` are the invited sites, none of them for all of the study, ``keys`` the signing keys of
+    the study. Raises WR-SECAGG-007 if this site is not invited or the study does not list its key.
     """
 
     def __init__(
@@ -91,12 +96,12 @@ class Member:
         me: SiteName,
         signing_key: SigningKey,
         keys: Mapping[SiteName, VerifyKey],
-        adversary_for: Callable[[int], Adversary],
         rounds: int,
         *,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        if me not in pool or not keys.keys() >= set(pool) or keys[me] != signing_key.public:
+        invited = pool or tuple(keys)
+        if me not in invited or not keys.keys() >= set(invited) or keys[me] != signing_key.public:
             raise WardroundError(
                 "WR-SECAGG-007",
                 "This site is not invited to the set-up, or the study lists another key for it.",
@@ -106,7 +111,6 @@ class Member:
         self._batch = derive.Batch(study, run, batch)
         self._me = me
         self._keys = dict(keys)
-        self._adversary_for = adversary_for
         self._random_bytes = random_bytes
         self._signing_key = signing_key
         self._sealing_key: bytearray | None = bytearray(random_bytes(32))
@@ -121,69 +125,53 @@ class Member:
             rounds=rounds,
             site=me,
             sealing_key=derive.public_key(self._sealing_key),
-            masking_keys=tuple(derive.public_key(_there(one.masking_key)) for one in self._rounds),
+            masking_keys=tuple(derive.public_key(there(one.masking_key)) for one in self._rounds),
             self_mask_commitments=tuple(
-                derive.self_mask_commitment(bytes(_there(one.self_mask)), self._batch, index, me)
+                derive.self_mask_commitment(bytes(there(one.self_mask)), self._batch, index, me)
                 for index, one in enumerate(self._rounds)
             ),
         )
         self._own_advert = self._own.sign(signing_key)
-        self._stage = _Stage.ADVERTISED
+        self._stage = Stage.ADVERTISED
         self._advert_envelopes: dict[SiteName, Envelope] = {}
         self._adverts: dict[SiteName, Advert] = {}
+        """Of this site and of all that it masks with."""
+        self._roster: tuple[SiteName, ...] = ()
+        self._rule: GraphRule | None = None
         self._own_deal: Envelope | None = None
         self._setup: Digest | None = None
 
     @property
     def roster(self) -> tuple[SiteName, ...]:
-        """The sites to which shares were dealt, in ascending order; empty before :meth:`deal`."""
-        return tuple(self._adverts)
+        """The sites of the sum, in ascending order; empty before :meth:`deal`."""
+        return self._roster
 
     @property
     def adversary(self) -> Adversary:
-        """The thresholds of the roster."""
-        return self._adversary_for(len(self._adverts))
+        """The thresholds of the cohort, which are those of every site that advertised."""
+        return there(self._rule).adversary
 
     def advert(self) -> Envelope:
         """This site's public keys for the batch, signed; the same envelope every time."""
         return self._own_advert
 
-    def deal(self, adverts: Mapping[SiteName, Envelope]) -> tuple[Envelope, dict[SiteName, bytes]]:
-        """Share this site's round secrets among the sites that advertised: they are the roster.
-
-        Gives the signed deal and one sealed blob per peer. Once only: shares for two rosters
-        would be two thresholds for one secret. Raises WR-SECAGG-001 or -002 for a roster that is
-        too small, -007 for adverts that don't fit, -010 when called again.
-        """
-        self._require(_Stage.ADVERTISED)
-        opened = open_adverts(adverts, self._keys)
-        mine = adverts.get(self._me)
-        # My own advert, not merely one that I signed: a site that restarted within a batch has
-        # two, and the keys of the other are gone. The rest agree with mine among themselves.
-        if mine is None or mine.payload != self._own_advert.payload:
-            raise WardroundError(
-                "WR-SECAGG-007",
-                "The advertised keys of the roster don't include this site's own.",
-                "Start a fresh set-up.",
-                path=self._me,
-            )
-        adversary = self._adversary_for(len(opened))
-        self._stage = _Stage.DEALT
-        self._adverts, self._advert_envelopes = opened, dict(adverts)
-        seen = adverts_digest(adverts)
-        per_site: dict[SiteName, list[bytes]] = {site: [] for site in opened}
+    def _deal_to(
+        self, chosen: Sequence[SiteName], seen: Digest
+    ) -> tuple[Envelope, dict[SiteName, bytes]]:
+        """Shares of this site's secrets for itself and ``chosen``, whose adverts are at hand."""
+        mine = holders(self._me, chosen)
+        threshold = there(self._rule).share_threshold
+        per_site: dict[SiteName, list[bytes]] = {site: [] for site in mine}
         for one in self._rounds:
-            for secret in (_there(one.masking_key), _there(one.self_mask)):
-                shares = shamir.deal(
-                    bytes(secret), adversary.threshold, adversary.sites, self._random_bytes
-                )
-                for site, share in zip(opened, shares, strict=True):
+            for secret in (there(one.masking_key), there(one.self_mask)):
+                shares = shamir.deal(bytes(secret), threshold, len(mine), self._random_bytes)
+                for site, share in zip(mine, shares, strict=True):
                     per_site[site].append(share)
         self._keep(self._me, tuple(per_site.pop(self._me)))
-        sealing_key = derive.private_key(_there(self._sealing_key))
+        sealing_key = derive.private_key(there(self._sealing_key))
         sealed = {
             site: Route(self._batch, seen, self._me, site).seal(
-                sealing_key, opened[site].sealing_key, tuple(shares)
+                sealing_key, self._adverts[site].sealing_key, tuple(shares)
             )
             for site, shares in per_site.items()
         }
@@ -197,27 +185,13 @@ class Member:
         ).sign(self._signing_key)
         return self._own_deal, sealed
 
-    def accept(
-        self, deals: Mapping[SiteName, Envelope], sealed_to_me: Mapping[SiteName, bytes]
-    ) -> Digest:
-        """Take the shares that every peer dealt to this site; gives the digest of the set-up.
-
-        Raises WR-SECAGG-008 unless every site of the roster dealt to this same roster over these
-        same keys, -009 for a blob that was altered or holds no shares, -010 when called again.
-        """
-        self._require(_Stage.DEALT)
-        seen = adverts_digest(self._advert_envelopes)
-        opened = open_deals(deals, self._keys, self._adverts, seen)
-        if deals[self._me].payload != _there(self._own_deal).payload:
-            raise WardroundError(
-                "WR-SECAGG-008",
-                "The deals of the roster don't include the one that this site made.",
-                "Start a fresh set-up.",
-                path=self._me,
-            )
-        sealing_key = derive.private_key(_there(self._sealing_key))
+    def _take(
+        self, deals: Mapping[SiteName, Deal], sealed_to_me: Mapping[SiteName, bytes], seen: Digest
+    ) -> None:
+        """Unseal and keep what others dealt to this site: all of it, or nothing."""
+        sealing_key = derive.private_key(there(self._sealing_key))
         received: dict[SiteName, tuple[bytes, ...]] = {}
-        for site, deal in opened.items():
+        for site, deal in deals.items():
             if site == self._me:
                 continue
             blob = sealed_to_me.get(site)
@@ -235,43 +209,12 @@ class Member:
         for site, shares in received.items():
             self._keep(site, shares)
         self._drop_sealing_key()
-        self._setup = setup_digest(self._advert_envelopes, deals)
-        self._stage = _Stage.READY
-        return self._setup
-
-    def complain(
-        self,
-        accused: SiteName,
-        deals: Mapping[SiteName, Envelope],
-        sealed_to_me: Mapping[SiteName, bytes],
-    ) -> Complaint:
-        """The proof that ``accused`` dealt no shares, after :meth:`accept` refused its blob (-009).
-
-        The caller signs and sends it, and abandons this member. Raises WR-SECAGG-054 for a blob
-        that ``accused`` did not sign for or that opens, -008 as :meth:`accept`.
-        """
-        self._require(_Stage.DEALT)
-        seen = adverts_digest(self._advert_envelopes)
-        deal = open_deals(deals, self._keys, self._adverts, seen).get(accused)
-        blob = sealed_to_me.get(accused)
-        if accused == self._me or deal is None or blob is None:
-            raise no_complaint(f"{accused} is no dealer to this site.", accused)
-        if digest(blob) != deal.sealed.get(self._me):
-            raise no_complaint(f"{accused} did not sign for these sealed shares.", accused)
-        key, their = _there(self._sealing_key), self._adverts[accused]
-        try:
-            Route(self._batch, seen, accused, self._me).unseal(
-                derive.private_key(key), their.sealing_key, blob, 2 * len(self._rounds)
-            )
-        except WardroundError:
-            return complain(key, self._own, their, seen, deals[accused], self._random_bytes)
-        raise no_complaint(f"The sealed shares from {accused} open.", accused)
 
     @property
     def setup(self) -> Digest:
         """The set-up's digest. A caller masks only under a manifest that carries it."""
-        self._require(_Stage.READY)
-        return _there(self._setup)
+        self._require(Stage.READY)
+        return there(self._setup)
 
     def mask(self, index: int, manifest: Digest, values: RingArray, *, round_id: RoundId) -> None:
         """Hide ``values``, shape (length,), in place, and bind ``index`` to ``manifest``.
@@ -310,11 +253,13 @@ class Member:
         agreed = check_survivors(survivors, self.roster, self.adversary)
         if self._me not in agreed:
             raise bad_survivors("This site's own contribution is not among the survivors.")
+        self._check_neighbourhoods(agreed)
         if one.survivors is None:
             one.survivors = agreed
-            for site in self.roster:
+            inside = frozenset(agreed)
+            for site in tuple(one.self_mask_shares):
                 # What this set does not call for is destroyed, not merely withheld.
-                shares = one.masking_shares if site in agreed else one.self_mask_shares
+                shares = one.masking_shares if site in inside else one.self_mask_shares
                 _wipe(shares.pop(site))
         if one.survivors != agreed:
             raise WardroundError(
@@ -326,7 +271,7 @@ class Member:
             study=self._own.study,
             run=self._own.run,
             batch=self._own.batch,
-            round=_there(one.round_id),
+            round=there(one.round_id),
             index=index,
             manifest=manifest,
             survivors=agreed,
@@ -345,6 +290,13 @@ class Member:
         Only after this site's own vote (WR-SECAGG-014), only with ``threshold`` valid votes on
         exactly this round and set (-015); the same call gives the same shares until ``forget``.
         """
+        own_vote = self._repeated_vote(index, manifest, survivors)
+        self._require_votes(votes, own_vote)
+        return self._recovery_shares(own_vote)
+
+    def _repeated_vote(
+        self, index: int, manifest: Digest, survivors: Sequence[SiteName]
+    ) -> SurvivorVote:
         one = self._round(index)
         self._require_manifest(one, manifest)
         if one.survivors is None:
@@ -353,15 +305,17 @@ class Member:
                 "This site has not agreed to a set of survivors for this round.",
                 "Ask for its vote first.",
             )
-        own_vote = self.vote(index, manifest, survivors)
-        self._require_votes(votes, own_vote)
+        return self.vote(index, manifest, survivors)
+
+    def _recovery_shares(self, own_vote: SurvivorVote) -> RecoveryShares:
+        one = self._rounds[own_vote.index]
         return RecoveryShares(
             study=self._own.study,
             run=self._own.run,
             batch=self._own.batch,
             round=own_vote.round,
-            index=index,
-            manifest=manifest,
+            index=own_vote.index,
+            manifest=own_vote.manifest,
             survivors=own_vote.survivors,
             site=self._me,
             masking_shares={site: bytes(share) for site, share in one.masking_shares.items()},
@@ -370,7 +324,7 @@ class Member:
 
     def forget(self, index: int) -> None:
         """Destroy what is left of a round's secrets; the index is used up, masked or not."""
-        self._require(_Stage.READY)
+        self._require(Stage.READY)
         if 0 <= index < len(self._rounds):
             self._rounds[index].forget()
 
@@ -379,12 +333,15 @@ class Member:
         for one in self._rounds:
             one.forget()
         self._drop_sealing_key()
-        self._stage = _Stage.GONE
+        self._stage = Stage.GONE
+
+    def _check_neighbourhoods(self, agreed: tuple[SiteName, ...]) -> None:
+        """With all pairs, the number of survivors says everything."""
 
     def _require_votes(self, votes: Mapping[SiteName, Envelope], own_vote: SurvivorVote) -> None:
         require_votes(votes, self._keys, own_vote, self.adversary.threshold)
 
-    def _require(self, stage: _Stage) -> None:
+    def _require(self, stage: Stage) -> None:
         if self._stage is not stage:
             raise WardroundError(
                 "WR-SECAGG-010",
@@ -393,7 +350,7 @@ class Member:
             )
 
     def _round(self, index: int) -> _Round:
-        self._require(_Stage.READY)
+        self._require(Stage.READY)
         if not 0 <= index < len(self._rounds) or self._rounds[index].is_over:
             raise _index_gone(index)
         return self._rounds[index]
@@ -418,6 +375,112 @@ class Member:
             self._sealing_key = None
 
 
+class Member(RoundMember):
+    """One site in one set-up of ``rounds`` rounds in which all pairs mask together. Call
+    ``advert``, ``deal``, ``accept``; then for each round index ``mask``, ``vote``, ``recover``,
+    ``forget``.
+
+    ``pool`` are the invited sites, ``keys`` the signing keys of the study, ``adversary_for`` the
+    study's adversary statement for a roster of n. Raises WR-SECAGG-007 if this site is not in the
+    pool or the study does not list its key.
+    """
+
+    def __init__(
+        self,
+        study: Digest,
+        run: RunId,
+        batch: BatchId,
+        pool: Sequence[SiteName],
+        me: SiteName,
+        signing_key: SigningKey,
+        keys: Mapping[SiteName, VerifyKey],
+        adversary_for: Callable[[int], Adversary],
+        rounds: int,
+        *,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        super().__init__(
+            study, run, batch, pool, me, signing_key, keys, rounds, random_bytes=random_bytes
+        )
+        self._adversary_for = adversary_for
+
+    def deal(self, adverts: Mapping[SiteName, Envelope]) -> tuple[Envelope, dict[SiteName, bytes]]:
+        """Share this site's round secrets among the sites that advertised: they are the roster.
+
+        Gives the signed deal and one sealed blob per peer. Once only: shares for two rosters
+        would be two thresholds for one secret. Raises WR-SECAGG-001 or -002 for a roster that is
+        too small, -007 for adverts that don't fit, -010 when called again.
+        """
+        self._require(Stage.ADVERTISED)
+        opened = open_adverts(adverts, self._keys)
+        mine = adverts.get(self._me)
+        # My own advert, not merely one that I signed: a site that restarted within a batch has
+        # two, and the keys of the other are gone. The rest agree with mine among themselves.
+        if mine is None or mine.payload != self._own_advert.payload:
+            raise WardroundError(
+                "WR-SECAGG-007",
+                "The advertised keys of the roster don't include this site's own.",
+                "Start a fresh set-up.",
+                path=self._me,
+            )
+        self._rule = complete(self._adversary_for(len(opened)))
+        self._stage = Stage.DEALT
+        self._adverts, self._advert_envelopes = opened, dict(adverts)
+        self._roster = tuple(opened)
+        return self._deal_to(self._roster, adverts_digest(adverts))
+
+    def accept(
+        self, deals: Mapping[SiteName, Envelope], sealed_to_me: Mapping[SiteName, bytes]
+    ) -> Digest:
+        """Take the shares that every peer dealt to this site; gives the digest of the set-up.
+
+        Raises WR-SECAGG-008 unless every site of the roster dealt to this same roster over these
+        same keys, -009 for a blob that was altered or holds no shares, -010 when called again.
+        """
+        self._require(Stage.DEALT)
+        seen = adverts_digest(self._advert_envelopes)
+        opened = open_deals(deals, self._keys, self._adverts, seen)
+        if deals[self._me].payload != there(self._own_deal).payload:
+            raise WardroundError(
+                "WR-SECAGG-008",
+                "The deals of the roster don't include the one that this site made.",
+                "Start a fresh set-up.",
+                path=self._me,
+            )
+        self._take(opened, sealed_to_me, seen)
+        self._setup = setup_digest(self._advert_envelopes, deals)
+        self._stage = Stage.READY
+        return self._setup
+
+    def complain(
+        self,
+        accused: SiteName,
+        deals: Mapping[SiteName, Envelope],
+        sealed_to_me: Mapping[SiteName, bytes],
+    ) -> Complaint:
+        """The proof that ``accused`` dealt no shares, after :meth:`accept` refused its blob (-009).
+
+        The caller signs and sends it, and abandons this member. Raises WR-SECAGG-054 for a blob
+        that ``accused`` did not sign for or that opens, -008 as :meth:`accept`.
+        """
+        self._require(Stage.DEALT)
+        seen = adverts_digest(self._advert_envelopes)
+        deal = open_deals(deals, self._keys, self._adverts, seen).get(accused)
+        blob = sealed_to_me.get(accused)
+        if accused == self._me or deal is None or blob is None:
+            raise no_complaint(f"{accused} is no dealer to this site.", accused)
+        if digest(blob) != deal.sealed.get(self._me):
+            raise no_complaint(f"{accused} did not sign for these sealed shares.", accused)
+        key, their = there(self._sealing_key), self._adverts[accused]
+        try:
+            Route(self._batch, seen, accused, self._me).unseal(
+                derive.private_key(key), their.sealing_key, blob, 2 * len(self._rounds)
+            )
+        except WardroundError:
+            return complain(key, self._own, their, seen, deals[accused], self._random_bytes)
+        raise no_complaint(f"The sealed shares from {accused} open.", accused)
+
+
 def _index_gone(index: int) -> WardroundError:
     return WardroundError(
         "WR-SECAGG-011",
@@ -426,7 +489,7 @@ def _index_gone(index: int) -> WardroundError:
     )
 
 
-def _there(value: _T | None) -> _T:
+def there(value: _T | None) -> _T:
     """What the stage of the set-up guarantees to be there."""
     if value is None:
         raise AssertionError("a value of an earlier stage is missing")

@@ -16,16 +16,16 @@ from typing import ClassVar, Self, TypeVar
 
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg import wire
-from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
+from wardround.secagg.adversary import MAXIMUM_COHORT, MINIMUM_SITES
 from wardround.secagg.shamir import SHARE_BYTES
-from wardround.trust.canonical import JSON, canonical, parse_json
+from wardround.trust.canonical import JSON, canonical, digest_json, parse_json
 from wardround.trust.dsse import Envelope, sign, verify
 from wardround.trust.keys import SigningKey, VerifyKey
 
 MAXIMUM_ROUNDS = 256
 """Rounds of one set-up. More would keep keys in memory for longer than they need to exist."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAMES = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}\n)+")
 _SelfT = TypeVar("_SelfT", bound="Message")
 
 
@@ -59,6 +59,7 @@ class Message(ABC):
 class Advert(Message):
     """A site's public keys for a batch of ``rounds`` rounds among (at most) the sites of ``pool``.
 
+    An empty ``pool`` stands for every site of the study: its list would outweigh the keys.
     ``sealing_key`` (X25519) receives sealed shares and is never itself shared; for each round
     there is one ``masking_keys`` entry (X25519) and the commitment to one self-mask secret.
     """
@@ -76,11 +77,12 @@ class Advert(Message):
     self_mask_commitments: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
-        _check_sites(self.pool, at_least=MINIMUM_SITES)
+        if self.pool:
+            _check_sites(self.pool, at_least=MINIMUM_SITES)
         lists = (self.masking_keys, self.self_mask_commitments)
         _check(
             1 <= self.rounds <= MAXIMUM_ROUNDS
-            and self.site in self.pool
+            and (self.site in self.pool or not self.pool)
             and all(len(one) == self.rounds for one in lists)
             and all(len(key) == 32 for one in lists for key in one)
             and len(self.sealing_key) == 32
@@ -168,6 +170,53 @@ class Deal(Message):
 
 
 @dataclass(frozen=True)
+class Choice(Message):
+    """Whom a site of a large cohort deals its shares to, as it drew them.
+
+    ``adverts`` stands for the tree of adverts from which it chose.
+    """
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.choice+json"
+
+    study: Digest
+    run: RunId
+    batch: BatchId
+    site: SiteName
+    adverts: Digest
+    chosen: tuple[SiteName, ...]
+
+    def __post_init__(self) -> None:
+        _check_sites(self.chosen, at_least=2)
+        _check(self.site not in self.chosen)
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {
+            "study": self.study,
+            "run": self.run,
+            "batch": self.batch,
+            "site": self.site,
+            "adverts": self.adverts,
+            "chosen": list(self.chosen),
+        }
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> Choice:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(
+            cls(
+                study=read.digest("study"),
+                run=RunId(read.text("run")),
+                batch=BatchId(read.text("batch")),
+                site=SiteName(read.text("site")),
+                adverts=read.digest("adverts"),
+                chosen=read.sites("chosen"),
+            )
+        )
+
+
+@dataclass(frozen=True)
 class SurvivorVote(Message):
     """The one set of survivors over which a site agrees to open a round."""
 
@@ -218,6 +267,35 @@ class SurvivorVote(Message):
 
 
 @dataclass(frozen=True)
+class BriefVote(Message):
+    """A vote as large cohorts give it: over the digest of what a :class:`SurvivorVote` says.
+
+    Whoever checks hundreds of them knows the set of survivors anyway.
+    """
+
+    payload_type: ClassVar[str] = "application/vnd.wardround.brief-vote+json"
+
+    vote: Digest
+    site: SiteName
+
+    @classmethod
+    def of(cls, vote: SurvivorVote) -> BriefVote:
+        """The same vote, in brief."""
+        said = {name: value for name, value in vote.to_wire().items() if name != "site"}
+        return cls(digest_json(said), vote.site)
+
+    def to_wire(self) -> dict[str, JSON]:
+        """See :class:`Message`."""
+        return {"vote": self.vote, "site": self.site}
+
+    @classmethod
+    def from_wire(cls, value: JSON) -> BriefVote:
+        """See :class:`Message`."""
+        read = wire.Reader(value)
+        return read.done(cls(vote=read.digest("vote"), site=SiteName(read.text("site"))))
+
+
+@dataclass(frozen=True)
 class RecoveryShares(Message):
     """A site's shares for one round: masking keys of who dropped, self-masks of who survived.
 
@@ -240,12 +318,14 @@ class RecoveryShares(Message):
     def __post_init__(self) -> None:
         _check_sites(self.survivors, at_least=2)
         # Also refuses a site in both maps, as a name that comes twice.
-        _check_sites((*self.masking_shares, *self.self_mask_shares), at_least=2, ordered=False)
+        _check_sites((*self.masking_shares, *self.self_mask_shares), at_least=1, ordered=False)
         shares = (*self.masking_shares.values(), *self.self_mask_shares.values())
         _check(
             0 <= self.index < MAXIMUM_ROUNDS
             and self.site in self.survivors
-            and set(self.self_mask_shares) == set(self.survivors)
+            and self.site in self.self_mask_shares
+            and self.self_mask_shares.keys() <= set(self.survivors)
+            and self.masking_shares.keys().isdisjoint(self.survivors)
             and all(len(share) == SHARE_BYTES for share in shares)
         )
 
@@ -286,9 +366,10 @@ class RecoveryShares(Message):
 
 def _check_sites(names: tuple[SiteName, ...], *, at_least: int, ordered: bool = True) -> None:
     """Distinct, well-formed names, in ascending order where a list stands for a set."""
-    _check(at_least <= len(names) <= MAXIMUM_SITES and len(set(names)) == len(names))
+    _check(at_least <= len(names) <= MAXIMUM_COHORT and len(set(names)) == len(names))
     _check(not ordered or list(names) == sorted(names))
-    _check(all(_NAME.fullmatch(name) for name in names))
+    # One match for all: a large cohort's deals hold some ten thousand names at each site.
+    _check(bool(_NAMES.fullmatch("".join(f"{name}\n" for name in names))))
 
 
 def _check(condition: bool) -> None:

@@ -19,6 +19,7 @@ from wardround.secagg import derive, shamir
 from wardround.secagg.adversary import Adversary
 from wardround.secagg.encoding import RingArray, RingBits
 from wardround.secagg.expand import Keystream, apply
+from wardround.secagg.graph import Graph
 from wardround.secagg.messages import Advert, RecoveryShares
 from wardround.secagg.votes import check_survivors
 
@@ -56,48 +57,54 @@ class Unmasking:
         index: int,
         manifest: Digest,
         adversary: Adversary,
+        graph: Graph | None = None,
     ) -> Unmasking:
         """Reconstruct what is needed to open round ``index`` over ``survivors``.
 
-        ``adverts`` are those of the whole roster, ``recovered`` the helpers' verified messages.
-        Raises WR-SECAGG-013 for a set that may not be opened, -016 with fewer than threshold
-        helpers, -017 naming the dealer when no shares give what it advertised.
+        ``adverts`` are those of the whole roster, ``recovered`` the helpers' verified messages,
+        ``graph`` who holds whose shares (left out: everybody everybody's). Raises WR-SECAGG-013
+        for a set that may not be opened, -016 with fewer than threshold helpers, -017 naming the
+        dealer when no shares give what it advertised.
         """
         roster = tuple(sorted(adverts))
+        graph = graph or Graph(roster, adversary.threshold)
         agreed = check_survivors(survivors, roster, adversary)
         batch = _batch(adverts)
         fitting = {
             site: message
             for site, message in recovered.items()
-            if _fits(message, site, batch, index, manifest, agreed, roster)
+            if _fits(message, site, batch, index, manifest, agreed, graph)
         }
-        if len(fitting) < adversary.threshold:
-            raise WardroundError(
-                "WR-SECAGG-016",
-                f"Only {len(fitting)} sites helped to open the round; {adversary.threshold} must.",
-                "Wait for more of them, or give the round up: nothing of it has been opened.",
-            )
-        pool = _SharePool({site: n for n, site in enumerate(roster, 1)}, adversary.threshold)
+        pool = _SharePool(graph)
         added: list[Keystream] = []
         subtracted: list[Keystream] = []
         for site in agreed:
             secret = pool.reconstruct(
                 site,
-                {helper: one.self_mask_shares[site] for helper, one in fitting.items()},
+                {
+                    helper: fitting[helper].self_mask_shares[site]
+                    for helper in graph.holders(site)
+                    if helper in fitting
+                },
                 partial(derive.self_mask_commitment, batch=batch, index=index, site=site),
                 adverts[site].self_mask_commitments[index],
             )
             key = derive.self_mask_key(secret, batch, index, manifest, site)
             subtracted.append(Keystream(key))
-        for gone in sorted(set(roster) - set(agreed)):
+        inside = frozenset(agreed)
+        for gone in sorted(set(roster) - inside):
             secret = pool.reconstruct(
                 gone,
-                {helper: one.masking_shares[gone] for helper, one in fitting.items()},
+                {
+                    helper: fitting[helper].masking_shares[gone]
+                    for helper in graph.holders(gone)
+                    if helper in fitting
+                },
                 derive.public_key,
                 adverts[gone].masking_keys[index],
             )
             private = derive.private_key(secret)
-            for site in agreed:
+            for site in sorted(graph.neighbours(gone) & inside):
                 pair = {one: adverts[one].masking_keys[index] for one in (gone, site)}
                 shared = derive.exchange(private, pair[site])
                 key = derive.pair_mask_key(shared, batch, index, manifest, pair)
@@ -123,9 +130,8 @@ class Unmasking:
 class _SharePool:
     """Reconstruction that remembers whose shares were false, and then asks them last."""
 
-    def __init__(self, numbers: Mapping[SiteName, int], threshold: int) -> None:
-        self._numbers = numbers
-        self._threshold = threshold
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
         self._suspects: dict[SiteName, list[SiteName]] = {}
 
     def suspects(self) -> dict[SiteName, tuple[SiteName, ...]]:
@@ -139,13 +145,21 @@ class _SharePool:
         published: bytes,
     ) -> bytes:
         """The secret of ``dealer`` of which ``publish`` gives what the dealer ``published``."""
+        threshold = self._graph.share_threshold
+        if len(shares) < threshold:
+            raise WardroundError(
+                "WR-SECAGG-016",
+                f"Only {len(shares)} sites helped to open the round; {threshold} must.",
+                "Wait for more of them, or give the round up: nothing of it has been opened.",
+            )
+        numbers = {site: n for n, site in enumerate(self._graph.holders(dealer), 1)}
         helpers = sorted(shares, key=lambda helper: (len(self._suspects.get(helper, ())), helper))
-        for chosen in islice(_subsets(helpers, self._threshold), _MOST_SUBSETS):
-            basis = {self._numbers[helper]: shares[helper] for helper in chosen}
+        for chosen in islice(_subsets(helpers, threshold), _MOST_SUBSETS):
+            basis = {numbers[helper]: shares[helper] for helper in chosen}
             secret = shamir.combine(basis)
             if secret is not None and publish(secret) == published:
                 for helper in set(helpers) - set(chosen):
-                    if not shamir.agrees(basis, self._numbers[helper], shares[helper]):
+                    if not shamir.agrees(basis, numbers[helper], shares[helper]):
                         self._suspects.setdefault(helper, []).append(dealer)
                 return secret
         raise WardroundError(
@@ -184,12 +198,13 @@ def _fits(
     index: int,
     manifest: Digest,
     survivors: tuple[SiteName, ...],
-    roster: tuple[SiteName, ...],
+    graph: Graph,
 ) -> bool:
     """Whether the message is ``site``'s answer for exactly this round."""
     return (
         message.site == site
         and derive.Batch(message.study, message.run, message.batch) == batch
         and (message.index, message.manifest, message.survivors) == (index, manifest, survivors)
-        and message.masking_shares.keys() | message.self_mask_shares.keys() == set(roster)
+        and message.masking_shares.keys() | message.self_mask_shares.keys() == graph.dealers(site)
+        and message.self_mask_shares.keys() == graph.dealers(site) & set(survivors)
     )

@@ -20,6 +20,7 @@ from wardround.federation.messages import (
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest, RoundId
 from wardround.site import records
+from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
 from wardround.site.link import Asked, Link
@@ -148,6 +149,8 @@ class Agent:
         match ask.ask:
             case Ask.ADVERTISE:
                 return self._seat.advertise(ask)
+            case Ask.CHOOSE:
+                return self._seat.choose(ask)
             case Ask.DEAL:
                 return self._seat.deal(ask)
             case Ask.CONTRIBUTE:
@@ -162,6 +165,8 @@ class Agent:
                 return self._seat.grouping.reveal(ask)
             case Ask.SETTLE:
                 return self._settle(ask)
+            case Ask.AUDIT:
+                return audit(self._custody, self._state, ask)
             case _:
                 return self._finish(ask, body)
 

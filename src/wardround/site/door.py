@@ -25,6 +25,7 @@ from wardround.federation.packet import Packet, Refusal
 from wardround.ids import Digest, RoundId, RunId
 from wardround.privacy.disclosure import check_cohort
 from wardround.sandbox.interface import Vector, Worker
+from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import FixedPoint, RingArray
 from wardround.site import ledger, records
 from wardround.site.custody import Custody, computable
@@ -108,7 +109,7 @@ class Door:
         envelope = Envelope.from_json(row.envelope)
         header = PacketHeader.open(envelope, self._custody.key.public)
         path = Path(row.spooled)
-        if _payload_digest(path) != header.payload:
+        if payload_digest(path) != header.payload:
             raise _refused("WR-SITE-016", "The spooled packet of this round is gone or altered.")
         return Packet(header, envelope, path)
 
@@ -255,9 +256,15 @@ class Door:
             raise _refused("WR-SITE-012", "The computation returned another shape than agreed.")
 
     def _encode(self, order: Order, values: Vector) -> RingArray:
-        """Fixed point in the ring, with head-room for the whole roster; out of range is refused."""
+        """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
+
+        Behind the values there is room for the lanes by which a total that is garbage is found.
+        """
         task, roster = order.task, order.manifest.roster
-        return FixedPoint.fit(task.bound, len(roster), task.ring_bits).encode(values)
+        encoding = FixedPoint.fit(task.bound, len(roster), task.ring_bits)
+        ring: RingArray = np.empty(task.length + LANES, encoding.dtype)
+        encoding.encode(values, out=ring[:-LANES])
+        return ring
 
     def _noise(self, terms: Terms) -> None:
         """`secure-sum` adds none, and says so on every page; any other profile stops here."""
@@ -265,7 +272,12 @@ class Door:
             raise _refused("WR-SITE-013", "The profile asks for noise, which does not exist yet.")
 
     def _protect(self, order: Order, ring: RingArray) -> None:
-        """The vector is masked in place; from here on it says nothing on its own."""
+        """The vector gets its lanes and is masked in place; then it says nothing on its own.
+
+        The lanes come after the noise: lanes of the exact values would open what the noise hides.
+        """
+        manifest = order.manifest
+        Checksum(manifest.study, manifest.run, manifest.step, manifest.task).seal(ring)
         self._seat.mask(order.manifest, order.manifest_digest, ring)
 
     def _sign(self, order: Order, ring: RingArray) -> Packet:
@@ -331,7 +343,7 @@ class Door:
             )
 
 
-def _payload_digest(path: Path) -> Digest | None:
+def payload_digest(path: Path) -> Digest | None:
     """The digest over the parts of a spooled payload; None when it can't be read."""
     try:
         with path.open("rb") as file:

@@ -7,16 +7,19 @@ it has already signed is remembered and never contradicted.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 
 import orjson
 
 from wardround.errors import WardroundError
-from wardround.federation.messages import Instruction, Manifest
+from wardround.federation.messages import Instruction, Manifest, Placed, TreeHead, malformed
 from wardround.federation.packet import Status, StatusKind
 from wardround.ids import BatchId, Digest, SiteName
 from wardround.secagg.cohort import late_batch
 from wardround.secagg.encoding import RingArray
-from wardround.secagg.masking import Member
+from wardround.secagg.graph import COMPLETE_UP_TO
+from wardround.secagg.masking import Member, RoundMember
+from wardround.secagg.sparse import Proved, SparseMember, Tree
 from wardround.site import records
 from wardround.site.grouping import Grouping
 from wardround.store.journalled import JournalledDatabase
@@ -36,9 +39,10 @@ class Seat:
         self._me = me
         self._key = key
         self._state = state
-        self._member: Member | None = None
+        self._member: Member | SparseMember | None = None
         self._batch: BatchId | None = None
         self._accepted = False
+        self._choice: Status | None = None
         self._dealt: Status | None = None
         self._masked: tuple[Manifest, Digest] | None = None
 
@@ -58,27 +62,59 @@ class Seat:
                 )
             self.grouping.require_together(pool)
             self.leave()
-            self._member = Member(
-                self._study.digest,
-                ask.run,
-                batch,
-                pool,
-                self._me,
-                self._key,
-                self._study.site_keys,
-                self._study.adversary,
-                ask.rounds,
-            )
+            self._member = self._new_member(ask, batch)
             self._batch = batch
         envelope = self._at(batch).advert()
         self._journal("advert", batch=batch, statement=digest(envelope.payload))
         return Status(StatusKind.ADVERT, envelope)
 
+    def _new_member(self, ask: Instruction, batch: BatchId) -> Member | SparseMember:
+        study, keys = self._study, self._study.site_keys
+        if len(ask.pool) <= COMPLETE_UP_TO:
+            return Member(
+                study.digest,
+                ask.run,
+                batch,
+                ask.pool,
+                self._me,
+                self._key,
+                keys,
+                study.adversary,
+                ask.rounds,
+            )
+        invited = {site: keys[site] for site in ask.pool}
+        return SparseMember(
+            study.digest,
+            ask.run,
+            batch,
+            self._me,
+            self._key,
+            invited,
+            study.graph_rule,
+            ask.rounds,
+        )
+
+    def choose(self, ask: Instruction) -> Status:
+        """Whom this site deals to, in a large cohort: drawn once, told as often as asked."""
+        if self._choice is None or ask.batch != self._batch:
+            member = self._sparse_at(_batch(ask))
+            if self._me not in ask.placed:
+                raise malformed("instruction")
+            choice = member.choose(_tree(ask.tree), _proved(ask.placed)[self._me])
+            envelope = choice.sign(self._key)
+            self._journal("choice", batch=choice.batch, statement=digest(envelope.payload))
+            self._choice = Status(StatusKind.CHOICE, envelope)
+        return self._choice
+
     def deal(self, ask: Instruction) -> Status:
-        """Sealed shares of this site's round secrets for everyone who advertised."""
+        """Sealed shares of this site's round secrets for everyone who advertised, or was chosen."""
         if self._dealt is not None and ask.batch == self._batch:
             return self._dealt
-        envelope, sealed = self._at(_batch(ask)).deal(ask.envelopes)
+        member = self._at(_batch(ask))
+        if isinstance(member, SparseMember):
+            envelope, sealed = member.deal_chosen(_proved(ask.placed))
+        else:
+            envelope, sealed = member.deal(ask.envelopes)
         blobs = {site: base64.b64encode(blob).decode() for site, blob in sealed.items()}
         self._journal("deal", batch=_batch(ask), statement=digest(envelope.payload))
         self._dealt = Status(StatusKind.DEAL, envelope, orjson.dumps(blobs))
@@ -88,7 +124,11 @@ class Seat:
         """Take the shares dealt to this site and hold the manifest to this very set-up."""
         member = self._at(manifest.batch)
         if not self._accepted:
-            member.accept(ask.envelopes, ask.blobs)
+            if isinstance(member, SparseMember):
+                deals, adverts = _proved(ask.placed), _proved(ask.adverts)
+                member.accept_chosen(deals, adverts, ask.blobs, _tree(ask.tree))
+            else:
+                member.accept(ask.envelopes, ask.blobs)
             self._accepted = True
         self._require_setup(member, manifest)
         self.grouping.require_together(manifest.roster)
@@ -142,11 +182,11 @@ class Seat:
         """Destroy the keys of the current batch."""
         if self._member is not None:
             self._member.abandon()
-        self._member = self._batch = self._dealt = self._masked = None
+        self._member = self._batch = self._choice = self._dealt = self._masked = None
         self._accepted = False
 
     @staticmethod
-    def _require_setup(member: Member, manifest: Manifest) -> None:
+    def _require_setup(member: RoundMember, manifest: Manifest) -> None:
         if manifest.setup != member.setup or tuple(manifest.roster) != member.roster:
             raise WardroundError(
                 "WR-SITE-031",
@@ -155,7 +195,13 @@ class Seat:
                 "The agent refuses; the coordinator shows different sites different things.",
             )
 
-    def _at(self, batch: BatchId) -> Member:
+    def _sparse_at(self, batch: BatchId) -> SparseMember:
+        member = self._at(batch)
+        if not isinstance(member, SparseMember):
+            raise malformed("instruction")
+        return member
+
+    def _at(self, batch: BatchId) -> Member | SparseMember:
         if self._member is None or batch != self._batch:
             raise WardroundError(
                 "WR-SITE-033",
@@ -176,6 +222,19 @@ class Seat:
     def _journal(self, kind: str, **facts: str) -> None:
         with self._state.transaction() as transaction:
             transaction.record(kind, **facts)
+
+
+def _tree(head: TreeHead | None) -> Tree:
+    if head is None:
+        raise malformed("instruction")
+    return Tree(head.sites, bytes.fromhex(head.root))
+
+
+def _proved(placed: Mapping[SiteName, Placed]) -> dict[SiteName, Proved]:
+    return {
+        site: Proved(one.envelope, tuple(bytes.fromhex(step) for step in one.proof))
+        for site, one in placed.items()
+    }
 
 
 def _batch(ask: Instruction) -> BatchId:

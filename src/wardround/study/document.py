@@ -22,6 +22,7 @@ from wardround.secagg.adversary import (
     Adversary,
     default_corrupt,
 )
+from wardround.secagg.graph import GraphRule, choose
 from wardround.study.checks import disagreements
 from wardround.study.policy import CompliancePolicy
 from wardround.study.profiles import Profile
@@ -239,6 +240,11 @@ class Study(Closed):
     def minimum_survivors(self, sites: int | None = None) -> int:
         """The smallest cohort whose total is opened, by the adversary and the study together."""
         return max(self.adversary(sites).minimum_survivors, self.cohort.minimum_sites)
+
+    def graph_rule(self, sites: int | None = None) -> GraphRule:
+        """Who of so many sites masks with whom, if all may drop out that the study can bear."""
+        adversary = self.adversary(sites)
+        return choose(adversary, adversary.sites - self.minimum_survivors(sites))
 
     @property
     def spec(self) -> ModelSpec:

@@ -1,0 +1,303 @@
+"""A site's part in a secure sum over a sparse graph, for cohorts of more than 32 sites.
+
+After Bell et al. 2020, section 4. Every site advertises; the coordinator announces the root of a
+Merkle tree over all adverts; only then does each site choose, by its own coins, whom it deals
+shares to. It sees the keys of those it chose and of those that chose it, each proved to lie under
+that root, and nothing of the others but their names. What follows is the round of
+:mod:`wardround.secagg.masking` with one more condition: survivors are agreed to only if every
+one of them that is known here keeps enough of those that it chose (see
+:func:`wardround.secagg.graph.failure_to_protect` for what that gives).
+
+We depart from the paper in the consistency check. There, neighbours confirm each other; here, as
+in small cohorts, a majority of *all* sites signs one survivor set, so that no two honest sites
+ever act on different ones.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from wardround.errors import WardroundError
+from wardround.ids import BatchId, Digest, RunId, SiteName
+from wardround.secagg.graph import GraphRule
+from wardround.secagg.masking import RoundMember, Stage, there
+from wardround.secagg.messages import BriefVote, Choice, Deal, RecoveryShares, SurvivorVote
+from wardround.secagg.setup import open_adverts, open_signed
+from wardround.secagg.votes import bad_survivors
+from wardround.trust.canonical import canonical, digest, digest_json
+from wardround.trust.dsse import Envelope, pre_authentication
+from wardround.trust.keys import SigningKey, VerifyKey
+from wardround.trust.merkle import MerkleTree, leaf_hash, verify_inclusion
+
+Proof = tuple[bytes, ...]
+"""An audit path of RFC 6962, lowest first."""
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A signed statement and its place in a tree over the statements of many sites."""
+
+    envelope: Envelope
+    proof: Proof
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The statements of ``sites``, in ascending order, under one Merkle root."""
+
+    sites: tuple[SiteName, ...]
+    root: bytes
+
+    def require(self, site: SiteName, proved: Proved) -> None:
+        """Return if ``site``'s statement stands in the tree; raises WR-SECAGG-061 otherwise."""
+        try:
+            place = self._places[site]
+            hashed = _leaf(site, proved.envelope)
+            verify_inclusion(hashed, place, len(self.sites), proved.proof, self.root)
+        except (KeyError, WardroundError):
+            raise WardroundError(
+                "WR-SECAGG-061",
+                f"A statement of {site} is not among those that the set-up is over.",
+                "Start a fresh set-up. If it happens again the coordinator shows the sites "
+                "different things: compare the roots that they were told.",
+                path=site,
+            ) from None
+
+    def covers(self, sites: Iterable[SiteName]) -> bool:
+        """Whether each of ``sites`` has a statement in the tree."""
+        return self._places.keys() >= set(sites)
+
+    @cached_property
+    def _places(self) -> dict[SiteName, int]:
+        return {site: place for place, site in enumerate(self.sites)}
+
+    @cached_property
+    def digest(self) -> Digest:
+        """What stands for the whole tree, its sites included."""
+        return digest_json({"sites": list(self.sites), "root": self.root.hex()})
+
+
+def plant(statements: Mapping[SiteName, Envelope]) -> tuple[Tree, dict[SiteName, Proved]]:
+    """The tree over all ``statements`` and every one's place in it: the coordinator's part."""
+    sites = tuple(sorted(statements))
+    tree = MerkleTree()
+    for site in sites:
+        tree.append(_leaf(site, statements[site]))
+    proved = {
+        site: Proved(statements[site], tree.inclusion_proof(place))
+        for place, site in enumerate(sites)
+    }
+    return Tree(sites, tree.root()), proved
+
+
+def setup_digest(adverts: Tree, deals: Tree) -> Digest:
+    """One digest for every advertised key and sealed share of a large cohort's set-up."""
+    return digest_json({"adverts": adverts.digest, "deals": deals.digest})
+
+
+def _leaf(site: SiteName, envelope: Envelope) -> bytes:
+    return leaf_hash(canonical({"site": site, "statement": digest(envelope.payload)}))
+
+
+class SparseMember(RoundMember):
+    """One site of a large cohort. ``advert``, ``choose``, ``deal_chosen``, ``accept_chosen``;
+    then for each round index ``mask``, ``vote``, ``recover_signed``, ``forget``.
+
+    ``keys`` are the signing keys of the study, all of whose sites are invited; ``rule_for`` gives
+    the graph's rule for a cohort of n. Raises WR-SECAGG-007 if the study does not list this
+    site's key.
+    """
+
+    def __init__(
+        self,
+        study: Digest,
+        run: RunId,
+        batch: BatchId,
+        me: SiteName,
+        signing_key: SigningKey,
+        keys: Mapping[SiteName, VerifyKey],
+        rule_for: Callable[[int], GraphRule],
+        rounds: int,
+        *,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        super().__init__(
+            study, run, batch, (), me, signing_key, keys, rounds, random_bytes=random_bytes
+        )
+        self._rule_for = rule_for
+        self._own_choice: tuple[SiteName, ...] = ()
+        self._tree: Tree | None = None
+        self._chosen: dict[SiteName, frozenset[SiteName]] = {}
+
+    def choose(self, tree: Tree, mine: Proved) -> Choice:
+        """Whom this site deals to, drawn now and by itself among all that advertised.
+
+        Once only: a second draw, over other adverts, would let the coordinator wait for one that
+        suits it. Raises WR-SECAGG-001 or -002 for a cohort that is too small, -007 for sites that
+        the study does not list, -061 unless this site's own advert is in the tree.
+        """
+        self._require(Stage.ADVERTISED)
+        if list(tree.sites) != sorted(set(tree.sites)) or not set(tree.sites) <= self._keys.keys():
+            raise WardroundError(
+                "WR-SECAGG-007",
+                "The cohort is not made of distinct sites of this study.",
+                "The agent refuses; tell the study's coordinator.",
+            )
+        if mine.envelope.payload != self._own_advert.payload:
+            raise WardroundError(
+                "WR-SECAGG-007",
+                "The advertised keys of the cohort don't include this site's own.",
+                "Start a fresh set-up.",
+                path=self._me,
+            )
+        tree.require(self._me, mine)
+        rule = self._rule_for(len(tree.sites))
+        self._rule, self._tree, self._stage = rule, tree, Stage.CHOSEN
+        others = [site for site in tree.sites if site != self._me]
+        # The smallest of independent random numbers of 128 bits: a uniform choice without bias.
+        coins = self._random_bytes(16 * len(others))
+        drawn = sorted(range(len(others)), key=lambda place: coins[16 * place : 16 * place + 16])
+        self._own_choice = tuple(sorted(others[place] for place in drawn[: rule.degree]))
+        own = self._own
+        return Choice(own.study, own.run, own.batch, self._me, tree.digest, self._own_choice)
+
+    def deal_chosen(
+        self, adverts: Mapping[SiteName, Proved]
+    ) -> tuple[Envelope, dict[SiteName, bytes]]:
+        """Share this site's secrets among those that it chose; otherwise as ``deal``.
+
+        Raises WR-SECAGG-007 for other adverts than theirs, -061 for one that is not in the tree.
+        """
+        self._require(Stage.CHOSEN)
+        if adverts.keys() != set(self._own_choice):
+            raise WardroundError(
+                "WR-SECAGG-007",
+                "The adverts are not those of the sites that this one chose.",
+                "Fetch the adverts of exactly these sites.",
+                path=self._me,
+            )
+        self._learn(adverts)
+        self._stage = Stage.DEALT
+        return self._deal_to(self._own_choice, there(self._tree).digest)
+
+    def accept_chosen(
+        self,
+        deals: Mapping[SiteName, Proved],
+        adverts: Mapping[SiteName, Proved],
+        sealed_to_me: Mapping[SiteName, bytes],
+        dealt: Tree,
+    ) -> Digest:
+        """Take the shares of every site that chose this one; gives the digest of the set-up.
+
+        ``dealt`` is the tree over all deals, whose sites are the roster; ``deals`` are those of
+        this site and of all in the roster that chose it, ``adverts`` the ones that it has not
+        seen. Raises WR-SECAGG-008 for a deal to others or over other keys, -009 for a blob that
+        was altered or holds no shares, -061 for a statement that is not in its tree.
+        """
+        self._require(Stage.DEALT)
+        if (
+            list(dealt.sites) != sorted(set(dealt.sites))
+            or not there(self._tree).covers(dealt.sites)
+            or len(dealt.sites) < self.adversary.minimum_survivors
+            or self._me not in deals
+            or deals[self._me].envelope.payload != there(self._own_deal).payload
+        ):
+            raise _bad_deal("The roster is too small, has strangers, or not this site's deal.")
+        self._learn(adverts)
+        opened = {site: self._open_deal(site, deals[site], dealt) for site in sorted(deals)}
+        self._take(opened, sealed_to_me, there(self._tree).digest)
+        self._chosen = {site: frozenset(deal.sealed) for site, deal in opened.items()}
+        self._roster = dealt.sites
+        inside = frozenset(dealt.sites) & {*self._own_choice, *opened}
+        self._adverts = {site: self._adverts[site] for site in sorted(inside)}
+        self._setup = setup_digest(there(self._tree), dealt)
+        self._stage = Stage.READY
+        return self._setup
+
+    def recover_signed(
+        self,
+        index: int,
+        manifest: Digest,
+        survivors: Sequence[SiteName],
+        signatures: Mapping[SiteName, bytes],
+    ) -> RecoveryShares:
+        """As ``recover``, with brief votes as bare signatures: what they sign is known here."""
+        own_vote = self._repeated_vote(index, manifest, survivors)
+        require_signatures(signatures, self._keys, own_vote, self.adversary.threshold)
+        return self._recovery_shares(own_vote)
+
+    def _learn(self, adverts: Mapping[SiteName, Proved]) -> None:
+        """Open the adverts, each proved to be in the tree, beside those that are known."""
+        for site, proved in adverts.items():
+            there(self._tree).require(site, proved)
+        envelopes = {site: proved.envelope for site, proved in adverts.items()}
+        known = {**self._advert_envelopes, self._me: self._own_advert}
+        opened = open_adverts({**envelopes, self._me: self._own_advert}, self._keys)
+        self._advert_envelopes = {**known, **envelopes}
+        self._adverts = {**self._adverts, **opened}
+
+    def _open_deal(self, site: SiteName, proved: Proved, dealt: Tree) -> Deal:
+        dealt.require(site, proved)
+        deal = open_signed(Deal, proved.envelope, site, self._keys, "WR-SECAGG-008")
+        own = self._own
+        if (
+            (deal.study, deal.run, deal.batch) != (own.study, own.run, own.batch)
+            or deal.adverts != there(self._tree).digest
+            or len(deal.sealed) != there(self._rule).degree
+            or not there(self._tree).covers(deal.sealed)
+            or (site != self._me and self._me not in deal.sealed)
+            or site not in self._adverts
+        ):
+            raise _bad_deal(f"{site} dealt shares for another cohort, or to another number.", site)
+        return deal
+
+    def _check_neighbourhoods(self, agreed: tuple[SiteName, ...]) -> None:
+        """Every survivor whose shares are here, this site too, keeps enough of those it chose."""
+        if there(self._rule).is_complete:
+            return
+        inside = frozenset(agreed)
+        least = there(self._rule).share_threshold
+        for site, chosen in self._chosen.items():
+            if site in inside and len(chosen & inside) < least:
+                raise bad_survivors(
+                    f"Of those that {site} chose to hold its shares fewer than {least} survived."
+                )
+
+
+def require_signatures(
+    signatures: Mapping[SiteName, bytes],
+    keys: Mapping[SiteName, VerifyKey],
+    agreed: SurvivorVote,
+    threshold: int,
+) -> None:
+    """As :func:`wardround.secagg.votes.require_votes`, of the signatures of brief votes."""
+    inside = frozenset(agreed.survivors)
+    brief = BriefVote.of(agreed)
+    for site, signature in signatures.items():
+        payload = canonical(replace(brief, site=site).to_wire())
+        try:
+            if site not in inside:
+                raise KeyError(site)
+            keys[site].verify(signature, pre_authentication(brief.payload_type, payload))
+        except (KeyError, WardroundError):
+            raise WardroundError(
+                "WR-SECAGG-015",
+                f"The vote of {site} is not about this round and this set of survivors.",
+                "Give up the round. If it happens again, compare the signed votes.",
+                path=site,
+            ) from None
+    if len(signatures) < threshold:
+        raise WardroundError(
+            "WR-SECAGG-015",
+            f"Only {len(signatures)} sites voted for this set of survivors; {threshold} must.",
+            "Wait for more votes, or give up the round: nothing of it has been opened.",
+        )
+
+
+def _bad_deal(problem: str, site: SiteName | None = None) -> WardroundError:
+    return WardroundError(
+        "WR-SECAGG-008", problem, "Start a fresh set-up; no round was lost.", path=site
+    )

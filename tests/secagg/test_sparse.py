@@ -1,0 +1,232 @@
+"""Secure sums over a sparse graph: exact within the dropouts, and every lie in set-up refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cohorts import KEYS, MANIFEST, plain_sum, random_values
+from sparse_cohorts import RULE, SparseCohort
+from wardround.errors import WardroundError
+from wardround.ids import BatchId, SiteName
+from wardround.secagg import Adversary
+from wardround.secagg.graph import GraphRule, choose
+from wardround.secagg.messages import Deal
+from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
+from wardround.trust.canonical import digest
+
+NAMES = tuple(KEYS)[:12]
+
+
+def refused(code: str, call: Callable[[], object]) -> None:
+    with pytest.raises(WardroundError, match=code):
+        call()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_totals_are_exact_within_the_thresholds_and_refused_beyond(data: st.DataObject) -> None:
+    rule = GraphRule(Adversary(9, 1), degree=5, share_threshold=3)
+    cohort = SparseCohort(rule)
+    names = cohort.names
+    undealt = data.draw(st.sets(st.sampled_from(names), max_size=2), "not dealt")
+    cohort.set_up(undealt)
+    roster = [name for name in names if name not in undealt]
+    dropped = data.draw(st.sets(st.sampled_from(roster), max_size=3), "dropped")
+    survivors = tuple(name for name in roster if name not in dropped)
+    ring_bits = data.draw(st.sampled_from([32, 64]))
+    values = random_values(survivors, 37, ring_bits, seed=data.draw(st.integers(0, 99)))
+    masked = cohort.mask(values)
+    graph = cohort.graph()
+    kept = all(len(set(graph.chosen[name]) & set(survivors)) >= 3 for name in survivors)
+    if len(survivors) < rule.adversary.minimum_survivors or not kept:
+        with pytest.raises(WardroundError, match="WR-SECAGG-013"):
+            cohort.votes(survivors, survivors)
+        return
+    votes = cohort.votes(survivors, survivors)
+    silent = data.draw(st.sets(st.sampled_from(survivors), max_size=2), "silent")
+    helpers = [name for name in survivors if name not in silent]
+    recovered = cohort.recovered(survivors, votes, helpers)
+    enough = all(len(set(graph.holders(name)) & set(helpers)) >= 3 for name in roster)
+    if not enough:
+        with pytest.raises(WardroundError, match="WR-SECAGG-016"):
+            cohort.unmasking(ring_bits, survivors, recovered)
+        return
+    total = plain_sum(masked.values())
+    cohort.unmasking(ring_bits, survivors, recovered).unmask(total, 0)
+    assert np.array_equal(total, plain_sum(values.values()))
+
+
+def test_a_cohort_of_forty_over_the_graph_that_is_chosen_for_it() -> None:
+    rule = choose(Adversary(40, 8), 8)
+    assert not rule.is_complete
+    cohort = SparseCohort(rule).set_up()
+    survivors = cohort.names[8:]
+    values = random_values(survivors, 100, 32)
+    total = plain_sum(cohort.mask(values).values())
+    votes = cohort.votes(survivors, survivors[: rule.adversary.threshold])
+    late = [name for name in survivors if name not in votes]
+    cohort.votes(survivors, late)
+    recovered = cohort.recovered(survivors, votes, survivors)
+    cohort.unmasking(32, survivors, recovered).unmask(total, 0)
+    assert np.array_equal(total, plain_sum(values.values()))
+
+
+def test_a_site_draws_once_uniformly_and_never_itself() -> None:
+    counts = dict.fromkeys(NAMES, 0)
+    cohort = SparseCohort().advertise()
+    me = NAMES[3]
+    for _ in range(600):
+        member = cohort.member(me)
+        tree, adverts = plant(
+            {n: member.advert() if n == me else one.envelope for n, one in cohort.adverts.items()}
+        )
+        chosen = member.choose(tree, adverts[me]).chosen
+        assert len(set(chosen)) == RULE.degree
+        refused("WR-SECAGG-010", lambda m=member, t=tree, a=adverts: m.choose(t, a[me]))
+        for name in chosen:
+            counts[name] += 1
+    assert counts.pop(me) == 0
+    expected = 600 * RULE.degree / 11
+    # Eleven correlated counts; 60 is far beyond what chance gives (chi-square, 10 degrees).
+    assert sum((found - expected) ** 2 / expected for found in counts.values()) < 60
+
+
+def test_the_coordinator_cannot_put_its_own_cohort_together() -> None:
+    cohort = SparseCohort().advertise()
+    me, tree = NAMES[0], cohort.tree
+    mine = cohort.adverts[me]
+    stranger = SiteName("stranger")
+
+    def choosing(tree: Tree, proved: Proved = mine) -> Callable[[], object]:
+        return lambda: cohort.members[me].choose(tree, proved)
+
+    refused("WR-SECAGG-007", choosing(replace(tree, sites=(*NAMES[:11], stranger))))
+    refused("WR-SECAGG-007", choosing(replace(tree, sites=tree.sites[::-1])))
+    refused("WR-SECAGG-007", choosing(replace(tree, sites=(*NAMES[:11], NAMES[10]))))
+    refused("WR-SECAGG-061", choosing(replace(tree, root=bytes(32))))
+    refused("WR-SECAGG-061", choosing(tree, Proved(mine.envelope, mine.proof[1:])))
+    refused("WR-SECAGG-007", choosing(tree, cohort.adverts[NAMES[1]]))
+    # A tree without me, whose root is right.
+    others, _ = plant({n: one.envelope for n, one in cohort.adverts.items() if n != me})
+    refused("WR-SECAGG-061", choosing(others))
+
+
+def test_only_the_adverts_of_the_chosen_and_of_this_tree_are_dealt_to() -> None:
+    cohort = SparseCohort().advertise().choose()
+    me = NAMES[0]
+    chosen = cohort.chosen[me]
+    mine = {name: cohort.adverts[name] for name in chosen}
+    other = next(name for name in NAMES if name not in (*chosen, me))
+    swapped = {**mine, other: cohort.adverts[other]}
+    del swapped[chosen[0]]
+    refused("WR-SECAGG-007", lambda: cohort.members[me].deal_chosen(swapped))
+    refused("WR-SECAGG-007", lambda: cohort.members[me].deal_chosen({}))
+    # Fresh keys of the same site, signed by it, are not those that the tree was grown over.
+    again = cohort.member(chosen[0]).advert()
+    lie = {**mine, chosen[0]: Proved(again, mine[chosen[0]].proof)}
+    refused("WR-SECAGG-061", lambda: cohort.members[me].deal_chosen(lie))
+    cohort.members[me].deal_chosen(mine)
+
+
+def test_deals_for_another_cohort_or_another_number_are_refused() -> None:
+    cohort = SparseCohort().advertise().choose().deal()
+    me = next(name for name in NAMES if any(name in cohort.chosen[one] for one in NAMES))
+    dealer = next(name for name in NAMES if me in cohort.chosen[name])
+    honest = Deal.open(cohort.dealt[dealer], cohort.keys[dealer])
+    one_less = {name: hash_ for name, hash_ in honest.sealed.items() if name != me}
+    one_less.popitem()
+    lies = [
+        replace(honest, adverts=digest(b"another tree")),
+        replace(honest, batch=BatchId("another batch")),
+        replace(honest, sealed={**one_less, me: honest.sealed[me]}),
+        replace(honest, sealed={**honest.sealed, SiteName("one-more"): digest(b"x")}),
+        replace(
+            honest,
+            sealed={**one_less, me: honest.sealed[me], SiteName("stranger"): digest(b"x")},
+        ),
+    ]
+    for lie in lies:
+        cohort.dealt[dealer] = lie.sign(KEYS[dealer])
+        cohort.roster, cohort.deals = plant(cohort.dealt)
+        arguments = cohort.for_accept(me)
+        refused("WR-SECAGG-008", lambda a=arguments: cohort.members[me].accept_chosen(*a))
+
+
+def test_altered_shares_and_foreign_rosters_are_refused() -> None:
+    cohort = SparseCohort().advertise().choose().deal()
+    me = next(name for name in NAMES if any(name in cohort.chosen[one] for one in NAMES))
+    deals, adverts, blobs, roster = cohort.for_accept(me)
+    accept = cohort.members[me].accept_chosen
+    dealer = next(iter(blobs))
+    flipped = {**blobs, dealer: bytes([blobs[dealer][0] ^ 1]) + blobs[dealer][1:]}
+    refused("WR-SECAGG-009", lambda: accept(deals, adverts, flipped, roster))
+    without = {one: proved for one, proved in deals.items() if one != me}
+    refused("WR-SECAGG-008", lambda: accept(without, adverts, blobs, roster))
+    small = Tree(roster.sites[:5], roster.root)
+    refused("WR-SECAGG-008", lambda: accept(deals, adverts, blobs, small))
+    refused("WR-SECAGG-061", lambda: accept(deals, adverts, blobs, replace(roster, root=bytes(32))))
+    accept(deals, adverts, blobs, roster)
+
+
+def test_survivors_that_cut_a_site_off_get_no_vote_from_it_nor_from_who_holds_its_shares() -> None:
+    """The coordinator declares the neighbours of one hospital dropped, so as to read it."""
+    cohort = SparseCohort(GraphRule(Adversary(12, 1), degree=4, share_threshold=3)).set_up()
+    victim = NAMES[0]
+    graph = cohort.graph()
+    gone = set(sorted(graph.chosen[victim])[:2])
+    survivors = tuple(name for name in cohort.names if name not in gone)
+    assert len(survivors) >= cohort.rule.adversary.minimum_survivors
+    cohort.mask(random_values(survivors, 4, 32))
+    for name in (victim, *(graph.chosen[victim] - gone)):
+        refused("WR-SECAGG-013", lambda n=name: cohort.votes(survivors, [n]))
+
+
+def test_votes_are_of_survivors_on_this_set_and_enough() -> None:
+    cohort = SparseCohort(GraphRule(Adversary(12, 2), degree=10, share_threshold=5)).set_up()
+    survivors = cohort.names[1:]
+    cohort.mask(random_values(cohort.names, 4, 32))
+    votes = cohort.votes(survivors, survivors)
+    needed = cohort.rule.adversary.threshold
+    few = dict(list(votes.items())[: needed - 1])
+    helper = survivors[0]
+
+    def recover(votes: dict[SiteName, bytes]) -> Callable[[], object]:
+        return lambda: cohort.members[helper].recover_signed(0, MANIFEST, survivors, votes)
+
+    refused("WR-SECAGG-015", recover(few))
+    swapped = {**votes, survivors[1]: votes[survivors[2]]}
+    refused("WR-SECAGG-015", recover(swapped))
+    refused("WR-SECAGG-015", recover({**votes, cohort.names[0]: votes[survivors[1]]}))
+    refused("WR-SECAGG-015", recover({**few, SiteName("stranger"): votes[survivors[1]]}))
+    recover(votes)()
+
+
+def test_shares_leave_only_after_the_sites_own_vote() -> None:
+    cohort = SparseCohort(GraphRule(Adversary(12, 2), degree=10, share_threshold=5)).set_up()
+    survivors = cohort.names
+    cohort.mask(random_values(survivors, 4, 32))
+    votes = cohort.votes(survivors, survivors[1:])
+    member = cohort.members[survivors[0]]
+    refused("WR-SECAGG-014", lambda: member.recover_signed(0, MANIFEST, survivors, votes))
+    member.vote(0, MANIFEST, survivors)
+    shares = member.recover_signed(0, MANIFEST, survivors, votes)
+    assert shares.masking_shares == {}
+    assert set(shares.self_mask_shares) == cohort.graph().dealers(survivors[0])
+
+
+def test_no_site_ever_gives_both_kinds_of_share() -> None:
+    cohort = SparseCohort(GraphRule(Adversary(12, 2), degree=10, share_threshold=5)).set_up()
+    one, other = cohort.names[1:], cohort.names[:-1]
+    cohort.mask(random_values(cohort.names, 4, 32))
+    cohort.votes(one, [cohort.names[5]])
+    refused("WR-SECAGG-014", lambda: cohort.votes(other, [cohort.names[5]]))
+
+
+def test_a_member_that_did_not_choose_is_not_dealt_through() -> None:
+    cohort = SparseCohort().advertise()
+    refused("WR-SECAGG-010", lambda: cohort.members[NAMES[0]].deal_chosen({}))
+    assert isinstance(cohort.members[NAMES[0]], SparseMember)
