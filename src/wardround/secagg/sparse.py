@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from wardround.errors import WardroundError
@@ -276,8 +276,10 @@ def require_signatures(
     """As :func:`wardround.secagg.votes.require_votes`, of the signatures of brief votes."""
     inside = frozenset(agreed.survivors)
     brief = BriefVote.of(agreed)
+    # All say the same but for who says it: the name is spliced in.
+    before, after = canonical(brief.to_wire()).split(f'"site":"{brief.site}"'.encode())
     for site, signature in signatures.items():
-        payload = canonical(replace(brief, site=site).to_wire())
+        payload = before + f'"site":"{site}"'.encode() + after
         try:
             if site not in inside:
                 raise KeyError(site)
