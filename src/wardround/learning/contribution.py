@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BOUND = float(MAXIMUM_RECORDS)
 """The largest absolute value of any lane in its unit, at one site."""
 
+RESOLUTION = 2.0**-28
+"""The coarsest step between encodings of a lane in its unit, from which the ring follows."""
+
 Totals = TypeVar("Totals", covariant=True)
 
 

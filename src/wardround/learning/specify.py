@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.learning.agreed import agreed_training, agreed_variables, allowed_kinds
-from wardround.learning.contribution import BOUND
+from wardround.learning.contribution import BOUND, RESOLUTION
 from wardround.learning.registry import find, length
+from wardround.secagg.headroom import choose
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON
 
@@ -52,7 +53,7 @@ def specify(
         parameters=complete,
         length=length(computation),
         bound=BOUND,
-        ring_bits=64,
+        ring_bits=choose(BOUND, len(study.sites), RESOLUTION).encoding.ring_bits,
         model=model,
     )
 
