@@ -333,7 +333,14 @@ async def test_a_cohort_of_one(liar: LyingCoordinator) -> None:
     for roster in ([ONE], []):
         lie = {**manifest.model_dump(mode="json"), "roster": roster}
         envelope = sign(Manifest.payload_type(), canonical(lie), liar.keys.coordinator)
-        code = await liar.contribute(ONE, setup, task, manifest, manifest=envelope)
+        ask = liar.ask(
+            Ask.CONTRIBUTE,
+            setup.batch,
+            round=manifest.round,
+            manifest=envelope,
+            task=task.to_wire(),
+        )
+        code = await liar.honest[ONE].ask(ask)
         assert code == "WR-ROUND-001"
     for lie in ({"minimum_survivors": 1}, {"threshold": 1}, {"corrupt": 0}):
         assert await liar.contribute(ONE, setup, task, liar.manifest(setup, task, **lie)) == (
