@@ -235,9 +235,8 @@ def instructions() -> tuple[Parser, Input]:
 
     def build(drawn: random.Random) -> bytes:
         if drawn.random() < 0.7:
-            head = altered(whole, VALUES, drawn)
-            assert isinstance(head, dict)
-            return frame(head)
+            text = json.dumps(altered(whole, VALUES, drawn)).encode()
+            return len(text).to_bytes(4, "big") + text
         return mutated((message,), NASTY, drawn)
 
     return parse, build
