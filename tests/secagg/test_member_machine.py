@@ -279,5 +279,5 @@ class LongMemberMachine(MemberMachine):
     """The same for longer."""
 
 
-LongMemberMachine.TestCase.settings = settings(max_examples=1500, stateful_step_count=40)
-TestMembersForLonger = pytest.mark.slow(LongMemberMachine.TestCase)
+LongMemberMachine.TestCase.settings = settings(max_examples=800, stateful_step_count=40)
+TestMembersForLonger = pytest.mark.slow(pytest.mark.timeout(1800)(LongMemberMachine.TestCase))
