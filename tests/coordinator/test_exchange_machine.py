@@ -9,7 +9,6 @@ survivors; and what is opened at the end is the exact sum over it.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from base64 import b64decode
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from memory import folder_in_memory
 from puppets import Puppets
 from ward import SITES, open_ward
 from wardround.coordinator.opening import open_total
@@ -32,9 +32,6 @@ from wardround.trust.dsse import Envelope
 
 Said = tuple[SiteName, str, Envelope, bytes]
 SITE = st.sampled_from(SITES)
-MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
-"""Where a write costs nothing: nothing here is about lasting."""
-
 ENDED = (RoundPhase.DONE, RoundPhase.FAILED)
 WAITING = (RoundPhase.COLLECT, RoundPhase.VOTE, RoundPhase.RECOVER)
 
@@ -45,7 +42,7 @@ class ExchangeMachine(RuleBasedStateMachine):
     @initialize(stage=st.sampled_from((4, 3, 4, 3, 2, 1, 0)), held=st.booleans())
     def begin(self, stage: int, held: bool) -> None:
         """``stage`` exchanges have taken place in good order; one packet may be ``held`` up."""
-        self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
+        self.folder = folder_in_memory()
         self.loop = asyncio.new_event_loop()
         self.opening = open_ward(Path(self.folder.name), start=False, cohort={"deadline_s": 60.0})
         self.ward = self.loop.run_until_complete(self.opening.__aenter__())

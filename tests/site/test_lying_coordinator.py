@@ -4,7 +4,7 @@ agreed one. With one corrupt site more, the last tests open one hospital's vecto
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lying_coordinator import FOUR, SEVEN, Answer, LyingCoordinator, SetUp, lying
+from memory import folder_in_memory
 from ward import policy
 from wardround.federation.messages import Ask, Manifest
 from wardround.federation.packet import Packet, Status
@@ -23,6 +24,12 @@ from wardround.trust.dsse import sign
 from wardround.trust.keys import SigningKey
 
 CORRUPT, ONE, TWO, THREE = FOUR
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with folder_in_memory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
