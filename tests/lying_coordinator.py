@@ -301,6 +301,7 @@ class LyingCoordinator:
         self,
         setup: SetUp,
         task: Task,
+        /,
         index: int = 0,
         step: int = 0,
         attempt: int = 0,
@@ -335,7 +336,7 @@ class LyingCoordinator:
         return honest.model_copy(update=lies)
 
     async def contribute(
-        self, site: SiteName, setup: SetUp, task: Task, manifest: Manifest, **lies: object
+        self, site: SiteName, setup: SetUp, task: Task, manifest: Manifest, /, **lies: object
     ) -> Answer:
         """Ask for a packet. What comes is remembered as a packet under this manifest."""
         head: dict[str, object] = {

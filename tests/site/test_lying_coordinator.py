@@ -13,12 +13,12 @@ import pytest
 
 from lying_coordinator import FOUR, SEVEN, Answer, LyingCoordinator, SetUp, lying
 from memory import folder_in_memory
-from ward import policy
+from ward import TODAY, plan, policy
 from wardround.federation.messages import Ask, Manifest
 from wardround.federation.packet import Packet, Status
 from wardround.ids import BatchId, SiteName
-from wardround.secagg import Advert, derive
-from wardround.study import Task
+from wardround.secagg import Advert, Deal, derive, setup_digest
+from wardround.study import Task, approve
 from wardround.trust.canonical import canonical
 from wardround.trust.dsse import sign
 from wardround.trust.keys import SigningKey
@@ -94,6 +94,34 @@ async def test_different_keys_of_a_corrupt_site(liar: LyingCoordinator) -> None:
     task = liar.task()
     answers = await liar.collect(setup, task, liar.manifest(setup, task))
     assert refused(answers) == dict.fromkeys(liar.honest, "WR-SECAGG-008")
+
+
+async def test_different_shares_of_a_corrupt_site(liar: LyingCoordinator) -> None:
+    """It signs a second deal, and each hospital accepts the one that it is shown. The manifest
+    names all deals, so one manifest is refused by half of them, and two gather no votes."""
+    setup, task, manifest = await begun(liar)
+    key = liar.keys.sites[CORRUPT]
+    first = Deal.open(setup.deals[CORRUPT], key.public)
+    other = replace(first, sealed={**first.sealed, THREE: manifest.digest})
+    second = {**setup.deals, CORRUPT: other.sign(key)}
+    assert isinstance(await liar.contribute(ONE, setup, task, manifest), Packet)
+    answer = await liar.contribute(TWO, setup, task, manifest, envelopes=second)
+    assert answer == "WR-SITE-031"
+    told = liar.manifest(setup, task, setup=setup_digest(setup.adverts, second))
+    assert isinstance(await liar.contribute(TWO, setup, task, told, envelopes=second), Packet)
+    assert isinstance(await liar.contribute(THREE, setup, task, manifest), Packet)
+    votes = await liar.votes(manifest, liar.sites)
+    for site in liar.honest:
+        assert await liar.recover(site, manifest, liar.sites, votes) == "WR-SECAGG-015"
+    assert liar.openable(setup, manifest) == set()
+
+
+async def test_a_manifest_over_other_members(liar: LyingCoordinator) -> None:
+    setup, task, _ = await begun(liar)
+    stranger = tuple(sorted((*liar.sites[:3], SiteName("zz-else"))))
+    for lie in ({"roster": stranger}, {"setup": task.hash}):
+        code = await liar.contribute(ONE, setup, task, liar.manifest(setup, task, **lie))
+        assert code == "WR-SITE-031"
 
 
 async def test_different_manifests_for_one_round(liar: LyingCoordinator) -> None:
@@ -437,6 +465,21 @@ async def test_one_hospital_under_two_names(liar: LyingCoordinator) -> None:
     ):
         deal = liar.ask(Ask.DEAL, setup.batch, envelopes={**setup.adverts, TWO: envelope})
         assert await liar.honest[ONE].ask(deal) == code
+
+
+async def test_a_site_that_is_enrolled_but_did_not_approve(liar: LyingCoordinator) -> None:
+    """Its agent runs; its steward signed another version. It is in no sum, whoever asks."""
+    site = liar.honest[ONE]
+    earlier = liar.keys.seal(plan(version=2))
+    approval = approve(earlier, ONE, site.key, TODAY)
+    site.papers = replace(site.papers, approval=approval)
+    await site.restart()
+    setup, task, manifest = await begun(liar)
+    answers = await liar.collect(setup, task, manifest)
+    assert refused(answers) == {ONE: "WR-STUDY-072"}
+    for survivors in (liar.sites, without(liar, ONE)):
+        assert await liar.vote(ONE, manifest, survivors) == "WR-SITE-034"
+    assert ONE not in set().union(*liar.openable(setup, manifest))
 
 
 async def test_the_hospitals_own_minimum_holds_at_the_manifest_and_at_the_survivors(
