@@ -272,6 +272,21 @@ async def test_one_task_over_two_sets_of_survivors(liar: LyingCoordinator) -> No
     assert refused(answers) == {ONE: "WR-SITE-022", TWO: "WR-SITE-022"}
 
 
+async def test_the_same_question_in_the_next_step(liar: LyingCoordinator) -> None:
+    """What no refusal prevents without noise, as DESIGN section 4 and the profile's page say:
+    a step is a task of its own, and the coordinator chooses who drops out of it."""
+    setup, task, manifest = await begun(liar)
+    await liar.whole_round(setup, task, manifest)
+    following = liar.manifest(setup, task, index=1, step=1)
+    await liar.whole_round(setup, task, following, without(liar, THREE))
+    first = liar.open(setup, manifest, liar.honest)
+    second = liar.open(setup, following, [ONE, TWO])
+    difference = [(a - b) % 2**64 for a, b in zip(first, second, strict=True)]
+    assert difference == liar.truth(task, len(FOUR), [THREE])
+    charged = [len(liar.honest[site].journal("packet")) for site in (ONE, TWO, THREE)]
+    assert charged == [2, 2, 1], "every answer is in the account and in the journal"
+
+
 async def test_a_task_again_from_those_who_gave_no_shares(liar: LyingCoordinator) -> None:
     """Only helpers know that the task is closed; those who are left are too few for a total."""
     setup, task, manifest = await begun(liar)
