@@ -20,6 +20,7 @@ import pytest
 
 from cohorts import KEYS, MANIFEST, random_values, usual
 from mutation import altered, mutated
+from wardround.coordinator.intake import _sealed_blobs
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
     Ask,
@@ -259,6 +260,23 @@ def frames() -> tuple[Parser, Input]:
     return parse, partial(mutated, seeds, NASTY)
 
 
+def attachments() -> tuple[Parser, Input]:
+    """What comes beside a deal."""
+    blobs: dict[str, JSON] = dict.fromkeys(SITES[1:], "c2VhbGVk")
+    seeds = (canonical(blobs), b"{}")
+
+    def parse(content: bytes) -> None:
+        found = _sealed_blobs(content)
+        assert all(isinstance(blob, bytes) for blob in found.values())
+
+    def build(drawn: random.Random) -> bytes:
+        if drawn.random() < 0.5:
+            return json.dumps(altered(blobs, VALUES, drawn)).encode()
+        return mutated(seeds, NASTY, drawn)
+
+    return parse, build
+
+
 def sealed() -> tuple[Parser, Input]:
     """Only the very blob opens."""
     one, other = (derive.private_key(bytes([seed]) * 32) for seed in (1, 2))
@@ -286,6 +304,7 @@ TARGETS = {
     "envelope": Target(envelopes, 100_000),
     "instruction": Target(instructions, 80_000),
     "frame": Target(frames, 100_000),
+    "attachment": Target(attachments, 30_000),
     "sealed": Target(sealed, 40_000),
 }
 TOTAL = sum(target.of_a_million for target in TARGETS.values())
@@ -301,7 +320,7 @@ def fuzz(name: str, count: int, seed: int) -> None:
         try:
             parse(content)
         except WardroundError as error:
-            assert error.code.startswith(("WR-TRUST-", "WR-SECAGG-", "WR-ROUND-"))
+            assert error.code.startswith(("WR-TRUST-", "WR-SECAGG-", "WR-ROUND-", "WR-COORD-024"))
         except Exception as error:
             raise AssertionError(f"{name}: {type(error).__name__} on {content!r}") from error
         assert time.monotonic() - start < LONGEST_S, content
