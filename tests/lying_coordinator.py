@@ -503,7 +503,7 @@ class LyingCoordinator:
         packets = known.packets[manifest.digest]
         columns = zip(*(packets[site] for site in chosen), strict=True)
         total = [sum(int(word) for word in column) for column in columns]
-        return reference.combined(total, masks, 64)
+        return reference.combined(total, masks, 64)[: manifest.length]  # without its lanes
 
     def truth(self, task: Task, roster: int, chosen: Iterable[SiteName]) -> list[int]:
         """The sum that only the hospitals know."""

@@ -27,7 +27,7 @@ from wardround.errors import WardroundError
 from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import RoundId, SiteName
-from wardround.secagg import Advert, RecoveryShares
+from wardround.secagg import Advert, FixedPoint, RecoveryShares
 from wardround.trust.dsse import Envelope
 
 Said = tuple[SiteName, str, Envelope, bytes]
@@ -185,14 +185,17 @@ class ExchangeMachine(RuleBasedStateMachine):
         state, keys, exchange = self.round, self.exchange.keys, self.exchange
         adverts = {s: Advert.open(e, keys[s]) for s, e in self._heard("advert").items()}
         shares = {s: RecoveryShares.open(e, keys[s]) for s, e in self._heard("shares").items()}
-        total = open_total(
+        manifest, task = exchange.manifest, self.ward.task()
+        total, suspects = open_total(
             exchange.manifest,
             self.puppets.manifest,
             state.survivors,
             adverts,
             shares,
             exchange.spool,
+            FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits),
         )
+        assert not suspects
         each = np.arange(1, exchange.manifest.length + 1, dtype=np.uint64)
         assert np.array_equal(total, each * np.uint64(len(state.survivors)))
         assert len(state.survivors) >= exchange.manifest.minimum_survivors

@@ -2,7 +2,8 @@
 
 Each site is lost before one of its messages, or never. Within the thresholds the total is exact to
 the last bit; beyond them the round fails with the code of the exchange that lacked somebody, and
-what has been given by then opens nothing.
+what has been given by then opens nothing. Up to 32 sites, which is where every site shares keys with
+every other one; the sparse graph beyond has tests of its own.
 """
 
 from __future__ import annotations
@@ -145,16 +146,16 @@ def test_any_pattern_of_dropouts(pattern: tuple[int, int, RingBits, Lost]) -> No
 
 
 @settings(max_examples=6)
-@given(patterns(40))
-def test_any_pattern_of_dropouts_up_to_forty(pattern: tuple[int, int, RingBits, Lost]) -> None:
+@given(patterns(32))
+def test_any_pattern_of_dropouts_up_to_thirty_two(pattern: tuple[int, int, RingBits, Lost]) -> None:
     check(*pattern)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @settings(max_examples=200)
-@given(patterns(40))
-def test_many_patterns_of_dropouts_up_to_forty(
+@given(patterns(32))
+def test_many_patterns_of_dropouts_up_to_thirty_two(
     pattern: tuple[int, int, RingBits, Lost],
 ) -> None:
     check(*pattern)
