@@ -20,6 +20,7 @@ import pytest
 import requires
 from columns import write_excel, write_parquet
 from hospital_forms import FIELDS, GRAPH, TODAY, fhir_mapping, observation, omop_mapping, resources
+from mutation import mutated
 from wardround.clinical import Mapping, Reason
 from wardround.clinical.dates import DateFormat, read_fhir_date, read_fhir_moment
 from wardround.clinical.fhir import Body, StreamRead
@@ -46,28 +47,6 @@ class Target:
     seeds: tuple[bytes, ...]
     words: tuple[bytes, ...]
     of_a_million: int
-
-
-def mutated(seeds: tuple[bytes, ...], words: tuple[bytes, ...], drawn: random.Random) -> bytes:
-    """An input with a few changes: bytes, words, pieces of itself and of others."""
-    content = bytearray(drawn.choice(seeds))
-    for _ in range(drawn.choice((1, 1, 2, 3, 8))):
-        at = drawn.randrange(len(content) + 1)
-        match drawn.randrange(7):
-            case 0:
-                content[at : at + 1] = bytes([drawn.randrange(256)])
-            case 1:
-                del content[at : at + drawn.randint(1, 9)]
-            case 2 | 3:
-                content[at:at] = drawn.choice(words)
-            case 4:
-                content[at : at + drawn.randint(1, 9)] = drawn.choice(words)
-            case 5:
-                start = drawn.randrange(len(content) + 1)
-                content[at:at] = content[start : start + drawn.randint(1, 200)]
-            case _:
-                del content[at:]
-    return bytes(content)
 
 
 def text_of(content: bytes) -> str:

@@ -13,6 +13,7 @@ from wardround.governance import load_model, predict, save_model
 from wardround.governance.artefact import encode_model, open_model, sign_model
 from wardround.learning.glm import LinearModel
 from wardround.learning.records import Family
+from wardround.trust.dsse import sign
 
 KEY = KEYS["coordinator"]
 
@@ -75,6 +76,15 @@ def test_a_signed_model_is_never_overwritten(folder):
 
 def test_another_key_is_refused(folder):
     assert code(load_model, folder, KEYS["harbour"].public) == "WR-GOV-011"
+
+
+def test_a_statement_that_says_two_things_is_refused():
+    model = encode_model(finished()[0].candidate, finished()[0].study, RUN)
+    payload = model.statement.to_payload()
+    for other in (payload[:-1] + b',"run":"another"}', payload + b" "):
+        envelope = sign(model.statement.payload_type(), other, KEY)
+        refused = code(open_model, model.weights, model.description, envelope, KEY.public)
+        assert refused == code(open_model, b"", b"", envelope, KEYS["lakeside"].public)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json", "model.sig.json"])

@@ -59,6 +59,19 @@ def test_ordinary_keys_are_sound(secret: bytes) -> None:
     assert derive.is_sound(derive.public_key(secret))
 
 
+@given(st.binary(min_size=32, max_size=32))
+def test_a_key_has_one_spelling(secret: bytes) -> None:
+    """X25519 masks the highest bit and reduces what is left: a copied key would look new."""
+    public = derive.public_key(secret)
+    other = (int.from_bytes(public, "little") + 2**255).to_bytes(32, "little")
+    mine = derive.private_key(bytes(range(32)))
+    assert derive.exchange(mine, public) == derive.exchange(mine, other)
+    assert not derive.is_sound(other)
+    beyond = (P + 9).to_bytes(32, "little")
+    assert derive.exchange(mine, beyond) == derive.exchange(mine, (9).to_bytes(32, "little"))
+    assert not derive.is_sound(beyond)
+
+
 def test_any_change_of_what_a_key_is_for_changes_the_key() -> None:
     one, other, third = SiteName("a"), SiteName("b"), SiteName("c")
     pair = {one: b"1" * 32, other: b"2" * 32}

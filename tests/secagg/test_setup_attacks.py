@@ -82,6 +82,16 @@ def test_two_sites_never_hold_one_key(field: str) -> None:
         cohort.members[cohort.names[0]].deal(cohort.adverts)
 
 
+def test_a_key_that_is_copied_in_another_spelling_is_known_again() -> None:
+    cohort = usual(4).advertise()
+    name = cohort.names[1]
+    theirs = advert_of(cohort, 2).sealing_key
+    copied = replace(advert_of(cohort, 1), sealing_key=theirs[:31] + bytes([theirs[31] | 128]))
+    cohort.adverts[name] = copied.sign(KEYS[name])
+    with pytest.raises(WardroundError, match="WR-SECAGG-007"):
+        cohort.members[cohort.names[0]].deal(cohort.adverts)
+
+
 def test_an_advert_of_another_site_or_of_nobody_is_refused() -> None:
     cohort = usual(4).advertise()
     one, other = cohort.names[1:3]

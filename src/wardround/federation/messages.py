@@ -104,11 +104,18 @@ class Statement(BaseModel):
 
     @classmethod
     def from_payload(cls, payload: bytes) -> Self:
-        """Parse; anything unexpected is ``WR-ROUND-001``."""
+        """Parse; anything unexpected is ``WR-ROUND-001``.
+
+        So is any but the canonical spelling: of a key that comes twice this reader takes the last
+        value and an auditor's perhaps the first, and both would be under the same signature.
+        """
         try:
-            return cls.model_validate_json(payload)
+            statement = cls.model_validate_json(payload)
         except ValidationError as error:
             raise malformed(cls.__name__.lower()) from error
+        if statement.to_payload() != payload:
+            raise malformed(cls.__name__.lower())
+        return statement
 
     def sign(self, key: SigningKey) -> Envelope:
         """This statement under a signature."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import DigestText, Identifier, Statement
@@ -164,8 +163,8 @@ def open_model(
     """Check a model's bytes against its signature; see :func:`load_model`."""
     try:
         payload = verify(envelope, ModelStatement.payload_type(), key)
-        statement = ModelStatement.model_validate_json(payload)
-    except (WardroundError, ValidationError) as error:
+        statement = ModelStatement.from_payload(payload)
+    except WardroundError as error:
         raise _unsigned(path) from error
     for name, content, expected in (
         (WEIGHTS, weights, statement.weights),

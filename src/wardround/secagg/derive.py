@@ -60,9 +60,13 @@ def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
 
 
 def is_sound(public: bytes) -> bool:
-    """Whether ``public`` can yield a secret: not so the points of small order (RFC 7748, 6.1)."""
-    u = int.from_bytes(public, "little") & (2**255 - 1)
-    return u % (2**255 - 19) not in _SMALL_ORDER_U
+    """Whether ``public`` can yield a secret: not so the points of small order (RFC 7748, 6.1).
+
+    A second spelling of a key, which X25519 would take for the first, is none either: one key,
+    one text, so that a key that is already in use is known again.
+    """
+    u = int.from_bytes(public, "little")
+    return u < 2**255 - 19 and u not in _SMALL_ORDER_U
 
 
 def self_mask_key(
