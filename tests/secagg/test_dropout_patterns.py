@@ -2,8 +2,8 @@
 
 Each site is lost before one of its messages, or never. Within the thresholds the total is exact to
 the last bit; beyond them the round fails with the code of the exchange that lacked somebody, and
-what has been given by then opens nothing. Up to 32 sites, where every site shares keys
-with every other one; the sparse graph beyond has tests of its own.
+what has been given by then opens nothing. Up to 32 sites, where all pairs mask together; 33 to 40,
+over the sparse graph, are in `test_sparse`.
 """
 
 from __future__ import annotations

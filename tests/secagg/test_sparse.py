@@ -32,13 +32,16 @@ def test_totals_are_exact_within_the_thresholds_and_refused_beyond(data: st.Data
     rule = GraphRule(Adversary(9, 1), degree=5, share_threshold=3)
     cohort = SparseCohort(rule)
     names = cohort.names
+    # All of it is drawn before the sites choose: what they choose can't be repeated.
     undealt = data.draw(st.sets(st.sampled_from(names), max_size=2), "not dealt")
+    dropped = data.draw(st.sets(st.sampled_from(names), max_size=3), "dropped")
+    silent = data.draw(st.sets(st.sampled_from(names), max_size=2), "silent")
+    ring_bits = data.draw(st.sampled_from([32, 64]))
+    seed = data.draw(st.integers(0, 99))
     cohort.set_up(undealt)
     roster = [name for name in names if name not in undealt]
-    dropped = data.draw(st.sets(st.sampled_from(roster), max_size=3), "dropped")
     survivors = tuple(name for name in roster if name not in dropped)
-    ring_bits = data.draw(st.sampled_from([32, 64]))
-    values = random_values(survivors, 37, ring_bits, seed=data.draw(st.integers(0, 99)))
+    values = random_values(survivors, 37, ring_bits, seed=seed)
     masked = cohort.mask(values)
     graph = cohort.graph()
     kept = all(len(set(graph.chosen[name]) & set(survivors)) >= 3 for name in survivors)
@@ -47,7 +50,6 @@ def test_totals_are_exact_within_the_thresholds_and_refused_beyond(data: st.Data
             cohort.votes(survivors, survivors)
         return
     votes = cohort.votes(survivors, survivors)
-    silent = data.draw(st.sets(st.sampled_from(survivors), max_size=2), "silent")
     helpers = [name for name in survivors if name not in silent]
     recovered = cohort.recovered(survivors, votes, helpers)
     enough = all(len(set(graph.holders(name)) & set(helpers)) >= 3 for name in roster)
@@ -57,6 +59,40 @@ def test_totals_are_exact_within_the_thresholds_and_refused_beyond(data: st.Data
         return
     total = plain_sum(masked.values())
     cohort.unmasking(ring_bits, survivors, recovered).unmask(total, 0)
+    assert np.array_equal(total, plain_sum(values.values()))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_any_dropouts_that_were_stated_at_any_stage_leave_the_total_exact(
+    data: st.DataObject,
+) -> None:
+    """33 to 40 sites over the graph that is chosen for them, lost between any two messages."""
+    sites = data.draw(st.integers(33, 40), "sites")
+    corrupt = data.draw(st.integers(0, sites // 5), "corrupt")
+    adversary = Adversary(sites, corrupt)
+    borne = data.draw(st.integers(1, min(8, adversary.tolerated_dropouts)), "borne")
+    rule = choose(adversary, borne)
+    cohort = SparseCohort(rule)
+    lost = data.draw(
+        st.dictionaries(
+            st.sampled_from(cohort.names),
+            st.sampled_from(("deal", "packet", "vote", "shares")),
+            max_size=borne,
+        ),
+        "lost",
+    )
+    cohort.set_up([name for name, stage in lost.items() if stage == "deal"])
+    roster = cohort.roster.sites
+    survivors = tuple(name for name in roster if lost.get(name) != "packet")
+    values = random_values(survivors, 16, 32, seed=sites)
+    masked = cohort.mask(values)
+    voters = [name for name in survivors if lost.get(name) != "vote"]
+    votes = cohort.votes(survivors, voters)
+    helpers = [name for name in voters if lost.get(name) != "shares"]
+    recovered = cohort.recovered(survivors, votes, helpers)
+    total = plain_sum(masked.values())
+    cohort.unmasking(32, survivors, recovered).unmask(total, 0)
     assert np.array_equal(total, plain_sum(values.values()))
 
 
