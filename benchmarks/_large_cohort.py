@@ -137,10 +137,9 @@ class _Game:
                 ).sign(self.keys[site]),
             )
             votes[site] = self.sent(site, vote)
-        quorum = dict(list(votes.items())[: self.rule.adversary.threshold])
         shares = {}
         for site in self.survivors:
-            envelope = self.recover(site, members[site], quorum)
+            envelope = self.recover(site, members[site], self.shown(votes))
             shares[site] = RecoveryShares.open(self.sent(site, envelope), self.public[site])
         opened = {site: Advert.open(one, self.public[site]) for site, one in self.adverts.items()}
         unmasking = Unmasking.prepare(
@@ -155,6 +154,10 @@ class _Game:
         )
 
     in_words: Callable[[SurvivorVote], Message]
+
+    def shown(self, votes: dict[SiteName, Envelope]) -> dict[SiteName, Envelope]:
+        """Which votes a helper is shown: with all pairs, no more than it needs."""
+        return dict(list(votes.items())[: self.rule.adversary.threshold])
 
     def recover(
         self, site: SiteName, member: Member | SparseMember, votes: dict[SiteName, Envelope]
@@ -222,6 +225,10 @@ class _Dense(_Game):
 
 class _Sparse(_Game):
     in_words = staticmethod(BriefVote.of)
+
+    def shown(self, votes: dict[SiteName, Envelope]) -> dict[SiteName, Envelope]:
+        """All of them: the more there are, the fewer are checked."""
+        return votes
 
     def play(self) -> Played:
         members = {

@@ -1,5 +1,6 @@
 """Secure sums over a sparse graph: exact within the dropouts, and every lie in set-up refused."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,15 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohorts import KEYS, MANIFEST, plain_sum, random_values
-from sparse_cohorts import RULE, SparseCohort
+from cohorts import BATCH, KEYS, MANIFEST, RUN, STUDY, plain_sum, random_values
+from sparse_cohorts import ROUND, RULE, SparseCohort
 from wardround.errors import WardroundError
 from wardround.ids import BatchId, SiteName
 from wardround.secagg import Adversary
 from wardround.secagg.graph import GraphRule, choose
-from wardround.secagg.messages import Deal
-from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
+from wardround.secagg.messages import BriefVote, Deal, SurvivorVote
+from wardround.secagg.sparse import (
+    Proved,
+    SparseMember,
+    Tree,
+    plant,
+    require_signatures,
+    to_check,
+)
 from wardround.trust.canonical import digest
+from wardround.trust.keys import SigningKey
 
 NAMES = tuple(KEYS)[:12]
 
@@ -226,19 +235,55 @@ def test_votes_are_of_survivors_on_this_set_and_enough() -> None:
     survivors = cohort.names[1:]
     cohort.mask(random_values(cohort.names, 4, 32))
     votes = cohort.votes(survivors, survivors)
-    needed = cohort.rule.adversary.threshold
-    few = dict(list(votes.items())[: needed - 1])
-    helper = survivors[0]
+    few = dict(list(votes.items())[: cohort.rule.adversary.threshold - 1])
 
-    def recover(votes: dict[SiteName, bytes]) -> Callable[[], object]:
-        return lambda: cohort.members[helper].recover_signed(0, MANIFEST, survivors, votes)
+    def recover(helper: int, votes: dict[SiteName, bytes]) -> Callable[[], object]:
+        member = cohort.members[survivors[helper]]
+        return lambda: member.recover_signed(0, MANIFEST, survivors, votes)
 
-    refused("WR-SECAGG-015", recover(few))
+    refused("WR-SECAGG-015", recover(0, few))
+    recover(0, votes)()
     swapped = {**votes, survivors[1]: votes[survivors[2]]}
-    refused("WR-SECAGG-015", recover(swapped))
-    refused("WR-SECAGG-015", recover({**votes, cohort.names[0]: votes[survivors[1]]}))
-    refused("WR-SECAGG-015", recover({**few, SiteName("stranger"): votes[survivors[1]]}))
-    recover(votes)()
+    refused("WR-SECAGG-015", recover(1, swapped))
+    refused("WR-SECAGG-015", recover(2, {**votes, cohort.names[0]: votes[survivors[1]]}))
+    refused("WR-SECAGG-015", recover(3, {**few, SiteName("stranger"): votes[survivors[1]]}))
+    # Whoever showed a false vote gets nothing more from that site.
+    for helper in (1, 2, 3):
+        refused("WR-SECAGG-011", recover(helper, votes))
+
+
+def test_a_sample_of_votes_is_as_good_as_all_of_them() -> None:
+    """As many are checked as bring the chance of too few true ones below what is stated."""
+    assert to_check(601, 601, 1000) == 601
+    assert to_check(20, 20, 33) == 20
+    assert to_check(800, 601, 1000) == 121
+    assert to_check(1000, 601, 1000) == 68
+    for shown in range(601, 1001, 13):
+        sample = to_check(shown, 601, 1000)
+        true_ones = 600
+        passes = sum(
+            math.log2((true_ones - checked) / (shown - checked)) if checked < true_ones else -999
+            for checked in range(sample)
+        )
+        assert passes + math.log2(1000) <= -40
+
+
+def test_with_as_many_votes_as_possible_a_forged_majority_is_noticed() -> None:
+    keys = {SiteName(f"s{place:03}"): SigningKey.generate() for place in range(120)}
+    sites = tuple(keys)
+    vote = SurvivorVote(STUDY, RUN, BATCH, ROUND, 0, MANIFEST, sites, sites[0])
+    signed = {
+        site: BriefVote.of(replace(vote, site=site)).sign(key).signatures[0].sig
+        for site, key in keys.items()
+    }
+    public = {site: key.public for site, key in keys.items()}
+    require_signatures(signed, public, vote, 73)
+    forged = {
+        site: sig if place < 72 else bytes(64) for place, (site, sig) in enumerate(signed.items())
+    }
+    assert to_check(120, 73, 120) < 120
+    for _ in range(20):
+        refused("WR-SECAGG-015", lambda: require_signatures(forged, public, vote, 73))
 
 
 def test_shares_leave_only_after_the_sites_own_vote() -> None:

@@ -15,6 +15,7 @@ ever act on different ones.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from functools import cached_property
 
 from wardround.errors import WardroundError
 from wardround.ids import BatchId, Digest, RunId, SiteName
-from wardround.secagg.graph import GraphRule
+from wardround.secagg.graph import SECURITY_BITS, GraphRule
 from wardround.secagg.masking import RoundMember, Stage, there
 from wardround.secagg.messages import BriefVote, Choice, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.setup import open_adverts, open_signed
@@ -158,10 +159,7 @@ class SparseMember(RoundMember):
         rule = self._rule_for(len(tree.sites))
         self._rule, self._tree, self._stage = rule, tree, Stage.CHOSEN
         others = [site for site in tree.sites if site != self._me]
-        # The smallest of independent random numbers of 128 bits: a uniform choice without bias.
-        coins = self._random_bytes(16 * len(others))
-        drawn = sorted(range(len(others)), key=lambda place: coins[16 * place : 16 * place + 16])
-        self._own_choice = tuple(sorted(others[place] for place in drawn[: rule.degree]))
+        self._own_choice = tuple(sorted(_drawn(others, rule.degree, self._random_bytes)))
         own = self._own
         return Choice(own.study, own.run, own.batch, self._me, tree.digest, self._own_choice)
 
@@ -225,9 +223,24 @@ class SparseMember(RoundMember):
         survivors: Sequence[SiteName],
         signatures: Mapping[SiteName, bytes],
     ) -> RecoveryShares:
-        """As ``recover``, with brief votes as bare signatures: what they sign is known here."""
+        """As ``recover``, with brief votes as bare signatures: what they sign is known here.
+
+        The more votes are shown beyond the threshold, the fewer are checked: see
+        :func:`require_signatures`. One that is false ends the round for this site, so that nobody
+        can try his luck twice.
+        """
         own_vote = self._repeated_vote(index, manifest, survivors)
-        require_signatures(signatures, self._keys, own_vote, self.adversary.threshold)
+        try:
+            require_signatures(
+                signatures,
+                self._keys,
+                own_vote,
+                self.adversary.threshold,
+                random_bytes=self._random_bytes,
+            )
+        except _FalseVoteError:
+            self.forget(index)
+            raise
         return self._recovery_shares(own_vote)
 
     def _learn(self, adverts: Mapping[SiteName, Proved]) -> None:
@@ -268,36 +281,69 @@ class SparseMember(RoundMember):
                 )
 
 
+class _FalseVoteError(WardroundError):
+    """A vote that its alleged voter did not sign."""
+
+
 def require_signatures(
     signatures: Mapping[SiteName, bytes],
     keys: Mapping[SiteName, VerifyKey],
     agreed: SurvivorVote,
     threshold: int,
+    *,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> None:
-    """As :func:`wardround.secagg.votes.require_votes`, of the signatures of brief votes."""
-    inside = frozenset(agreed.survivors)
-    brief = BriefVote.of(agreed)
-    # All say the same but for who says it: the name is spliced in.
-    before, after = canonical(brief.to_wire()).split(f'"site":"{brief.site}"'.encode())
-    for site, signature in signatures.items():
-        payload = before + f'"site":"{site}"'.encode() + after
-        try:
-            if site not in inside:
-                raise KeyError(site)
-            keys[site].verify(signature, pre_authentication(brief.payload_type, payload))
-        except (KeyError, WardroundError):
-            raise WardroundError(
-                "WR-SECAGG-015",
-                f"The vote of {site} is not about this round and this set of survivors.",
-                "Give up the round. If it happens again, compare the signed votes.",
-                path=site,
-            ) from None
+    """As :func:`wardround.secagg.votes.require_votes`, of the signatures of brief votes.
+
+    They are checked in an order that is drawn here and now, and only as many as :func:`to_check`
+    asks for.
+    """
     if len(signatures) < threshold:
         raise WardroundError(
             "WR-SECAGG-015",
             f"Only {len(signatures)} sites voted for this set of survivors; {threshold} must.",
             "Wait for more votes, or give up the round: nothing of it has been opened.",
         )
+    inside = frozenset(agreed.survivors)
+    brief = BriefVote.of(agreed)
+    # All say the same but for who says it: the name is spliced in.
+    before, after = canonical(brief.to_wire()).split(f'"site":"{brief.site}"'.encode())
+    sample = to_check(len(signatures), threshold, len(keys))
+    for site in _drawn(sorted(signatures), sample, random_bytes):
+        payload = before + f'"site":"{site}"'.encode() + after
+        try:
+            if site not in inside:
+                raise KeyError(site)
+            keys[site].verify(signatures[site], pre_authentication(brief.payload_type, payload))
+        except (KeyError, WardroundError):
+            raise _FalseVoteError(
+                "WR-SECAGG-015",
+                f"The vote of {site} is not about this round and this set of survivors.",
+                "Give up the round. If it happens again, compare the signed votes.",
+                path=site,
+            ) from None
+
+
+def to_check(shown: int, threshold: int, sites: int) -> int:
+    """How many of ``shown`` votes, drawn at random, a helper checks; all if few are to spare.
+
+    If fewer than ``threshold`` of them are true, all of a sample of q are so with a probability of
+    at most ((threshold - 1) / shown)^q. That is kept below 2^-`SECURITY_BITS` for all ``sites``
+    together, each of which is shown votes once.
+    """
+    if threshold < 2 or shown < threshold:
+        return shown
+    bits = SECURITY_BITS + math.log2(sites)
+    return min(shown, math.ceil(bits / math.log2(shown / (threshold - 1))))
+
+
+def _drawn(
+    sites: Sequence[SiteName], count: int, random_bytes: Callable[[int], bytes]
+) -> list[SiteName]:
+    """``count`` of ``sites``, uniformly: those with the smallest of independent 128-bit numbers."""
+    coins = random_bytes(16 * len(sites))
+    places = sorted(range(len(sites)), key=lambda place: coins[16 * place : 16 * place + 16])
+    return [sites[place] for place in places[:count]]
 
 
 def _bad_deal(problem: str, site: SiteName | None = None) -> WardroundError:
