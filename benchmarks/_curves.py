@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_WIDTH, _HEIGHT = 420, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 44, 46
+_WIDTH, _HEIGHT = 440, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 28, 44, 46
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #33414d }
 .title { font-size: 14px; font-weight: 600; fill: #16242f }
@@ -93,9 +93,9 @@ def _panel(across: str, panel: Panel) -> Iterable[str]:
                 yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
         x, y = points[-1]
         name = "dashed-name" if curve.dashed else "name"
-        lift = -10 if curve.dashed else 22
+        lift, back = (4, 52) if curve.dashed else (40, 0)
         yield (
-            f'<text class="{name}" x="{x:.1f}" y="{y + lift:.1f}" text-anchor="end">'
+            f'<text class="{name}" x="{x - back:.1f}" y="{y + lift:.1f}" text-anchor="end">'
             f"{escape(curve.name)}</text>"
         )
 
