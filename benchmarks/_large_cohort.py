@@ -20,7 +20,7 @@ from wardround.ids import BatchId, RoundId, RunId, SiteName
 from wardround.secagg import Adversary, Advert, Member, RecoveryShares, Unmasking
 from wardround.secagg.graph import COMPLETE_UP_TO, Graph, GraphRule, choose
 from wardround.secagg.messages import BriefVote, Message, SurvivorVote
-from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
+from wardround.secagg.sparse import Choices, Proved, SparseMember, Tree, plant
 from wardround.trust.canonical import canonical, digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey, VerifyKey
@@ -269,6 +269,7 @@ class _Sparse(_Game):
             self.deals[site], self.sealed[site] = self.sent(site, dealt[0]), dealt[1]
             self.meter.carry(site, sum(len(blob) for blob in dealt[1].values()))
         roster, deals = plant(self.deals)
+        bits = Choices.among(tree.sites, chosen).bits
         graph = Graph(
             roster.sites,
             self.rule.share_threshold,
@@ -283,11 +284,12 @@ class _Sparse(_Game):
             self.receive(site, to_me)
             self.receive(site, unseen)
             self.meter.carry(site, sum(len(blob) for blob in blobs.values()))
+            self.meter.carry(site, sum(len(row) + len(one) for one, row in bits.items()))
             self.on(
                 site,
                 "accept",
                 lambda member=member, to_me=to_me, unseen=unseen, blobs=blobs: (  # type: ignore[misc]
-                    member.accept_chosen(to_me, unseen, blobs, roster)
+                    member.accept_chosen(to_me, unseen, blobs, roster, Choices(tree.sites, bits))
                 ),
             )
         return self.finish(members, graph)

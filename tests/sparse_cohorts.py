@@ -10,7 +10,7 @@ from wardround.ids import Digest, RoundId, SiteName
 from wardround.secagg import Adversary, Advert, RecoveryShares, RingArray, RingBits, Unmasking
 from wardround.secagg.graph import Graph, GraphRule
 from wardround.secagg.messages import BriefVote
-from wardround.secagg.sparse import Proved, SparseMember, Tree, plant
+from wardround.secagg.sparse import Choices, Proved, SparseMember, Tree, plant
 from wardround.trust.dsse import Envelope
 
 ROUND = RoundId("round-1")
@@ -66,13 +66,16 @@ class SparseCohort:
 
     def for_accept(
         self, name: SiteName
-    ) -> tuple[dict[SiteName, Proved], dict[SiteName, Proved], dict[SiteName, bytes], Tree]:
+    ) -> tuple[
+        dict[SiteName, Proved], dict[SiteName, Proved], dict[SiteName, bytes], Tree, Choices
+    ]:
         choosers = {one for one in self.dealt if name in self.chosen[one]}
         return (
             {one: self.deals[one] for one in choosers | {name}},
             {one: self.adverts[one] for one in choosers - set(self.chosen[name])},
             {one: self.sealed[one][name] for one in choosers},
             self.roster,
+            Choices.among(self.tree.sites, {one: self.chosen[one] for one in self.dealt}),
         )
 
     def accept(self) -> SparseCohort:

@@ -17,6 +17,7 @@ from wardround.secagg import Adversary
 from wardround.secagg.graph import GraphRule, choose
 from wardround.secagg.messages import BriefVote, Deal, SurvivorVote
 from wardround.secagg.sparse import (
+    Choices,
     Proved,
     SparseMember,
     Tree,
@@ -204,29 +205,69 @@ def test_deals_for_another_cohort_or_another_number_are_refused() -> None:
 def test_altered_shares_and_foreign_rosters_are_refused() -> None:
     cohort = SparseCohort().advertise().choose().deal()
     me = next(name for name in NAMES if any(name in cohort.chosen[one] for one in NAMES))
-    deals, adverts, blobs, roster = cohort.for_accept(me)
+    deals, adverts, blobs, roster, choices = cohort.for_accept(me)
     accept = cohort.members[me].accept_chosen
     dealer = next(iter(blobs))
     flipped = {**blobs, dealer: bytes([blobs[dealer][0] ^ 1]) + blobs[dealer][1:]}
-    refused("WR-SECAGG-009", lambda: accept(deals, adverts, flipped, roster))
+    refused("WR-SECAGG-009", lambda: accept(deals, adverts, flipped, roster, choices))
     without = {one: proved for one, proved in deals.items() if one != me}
-    refused("WR-SECAGG-008", lambda: accept(without, adverts, blobs, roster))
+    refused("WR-SECAGG-008", lambda: accept(without, adverts, blobs, roster, choices))
     small = Tree(roster.sites[:5], roster.root)
-    refused("WR-SECAGG-008", lambda: accept(deals, adverts, blobs, small))
-    refused("WR-SECAGG-061", lambda: accept(deals, adverts, blobs, replace(roster, root=bytes(32))))
-    accept(deals, adverts, blobs, roster)
+    refused("WR-SECAGG-008", lambda: accept(deals, adverts, blobs, small, choices))
+    other = replace(roster, root=bytes(32))
+    refused("WR-SECAGG-061", lambda: accept(deals, adverts, blobs, other, choices))
+    accept(deals, adverts, blobs, roster, choices)
 
 
-def test_survivors_that_cut_a_site_off_get_no_vote_from_it_nor_from_who_holds_its_shares() -> None:
-    """The coordinator declares the neighbours of one hospital dropped, so as to read it."""
+def test_nobody_can_be_kept_in_the_dark_about_who_chose_it() -> None:
+    """A hidden deal is a mask that one side adds: the sum without its dealer would open."""
+    cohort = SparseCohort().advertise().choose().deal()
+    me = next(name for name in NAMES if any(name in cohort.chosen[one] for one in NAMES))
+    deals, adverts, blobs, roster, choices = cohort.for_accept(me)
+    dealer = next(iter(blobs))
+    accept = cohort.members[me].accept_chosen
+
+    def without(things: dict[SiteName, object]) -> dict[SiteName, object]:
+        return {one: thing for one, thing in things.items() if one != dealer}
+
+    hidden = (without(deals), without(adverts), without(blobs))
+    refused("WR-SECAGG-008", lambda: accept(*hidden, roster, choices))
+    # Nor by lying about the choice: the dealer has another number of them then, or other ones.
+    fewer = [one for one in cohort.chosen[dealer] if one != me]
+    other = next(one for one in NAMES if one not in (*cohort.chosen[dealer], dealer, me))
+    for lie in (fewer, [*fewer, other]):
+        false = Choices.among(cohort.tree.sites, {**cohort.chosen, dealer: lie})
+        refused(
+            "WR-SECAGG-008",
+            lambda false=false: cohort.members[dealer].accept_chosen(
+                *cohort.for_accept(dealer)[:4], false
+            ),
+        )
+    swapped = Choices.among(cohort.tree.sites, {**cohort.chosen, dealer: [*fewer, other]})
+    assert swapped.digest != choices.digest, "who believes it is in another set-up"
+    with_itself = Choices.among(cohort.tree.sites, {**cohort.chosen, dealer: [*fewer, dealer]})
+    refused("WR-SECAGG-008", lambda: accept(*hidden, roster, with_itself))
+
+
+def test_choices_of_another_form_are_refused() -> None:
+    sites = NAMES
+    bits = Choices.among(sites, dict.fromkeys(sites, ())).bits
+    refused("WR-SECAGG-008", lambda: Choices(sites, {**bits, sites[0]: bytes(3)}))
+    refused("WR-SECAGG-008", lambda: Choices(sites, {**bits, sites[0]: b"\x00\x01"}))
+    refused("WR-SECAGG-008", lambda: Choices.among(sites, {sites[0]: [SiteName("stranger")]}))
+    with_stranger = Choices(sites, {**bits, SiteName("stranger"): bytes(2)})
+    refused("WR-SECAGG-008", lambda: with_stranger.require(sites, sites, 0))
+
+
+def test_survivors_that_cut_a_site_off_get_no_vote_from_anybody() -> None:
+    """The coordinator declares the neighbours of one hospital dropped, so as to cut it off."""
     cohort = SparseCohort(GraphRule(Adversary(12, 1), degree=4, share_threshold=3)).set_up()
     victim = NAMES[0]
-    graph = cohort.graph()
-    gone = set(sorted(graph.chosen[victim])[:2])
+    gone = set(sorted(cohort.chosen[victim])[:2])
     survivors = tuple(name for name in cohort.names if name not in gone)
     assert len(survivors) >= cohort.rule.adversary.minimum_survivors
     cohort.mask(random_values(survivors, 4, 32))
-    for name in (victim, *(graph.chosen[victim] - gone)):
+    for name in survivors:
         refused("WR-SECAGG-013", lambda n=name: cohort.votes(survivors, [n]))
 
 

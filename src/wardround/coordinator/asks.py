@@ -112,9 +112,12 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
     tree: TreeHead | None = None
     deals: dict[SiteName, Placed] = {}
     adverts: dict[SiteName, Placed] = {}
+    choices: dict[SiteName, bytes] = {}
     assert exchange.setup is not None
     if exchange.manifest.index == 0 and exchange.setup.state.sparse:
-        tree, deals, adverts, blobs = exchange.wiring(round_.batch).to_accept(site)
+        wiring = exchange.wiring(round_.batch)
+        tree, deals, adverts, blobs = wiring.to_accept(site)
+        choices = wiring.choices().bits
     elif exchange.manifest.index == 0:
         for name, sent in exchange.said(round_.batch, "deal").items():
             envelopes[name] = sent.envelope
@@ -139,6 +142,7 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
         tree=tree,
         placed=deals,
         adverts=adverts,
+        choices=choices,
         consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
     )
     return framed(ask, body)

@@ -16,7 +16,7 @@ from wardround.federation.messages import Placed, TreeHead
 from wardround.ids import Digest, SiteName
 from wardround.secagg.graph import Graph
 from wardround.secagg.messages import Choice
-from wardround.secagg.sparse import Proved, Tree, plant, setup_digest
+from wardround.secagg.sparse import Choices, Proved, Tree, plant, setup_digest
 from wardround.trust.canonical import parse_json
 
 
@@ -41,8 +41,13 @@ class Wiring:
         return self._dealt
 
     def setup_digest(self) -> Digest:
-        """One digest for every advert and deal."""
-        return setup_digest(self.tree, self._roster[0])
+        """One digest for every advert, choice and deal."""
+        return setup_digest(self.tree, self._roster[0], self.choices())
+
+    def choices(self) -> Choices:
+        """Whom each site of the roster chose."""
+        chosen = {site: self.chosen[site] for site in self._roster[0].sites}
+        return Choices.among(self.tree.sites, chosen)
 
     def graph(self, share_threshold: int) -> Graph:
         """Who holds whose shares, and masks with whom."""

@@ -294,7 +294,9 @@ class Instruction(BaseModel):
     tree: TreeHead | None = None
     placed: dict[Name, Placed] = Field(default_factory=dict)
     adverts: dict[Name, Placed] = Field(default_factory=dict)
-    """In large cohorts: the statements of some sites, with their places in trees over all."""
+    choices: dict[Name, Sealed] = Field(default_factory=dict)
+    """In large cohorts: statements of some sites, with their places in trees over all; and whom
+    each site of the roster chose, as a bit for each that advertised."""
     consistency: tuple[Hash, ...] = ()
     """Merkle proof (hexadecimal) from the journal head that this site saw last."""
     documents: Document = Field(default_factory=dict)

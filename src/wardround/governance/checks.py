@@ -25,7 +25,7 @@ from wardround.secagg import (
     require_votes,
     setup_digest,
 )
-from wardround.secagg.sparse import plant
+from wardround.secagg.sparse import Choices, plant
 from wardround.secagg.sparse import setup_digest as sparse_setup_digest
 from wardround.study.approval import check_approval
 from wardround.trust.canonical import parse_json
@@ -126,6 +126,8 @@ def _named_setup(case: Case, record: BatchRecord, adverts: Mapping[SiteName, Adv
     tree, _ = plant(record.adverts)
     dealt, _ = plant(record.deals)
     degree = case.study.graph_rule(len(tree.sites)).degree
+    require(record.deals.keys() == adverts.keys(), "A site advertised keys and dealt no shares.")
+    chosen: dict[SiteName, tuple[SiteName, ...]] = {}
     for site, envelope in record.deals.items():
         require(tree.covers([site]), f"{site} dealt shares and had advertised no keys.")
         deal = Deal.open(envelope, case.keys[site])
@@ -135,7 +137,8 @@ def _named_setup(case: Case, record: BatchRecord, adverts: Mapping[SiteName, Adv
             and tree.covers(deal.sealed),
             f"{site} dealt shares for another cohort, or to another number than the rule says.",
         )
-    return sparse_setup_digest(tree, dealt)
+        chosen[site] = tuple(deal.sealed)
+    return sparse_setup_digest(tree, dealt, Choices.among(tree.sites, chosen))
 
 
 def check_manifests(case: Case) -> str:

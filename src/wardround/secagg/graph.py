@@ -188,21 +188,22 @@ def failure_to_protect(adversary: Adversary, degree: int, threshold: int) -> flo
 
     Over the choices of the n - f honest sites, each of ``degree`` = k others, whatever the
     corrupt ones choose and whichever survivors S the coordinator later announces, provided that
-    |S| is at least the adversary statement's minimum and every survivor has ``threshold`` = t of
-    its choices in S. Two things can go wrong:
+    the adversary statement's number of voters, all of whom took part and are in S, agreed to it,
+    that everybody who takes part knows who chose it, and that every survivor has ``threshold`` = t
+    of its choices in S. Two things can go wrong:
 
     - *Corrupt holders open a secret among themselves*: an honest site chose t corrupt ones.
       At most (n - f) P[Hyp(n - 1, f, k) >= t] (Bell et al. 2020, section 3.3).
     - *The survivors' sum falls apart*: honest survivors C, at most half of them, share no mask
-      with the others D, so that the coordinator learns two sums and not one. Then all t of
-      each site's choices that survived lie in C or are corrupt, and no site of D chose one in C;
-      choices are independent, so for c = |C| at most
+      with the others D, so that the coordinator learns two sums and not one, or the one sum
+      without C. Then all t of each site's choices that survived lie in C or are corrupt, and no
+      site of D that took part chose one in C; choices are independent, so for c = |C| at most
 
           binom(n - f, c) P[Hyp(n - 1, c - 1 + f, k) >= t]^c P[Bin(n - f - c, q) >= d],
 
       where q = binom(n - 1 - c, k) / binom(n - 1, k) is the chance to choose nobody in C, and
-      |D| is at least d = max(c, minimum survivors - f - c). Neither event mentions S, so there is
-      no union over survivor sets. This argument is ours; against a malicious server the paper
+      those of D that took part are at least d = max(c, votes - f - c). Neither event mentions S,
+      so there is no union over survivor sets. This argument is ours; against a malicious server the paper
       promises less, namely sums over at least a constant fraction of the honest sites each.
     """
     sites, corrupt = adversary.sites, adversary.corrupt
@@ -216,7 +217,7 @@ def failure_to_protect(adversary: Adversary, degree: int, threshold: int) -> flo
     )
     nobody = _log_binomial(log_factorial, others - parts, degree)
     avoid = nobody - _log_binomial(log_factorial, others, degree)
-    survivors = adversary.minimum_survivors - corrupt
+    survivors = adversary.threshold - corrupt
     apart = np.array(
         [
             _binomial_tail(

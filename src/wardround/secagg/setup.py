@@ -34,6 +34,12 @@ def open_adverts(
         site: open_signed(Advert, envelopes[site], site, keys, "WR-SECAGG-007")
         for site in sorted(envelopes)
     }
+    check_adverts(adverts)
+    return adverts
+
+
+def check_adverts(adverts: Mapping[SiteName, Advert]) -> None:
+    """Return if opened adverts belong together and every key is sound and used once; else -007."""
     if len({(one.study, one.run, one.batch, one.pool, one.rounds) for one in adverts.values()}) > 1:
         raise _foreign_advert("The advertised keys belong to different set-ups.")
     published: set[bytes] = set()
@@ -45,7 +51,6 @@ def open_adverts(
         if not all(is_sound(key) for key in public_keys):
             raise _foreign_advert(f"A key that {site} advertises hides nothing.", site)
         published |= fresh
-    return adverts
 
 
 def open_deals(

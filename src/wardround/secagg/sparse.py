@@ -3,10 +3,15 @@
 After Bell et al. 2020, section 4. Every site advertises; the coordinator announces the root of a
 Merkle tree over all adverts; only then does each site choose, by its own coins, whom it deals
 shares to. It sees the keys of those it chose and of those that chose it, each proved to lie under
-that root, and nothing of the others but their names. What follows is the round of
+that root, and of the others only whom they chose. What follows is the round of
 :mod:`wardround.secagg.masking` with one more condition: survivors are agreed to only if every
-one of them that is known here keeps enough of those that it chose (see
+one of them keeps enough of those that it chose (see
 :func:`wardround.secagg.graph.failure_to_protect` for what that gives).
+
+*All* choices are shown to every site and stand in the set-up's digest. A site takes part only if
+its own is among them as it made it, so the list is true of everybody who takes part, signed or not,
+and nobody can be kept in the dark about who chose it: a mask that only one of two sites adds would
+protect that one alone, and let the coordinator open a sum without it.
 
 We depart from the paper in the consistency check. There, neighbours confirm each other; here, as
 in small cohorts, a majority of *all* sites signs one survivor set, so that no two honest sites
@@ -21,14 +26,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from wardround.errors import WardroundError
 from wardround.ids import BatchId, Digest, RunId, SiteName
 from wardround.secagg.graph import SECURITY_BITS, GraphRule
 from wardround.secagg.masking import RoundMember, Stage, there
 from wardround.secagg.messages import BriefVote, Choice, Deal, RecoveryShares, SurvivorVote
-from wardround.secagg.setup import open_adverts, open_signed
+from wardround.secagg.setup import check_adverts, open_adverts, open_signed
 from wardround.secagg.votes import bad_survivors
-from wardround.trust.canonical import canonical, digest, digest_json
+from wardround.trust.canonical import JSON, canonical, digest, digest_json
 from wardround.trust.dsse import Envelope, pre_authentication
 from wardround.trust.keys import SigningKey, VerifyKey
 from wardround.trust.merkle import MerkleTree, leaf_hash, verify_inclusion
@@ -94,9 +101,80 @@ def plant(statements: Mapping[SiteName, Envelope]) -> tuple[Tree, dict[SiteName,
     return Tree(sites, tree.root()), proved
 
 
-def setup_digest(adverts: Tree, deals: Tree) -> Digest:
-    """One digest for every advertised key and sealed share of a large cohort's set-up."""
-    return digest_json({"adverts": adverts.digest, "deals": deals.digest})
+class Choices:
+    """Whom each site of a roster chose among ``sites``, all that advertised, in ascending order.
+
+    One bit for each pair: at a thousand sites the whole graph is 125 kB.
+    """
+
+    def __init__(self, sites: Sequence[SiteName], bits: Mapping[SiteName, bytes]) -> None:
+        self.sites, self.bits = tuple(sites), dict(sorted(bits.items()))
+        self._rows = {site: place for place, site in enumerate(self.bits)}
+        self._columns = {site: place for place, site in enumerate(self.sites)}
+        width = -(-len(self.sites) // 8)
+        if any(len(row) != width for row in self.bits.values()):
+            raise _bad_deal("The choices are of another cohort.")
+        packed = np.frombuffer(b"".join(self.bits.values()), np.uint8).reshape(-1, width)
+        table = np.unpackbits(packed, axis=1)
+        if table[:, len(self.sites) :].any():
+            raise _bad_deal("The choices are of another cohort.")
+        self._table = table[:, : len(self.sites)]
+
+    @classmethod
+    def among(
+        cls, sites: Sequence[SiteName], chosen: Mapping[SiteName, Iterable[SiteName]]
+    ) -> Choices:
+        """From names; raises WR-SECAGG-008 for one that is not among ``sites``."""
+        columns = {site: place for place, site in enumerate(sites)}
+        bits = {}
+        for site, others in chosen.items():
+            row = np.zeros(len(sites), np.uint8)
+            try:
+                row[[columns[other] for other in others]] = 1
+            except KeyError:
+                raise _bad_deal(f"{site} chose a site that advertised no keys.", site) from None
+            bits[site] = np.packbits(row).tobytes()
+        return cls(sites, bits)
+
+    @property
+    def digest(self) -> Digest:
+        """What stands for all of them."""
+        rows = [f"{site} {row.hex()}" for site, row in self.bits.items()]
+        return digest_json({"sites": list(self.sites), "chosen": rows})
+
+    def require(self, sites: Sequence[SiteName], roster: Sequence[SiteName], degree: int) -> None:
+        """Return if each of ``roster`` chose ``degree`` others of ``sites``; else WR-SECAGG-008."""
+        mine = (self.sites, tuple(self.bits)) == (tuple(sites), tuple(roster))
+        if not mine or not bool((self._table.sum(axis=1) == degree).all()):
+            raise _bad_deal("The choices are of another cohort, or of another number.")
+        if any(self._table[row, self._columns[site]] for site, row in self._rows.items()):
+            raise _bad_deal("A site is said to have chosen itself.")
+
+    def of(self, site: SiteName) -> tuple[SiteName, ...]:
+        """Whom ``site`` chose, in ascending order."""
+        return tuple(self.sites[place] for place in np.flatnonzero(self._table[self._rows[site]]))
+
+    def choosers(self, site: SiteName) -> tuple[SiteName, ...]:
+        """Who in the roster chose ``site``."""
+        column = self._table[:, self._columns[site]]
+        return tuple(one for one, row in self._rows.items() if column[row])
+
+    def cut_off(self, survivors: Sequence[SiteName], least: int) -> tuple[SiteName, ...]:
+        """Which of ``survivors`` are left with fewer than ``least`` of those that they chose."""
+        alive = np.zeros(self._table.shape[1], np.int64)
+        alive[[self._columns[site] for site in survivors]] = 1
+        kept = self._table @ alive
+        return tuple(site for site in survivors if kept[self._rows[site]] < least)
+
+
+def setup_digest(adverts: Tree, deals: Tree, choices: Choices) -> Digest:
+    """One digest for every advertised key, choice and sealed share of a large cohort's set-up."""
+    parts: dict[str, JSON] = {
+        "adverts": adverts.digest,
+        "deals": deals.digest,
+        "choices": choices.digest,
+    }
+    return digest_json(parts)
 
 
 def _leaf(site: SiteName, envelope: Envelope) -> bytes:
@@ -131,8 +209,13 @@ class SparseMember(RoundMember):
         )
         self._rule_for = rule_for
         self._own_choice: tuple[SiteName, ...] = ()
+        self._choices: Choices | None = None
         self._tree: Tree | None = None
-        self._chosen: dict[SiteName, frozenset[SiteName]] = {}
+
+    @property
+    def advertised(self) -> tuple[SiteName, ...]:
+        """All that advertised, in ascending order; none before :meth:`choose`."""
+        return () if self._tree is None else self._tree.sites
 
     def choose(self, tree: Tree, mine: Proved) -> Choice:
         """Whom this site deals to, drawn now and by itself among all that advertised.
@@ -188,13 +271,15 @@ class SparseMember(RoundMember):
         adverts: Mapping[SiteName, Proved],
         sealed_to_me: Mapping[SiteName, bytes],
         dealt: Tree,
+        choices: Choices,
     ) -> Digest:
         """Take the shares of every site that chose this one; gives the digest of the set-up.
 
-        ``dealt`` is the tree over all deals, whose sites are the roster; ``deals`` are those of
-        this site and of all in the roster that chose it, ``adverts`` the ones that it has not
-        seen. Raises WR-SECAGG-008 for a deal to others or over other keys, -009 for a blob that
-        was altered or holds no shares, -061 for a statement that is not in its tree.
+        ``dealt`` is the tree over all deals, whose sites are the roster, and ``choices`` say whom
+        each of them chose; ``deals`` are those of this site and of all that chose it, ``adverts``
+        the ones that it has not seen. Raises WR-SECAGG-008 for choices that are not its own or
+        have another number, for a deal that is missing, to others or over other keys, -009 for a
+        blob that was altered or holds no shares, -061 for a statement that is not in its tree.
         """
         self._require(Stage.DEALT)
         if (
@@ -205,14 +290,21 @@ class SparseMember(RoundMember):
             or deals[self._me].envelope.payload != there(self._own_deal).payload
         ):
             raise _bad_deal("The roster is too small, has strangers, or not this site's deal.")
+        tree = there(self._tree)
+        choices.require(tree.sites, dealt.sites, there(self._rule).degree)
+        if choices.of(self._me) != self._own_choice:
+            raise _bad_deal("The choices are not what this site chose.", self._me)
+        if deals.keys() != {self._me, *choices.choosers(self._me)}:
+            raise _bad_deal("The deals are not those of the sites that chose this one.")
         self._learn(adverts)
-        opened = {site: self._open_deal(site, deals[site], dealt) for site in sorted(deals)}
-        self._take(opened, sealed_to_me, there(self._tree).digest)
-        self._chosen = {site: frozenset(deal.sealed) for site, deal in opened.items()}
-        self._roster = dealt.sites
+        opened = {
+            site: self._open_deal(site, deals[site], dealt, choices) for site in sorted(deals)
+        }
+        self._take(opened, sealed_to_me, tree.digest)
+        self._roster, self._choices = dealt.sites, choices
         inside = frozenset(dealt.sites) & {*self._own_choice, *opened}
         self._adverts = {site: self._adverts[site] for site in sorted(inside)}
-        self._setup = setup_digest(there(self._tree), dealt)
+        self._setup = setup_digest(tree, dealt, choices)
         self._stage = Stage.READY
         return self._setup
 
@@ -248,37 +340,35 @@ class SparseMember(RoundMember):
         for site, proved in adverts.items():
             there(self._tree).require(site, proved)
         envelopes = {site: proved.envelope for site, proved in adverts.items()}
-        known = {**self._advert_envelopes, self._me: self._own_advert}
-        opened = open_adverts({**envelopes, self._me: self._own_advert}, self._keys)
-        self._advert_envelopes = {**known, **envelopes}
-        self._adverts = {**self._adverts, **opened}
+        opened = open_adverts(envelopes, self._keys)
+        known = {self._me: self._own, **self._adverts, **opened}
+        check_adverts(known)
+        self._advert_envelopes |= {self._me: self._own_advert, **envelopes}
+        self._adverts = known
 
-    def _open_deal(self, site: SiteName, proved: Proved, dealt: Tree) -> Deal:
+    def _open_deal(self, site: SiteName, proved: Proved, dealt: Tree, choices: Choices) -> Deal:
         dealt.require(site, proved)
         deal = open_signed(Deal, proved.envelope, site, self._keys, "WR-SECAGG-008")
         own = self._own
         if (
             (deal.study, deal.run, deal.batch) != (own.study, own.run, own.batch)
             or deal.adverts != there(self._tree).digest
-            or len(deal.sealed) != there(self._rule).degree
-            or not there(self._tree).covers(deal.sealed)
-            or (site != self._me and self._me not in deal.sealed)
+            or tuple(sorted(deal.sealed)) != choices.of(site)
             or site not in self._adverts
         ):
-            raise _bad_deal(f"{site} dealt shares for another cohort, or to another number.", site)
+            raise _bad_deal(f"{site} dealt shares for another cohort, or to others.", site)
         return deal
 
     def _check_neighbourhoods(self, agreed: tuple[SiteName, ...]) -> None:
-        """Every survivor whose shares are here, this site too, keeps enough of those it chose."""
+        """Every survivor keeps enough of those that it chose."""
         if there(self._rule).is_complete:
             return
-        inside = frozenset(agreed)
         least = there(self._rule).share_threshold
-        for site, chosen in self._chosen.items():
-            if site in inside and len(chosen & inside) < least:
-                raise bad_survivors(
-                    f"Of those that {site} chose to hold its shares fewer than {least} survived."
-                )
+        alone = there(self._choices).cut_off(agreed, least)
+        if alone:
+            raise bad_survivors(
+                f"Of those that {alone[0]} chose to hold its shares fewer than {least} survived."
+            )
 
 
 class _FalseVoteError(WardroundError):

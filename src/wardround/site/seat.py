@@ -19,7 +19,7 @@ from wardround.secagg.cohort import late_batch
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.graph import COMPLETE_UP_TO
 from wardround.secagg.masking import Member, RoundMember
-from wardround.secagg.sparse import Proved, SparseMember, Tree
+from wardround.secagg.sparse import Choices, Proved, SparseMember, Tree
 from wardround.site import records
 from wardround.site.grouping import Grouping
 from wardround.store.journalled import JournalledDatabase
@@ -126,7 +126,8 @@ class Seat:
         if not self._accepted:
             if isinstance(member, SparseMember):
                 deals, adverts = _proved(ask.placed), _proved(ask.adverts)
-                member.accept_chosen(deals, adverts, ask.blobs, _tree(ask.tree))
+                choices = Choices(member.advertised, ask.choices)
+                member.accept_chosen(deals, adverts, ask.blobs, _tree(ask.tree), choices)
             else:
                 member.accept(ask.envelopes, ask.blobs)
             self._accepted = True
