@@ -24,7 +24,10 @@ def grid(rows: list[tuple[str, str]]) -> Table:
 
 def facts(study: Study) -> dict[str, JSON]:
     """The study with what follows from it, for programs."""
-    adversary, promise = study.adversary(study.smallest_cohort), PROMISES[study.profile]
+    adversary, promise = (
+        study.adversary(study.smallest_cohort, study.smallest_cohort),
+        PROMISES[study.profile],
+    )
     document: dict[str, JSON] = study.model_dump(
         mode="json", by_alias=True, exclude={"schema_"}, exclude_none=True
     )
@@ -39,7 +42,9 @@ def facts(study: Study) -> dict[str, JSON]:
             "sites": len(study.sites),
             "corrupt_sites": adversary.corrupt,
             "threshold": adversary.threshold,
-            "minimum_survivors": study.minimum_survivors(study.smallest_cohort),
+            "minimum_survivors": study.minimum_survivors(
+                study.smallest_cohort, study.smallest_cohort
+            ),
         },
         "graph": _graph(study),
         "visibility": {
@@ -53,7 +58,7 @@ def facts(study: Study) -> dict[str, JSON]:
 
 
 def _graph(study: Study) -> dict[str, JSON]:
-    rule = study.graph_rule(study.smallest_cohort)
+    rule = study.graph_rule(study.smallest_cohort, study.smallest_cohort)
     bits = {"security_bits": rule.security_bits, "failure_bits": rule.failure_bits}
     return {
         "complete": rule.is_complete,
@@ -66,7 +71,7 @@ def _graph(study: Study) -> dict[str, JSON]:
 def summary(study: Study) -> list[tuple[str, str]]:
     """What a study asks, of whom, and against whom it is protected."""
     data, model, cohort = study.data, study.model, study.smallest_cohort
-    survivors = study.minimum_survivors(cohort)
+    survivors = study.minimum_survivors(cohort, cohort)
     return [
         ("study", f"{study.id}, version {study.version}"),
         ("title", study.title),
@@ -85,7 +90,7 @@ def summary(study: Study) -> list[tuple[str, str]]:
             f"open a sum over at least {survivors} sites; {cohort - survivors} may fail"
             + ("" if study.cohort.groups is None else " in each group"),
         ),
-        ("masks", study.graph_rule(cohort).describe()),
+        ("masks", study.graph_rule(cohort, cohort).describe()),
         ("profile", study.profile.value),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
     ]

@@ -154,7 +154,7 @@ class Driver:
             pool = self._without_culprits(self._present())
         for _ in range(self.study.cohort.attempts):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-                if len(pool) < self.study.minimum_survivors(len(exchange.sites)):
+                if len(pool) < exchange.minimum_survivors(len(exchange.sites)):
                     raise WardroundError(
                         "WR-ROUND-004",
                         f"{len(pool)} hospitals are connected, too few for this study.",
@@ -226,10 +226,16 @@ class Driver:
         exchange.flush()
         assert exchange.round is not None and exchange.manifest is not None
         state, manifest = exchange.round.state, exchange.manifest
-        adversary = Adversary(len(manifest.roster), manifest.corrupt)
+        adversary = Adversary(len(manifest.roster), manifest.corrupt, manifest.threshold)
         encoding = FixedPoint(
             task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
         )
+        if not exchange.graph().can_open(state.shares):
+            with exchange.state.transaction() as transaction:
+                new = state.on_bad_shares(len(state.shares) - state.threshold + 1)
+                exchange.round = records.replace_round(transaction.connection, exchange.round, new)
+            exchange.changed.notify()
+            return None
         try:
             ring, suspects = await self._add_up(state, encoding)
         except Garbage as garbage:

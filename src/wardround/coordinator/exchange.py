@@ -33,7 +33,7 @@ from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg import FixedPoint
-from wardround.secagg.graph import Graph
+from wardround.secagg.graph import Graph, GraphRule
 from wardround.secagg.setup import setup_digest
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
@@ -199,7 +199,7 @@ class Exchange:
             run=self.run,
             pool=tuple(sorted(pool)),
             rounds=self.study.cohort.rounds_per_setup,
-            minimum=self.study.minimum_survivors(len(pool)),
+            minimum=self.minimum_survivors(len(pool)),
         )
         if self.setup is not None:
             self._said.pop(self.setup.state.batch, None)
@@ -214,7 +214,7 @@ class Exchange:
         self.flush()
         assert self.setup is not None
         setup = self.setup.state
-        adversary = self.study.adversary(len(setup.roster))
+        adversary = self.study.adversary(len(setup.roster), len(self.sites))
         encoding = FixedPoint.fit(task.bound, len(setup.roster), task.ring_bits)
         if task.model is not None:
             self.blobs.put(task.model.view(np.uint8).data, task.model_digest)
@@ -237,7 +237,7 @@ class Exchange:
             setup=self._setup_digest(setup.batch),
             corrupt=adversary.corrupt,
             threshold=adversary.threshold,
-            minimum_survivors=self.study.minimum_survivors(len(setup.roster)),
+            minimum_survivors=self.minimum_survivors(len(setup.roster)),
             journal=self.journal_head(),
         )
         envelope = manifest.sign(self._key)
@@ -313,6 +313,14 @@ class Exchange:
             envelope = sign_checkpoint(checkpoint, self._key)
             records.save_checkpoint(transaction.connection, checkpoint.size, envelope)
 
+    def minimum_survivors(self, sites: int) -> int:
+        """The smallest cohort whose total is opened, of so many of this run's sites."""
+        return self.study.minimum_survivors(sites, len(self.sites))
+
+    def graph_rule(self, sites: int) -> GraphRule:
+        """Who masks with whom among so many of this run's sites."""
+        return self.study.graph_rule(sites, len(self.sites))
+
     def wiring(self, batch: BatchId) -> Wiring:
         """The trees and the graph of a large cohort's set-up, as far as it has come."""
         kinds = ("advert", "choice", "deal")
@@ -328,7 +336,7 @@ class Exchange:
         roster = self.round.state.roster
         if not self.setup.state.sparse:
             return Graph(roster, self.round.state.threshold)
-        threshold = self.study.graph_rule(len(roster)).share_threshold
+        threshold = self.graph_rule(len(roster)).share_threshold
         return self.wiring(self.setup.state.batch).graph(threshold)
 
     def _setup_digest(self, batch: BatchId) -> Digest:

@@ -171,8 +171,11 @@ class Intake:
         sent = Sent(envelope, b"")
         if self._repeated(choice.batch, "choice", site, sent):
             return
+        setup = exchange.setup_ahead
+        if setup is None or setup.batch != choice.batch or not setup.waits_for(site):
+            raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
         tree = exchange.wiring(choice.batch).tree
-        degree = exchange.study.graph_rule(len(tree.sites)).degree
+        degree = exchange.graph_rule(len(tree.sites)).degree
         if choice.adverts != tree.digest or not (
             tree.covers(choice.chosen) and len(choice.chosen) == degree
         ):

@@ -71,7 +71,7 @@ def open_total(
             recovered=shares,
             index=manifest.index,
             manifest=manifest_digest,
-            adversary=Adversary(len(manifest.roster), manifest.corrupt),
+            adversary=Adversary(len(manifest.roster), manifest.corrupt, manifest.threshold),
             graph=graph,
         )
         paths = [spool.path(manifest.round, site) for site in survivors]

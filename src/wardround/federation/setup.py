@@ -95,11 +95,10 @@ class Setup:
         if site not in self.pool or site in self.lost:
             return self
         lost = replace(self, lost=self.lost | {site})
-        if self.phase in (SetupPhase.CHOOSE, SetupPhase.DEAL) and site in self.advertised:
+        if self.phase is not SetupPhase.READY and site in self.advertised:
+            # Others may have been shown its keys already, or be about to.
             return replace(lost, phase=SetupPhase.FAILED)
-        if self.phase is SetupPhase.ADVERTISE:
-            return replace(lost, advertised=self.advertised - {site})._settle()
-        return lost
+        return lost._settle()
 
     def on_deadline(self) -> Setup:
         """Time is up for the current phase."""

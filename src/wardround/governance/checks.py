@@ -125,7 +125,9 @@ def _named_setup(case: Case, record: BatchRecord, adverts: Mapping[SiteName, Adv
         return setup_digest(record.adverts, record.deals)
     tree, _ = plant(record.adverts)
     dealt, _ = plant(record.deals)
-    degree = case.study.graph_rule(len(tree.sites)).degree
+    runs = {advert.run for advert in adverts.values()}
+    whole = max(len(case.cohorts.get(run, ())) for run in runs)
+    degree = case.study.graph_rule(len(tree.sites), whole).degree
     require(record.deals.keys() == adverts.keys(), "A site advertised keys and dealt no shares.")
     chosen: dict[SiteName, tuple[SiteName, ...]] = {}
     for site, envelope in record.deals.items():
@@ -159,10 +161,15 @@ def check_manifests(case: Case) -> str:
             list(roster) == sorted(set(roster)) and set(roster) <= set(cohort or ()),
             f"{about} lists others than the hospitals of the study, or of its group.",
         )
-        adversary = study.adversary(len(roster))
+        whole = len(cohort or ())
+        adversary = study.adversary(len(roster), whole)
         require(
             (manifest.corrupt, manifest.threshold, manifest.minimum_survivors)
-            == (adversary.corrupt, adversary.threshold, study.minimum_survivors(len(roster))),
+            == (
+                adversary.corrupt,
+                adversary.threshold,
+                study.minimum_survivors(len(roster), whole),
+            ),
             f"{about} does not have the thresholds that follow from the adversary statement.",
         )
         task = case.tasks.get(manifest.task)

@@ -34,12 +34,16 @@ def default_corrupt(sites: int) -> int:
 class Adversary:
     """The corruption bound of one cohort: ``corrupt`` of ``sites``, and the coordinator.
 
-    ``sites`` is the number of sites to which shares are dealt. Raises WR-SECAGG-001 for a cohort
-    that is too small or too large and WR-SECAGG-002 for a bound under which nothing can be opened.
+    ``sites`` is the number of sites to which shares are dealt, and ``votes`` the least threshold
+    that it may have: that of the whole study or group of which it is a part. Two parts would else
+    each open a total of one task, and the two may differ by a single hospital. Raises
+    WR-SECAGG-001 for a cohort that is too small or too large and WR-SECAGG-002 for a bound under
+    which nothing can be opened.
     """
 
     sites: int
     corrupt: int
+    votes: int = 0
 
     def __post_init__(self) -> None:
         if not MINIMUM_SITES <= self.sites <= MAXIMUM_COHORT:
@@ -49,6 +53,12 @@ class Adversary:
                 f"this one has {self.sites}.",
                 "Invite more hospitals, wait until enough of them are reachable, "
                 "or split the study.",
+            )
+        if self.votes > self.sites:
+            raise WardroundError(
+                "WR-SECAGG-001",
+                f"A total needs {self.votes} sites that agree to it; this cohort has {self.sites}.",
+                "Wait until more of the study's hospitals are reachable.",
             )
         if not 0 <= self.corrupt <= self.sites - 2:
             raise WardroundError(
@@ -65,9 +75,10 @@ class Adversary:
 
         Two survivor sets with t votes each then share more than f voters, hence an honest one,
         and an honest site votes once (Bonawitz et al. 2017, section 6.2). Since f < t, the
-        corrupt sites can't open anything among themselves.
+        corrupt sites can't open anything among themselves. In a part of a study t is no lower than
+        for the whole, so that this holds for two parts as well.
         """
-        return (self.sites + self.corrupt) // 2 + 1
+        return max((self.sites + self.corrupt) // 2 + 1, self.votes)
 
     @property
     def minimum_survivors(self) -> int:

@@ -14,7 +14,7 @@ coordinator may announce after it has seen the whole graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -109,6 +109,14 @@ class Graph:
             return frozenset(self.roster)
         return frozenset(self._choosers.get(holder, ())) | {holder}
 
+    def can_open(self, helpers: Collection[SiteName]) -> bool:
+        """Whether ``helpers`` hold enough shares of every site of the roster."""
+        inside = frozenset(helpers)
+        return all(
+            len(inside.intersection(self.holders(site))) >= self.share_threshold
+            for site in self.roster
+        )
+
     def neighbours(self, site: SiteName) -> frozenset[SiteName]:
         """With whom ``site`` masks."""
         if self.chosen is None:
@@ -146,12 +154,11 @@ def choose(
     dropouts leave too few votes.
     """
     sites = adversary.sites
-    if sites - dropouts < adversary.minimum_survivors:
+    if dropouts < 0 or sites - dropouts < adversary.minimum_survivors:
         raise WardroundError(
             "WR-SECAGG-060",
-            f"With {dropouts} of {sites} sites missing and {adversary.corrupt} corrupt no total "
-            "could be opened.",
-            f"State at most {adversary.tolerated_dropouts} dropouts, or fewer corrupt sites.",
+            f"{sites} sites, {adversary.corrupt} of them corrupt, can't bear {dropouts} dropouts.",
+            f"State 0 to {adversary.tolerated_dropouts} dropouts, or fewer corrupt sites.",
         )
     if sites <= COMPLETE_UP_TO:
         return complete(adversary)
@@ -203,8 +210,8 @@ def failure_to_protect(adversary: Adversary, degree: int, threshold: int) -> flo
 
       where q = binom(n - 1 - c, k) / binom(n - 1, k) is the chance to choose nobody in C, and
       those of D that took part are at least d = max(c, votes - f - c). Neither event mentions S,
-      so there is no union over survivor sets. This argument is ours; against a malicious server the paper
-      promises less, namely sums over at least a constant fraction of the honest sites each.
+      so there is no union over survivor sets. This argument is ours; against a malicious server the
+      paper promises less: sums over at least a constant fraction of the honest sites each.
     """
     sites, corrupt = adversary.sites, adversary.corrupt
     honest, others = sites - corrupt, sites - 1

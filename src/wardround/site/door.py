@@ -150,7 +150,9 @@ class Door:
         if not terms.allows(task.kind):
             raise _refused("WR-SITE-010", "The hospital's policy does not allow this task.")
         self._check_task(self._study, task)
-        adversary = self._study.adversary(len(manifest.roster))
+        whole = self._seat.grouping.whole
+        adversary = self._study.adversary(len(manifest.roster), whole)
+        least = self._study.minimum_survivors(len(manifest.roster), whole)
         encoding = FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits)
         as_derived = (
             manifest.study == self._study.digest
@@ -162,8 +164,7 @@ class Door:
             and manifest.fractional_bits == encoding.fractional_bits
             and manifest.corrupt == adversary.corrupt
             and manifest.threshold == adversary.threshold
-            and manifest.minimum_survivors
-            >= max(self._study.minimum_survivors(len(manifest.roster)), terms.minimum_sites)
+            and manifest.minimum_survivors >= max(least, terms.minimum_sites)
         )
         if not as_derived:
             raise _refused("WR-SITE-011", "The manifest is not what the study's own rules make it.")

@@ -59,6 +59,17 @@ class Grouping:
             accepted = partitions.accepted(connection, self._study.digest)
         return None if accepted is None else accepted.partition
 
+    @property
+    def whole(self) -> int:
+        """How many sites this one may ever sum with, itself included: the study's, or its group's.
+
+        A group that is not drawn yet counts as the largest that there can be.
+        """
+        partition = self.partition
+        if partition is not None:
+            return len(partition.group_of(self._me))
+        return -(-len(self._study.sites) // self._study.totals_per_step)
+
     def require_together(self, sites: Iterable[SiteName]) -> None:
         """Return if the study lets this site sum with those; raises WR-SITE-080.
 

@@ -54,7 +54,8 @@ class Seat:
             known = set(self._study.site_keys)
             late = batch == late_batch(ask.run)  # whose keys are for `LateMember` alone
             beyond = ask.rounds > self._study.cohort.rounds_per_setup
-            if late or beyond or not set(pool) <= known:
+            proper = len(set(pool)) == len(pool) > 0 and set(pool) <= known
+            if late or beyond or not proper:
                 raise WardroundError(
                     "WR-SITE-030",
                     "The coordinator asks for a set-up with sites or rounds outside the study.",
@@ -69,7 +70,7 @@ class Seat:
         return Status(StatusKind.ADVERT, envelope)
 
     def _new_member(self, ask: Instruction, batch: BatchId) -> Member | SparseMember:
-        study, keys = self._study, self._study.site_keys
+        study, keys, whole = self._study, self._study.site_keys, self.grouping.whole
         if len(ask.pool) <= COMPLETE_UP_TO:
             return Member(
                 study.digest,
@@ -79,7 +80,7 @@ class Seat:
                 self._me,
                 self._key,
                 keys,
-                study.adversary,
+                lambda sites: study.adversary(sites, whole),
                 ask.rounds,
             )
         invited = {site: keys[site] for site in ask.pool}
@@ -90,7 +91,7 @@ class Seat:
             self._me,
             self._key,
             invited,
-            study.graph_rule,
+            lambda sites: study.graph_rule(sites, whole),
             ask.rounds,
         )
 
@@ -165,6 +166,10 @@ class Seat:
         envelope = vote.sign(self._key)
         with self._state.transaction() as transaction:
             records.record_vote(transaction.connection, manifest.round, vote.survivors)
+            if isinstance(self._member, SparseMember):
+                # Few holders suffice to open this one, so whoever agrees to it is done with the
+                # task; with all pairs those who give shares are as many as must agree.
+                records.record_recovery(transaction.connection, manifest.round)
             transaction.record("vote", round=manifest.round, survivors=list(vote.survivors))
         return Status(StatusKind.VOTE, envelope)
 

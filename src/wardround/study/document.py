@@ -218,9 +218,17 @@ class Study(Closed):
         stated = self.adversary_statement.corrupt_sites
         return default_corrupt(len(self.sites)) if stated is None else stated
 
-    def adversary(self, sites: int | None = None) -> Adversary:
-        """Thresholds for a roster of that many sites (all of them by default) under this f."""
-        return Adversary(len(self.sites) if sites is None else sites, self.corrupt_sites)
+    def adversary(self, sites: int | None = None, whole: int | None = None) -> Adversary:
+        """Thresholds for a roster of so many of the ``whole``, all sites or one group of them.
+
+        By default all sites, and the largest group that there can be.
+        """
+        if sites is None:
+            return Adversary(len(self.sites), self.corrupt_sites)
+        largest = -(-len(self.sites) // self.totals_per_step)
+        of = max(sites, largest if whole is None else whole)
+        votes = Adversary(of, self.corrupt_sites).threshold
+        return Adversary(sites, self.corrupt_sites, votes)
 
     @property
     def visibility(self) -> str:
@@ -237,14 +245,14 @@ class Study(Closed):
         """How many sites the smallest cohort has while nobody is missing: all, or a group's."""
         return len(self.sites) // self.totals_per_step
 
-    def minimum_survivors(self, sites: int | None = None) -> int:
+    def minimum_survivors(self, sites: int | None = None, whole: int | None = None) -> int:
         """The smallest cohort whose total is opened, by the adversary and the study together."""
-        return max(self.adversary(sites).minimum_survivors, self.cohort.minimum_sites)
+        return max(self.adversary(sites, whole).minimum_survivors, self.cohort.minimum_sites)
 
-    def graph_rule(self, sites: int | None = None) -> GraphRule:
+    def graph_rule(self, sites: int | None = None, whole: int | None = None) -> GraphRule:
         """Who of so many sites masks with whom, if all may drop out that the study can bear."""
-        adversary = self.adversary(sites)
-        return choose(adversary, adversary.sites - self.minimum_survivors(sites))
+        adversary = self.adversary(sites, whole)
+        return choose(adversary, adversary.sites - self.minimum_survivors(sites, whole))
 
     @property
     def spec(self) -> ModelSpec:

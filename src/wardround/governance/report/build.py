@@ -65,7 +65,7 @@ def report_data(
 def study_facts(study: Study) -> StudyFacts:
     """What was agreed, with the thresholds for a whole cohort: all hospitals, or a small group."""
     cohort = study.smallest_cohort
-    adversary = study.adversary(cohort)
+    adversary = study.adversary(cohort, cohort)
     return StudyFacts.model_validate(
         {
             "id": study.id,
@@ -81,7 +81,7 @@ def study_facts(study: Study) -> StudyFacts:
             "outcome": study.data.outcome,
             "corrupt_sites": adversary.corrupt,
             "threshold": adversary.threshold,
-            "minimum_survivors": study.minimum_survivors(cohort),
+            "minimum_survivors": study.minimum_survivors(cohort, cohort),
             "groups": None if study.cohort.groups is None else study.totals_per_step,
             "minimum_cell": study.disclosure.minimum_cell,
             "minimum_cohort": study.disclosure.minimum_cohort,
