@@ -162,3 +162,44 @@ def test_a_batch_is_used_up() -> None:
 
 def test_a_batch_whose_keys_one_site_lost_is_not_used_again() -> None:
     assert not dealt(advertised(setup())).on_lost(NAMES[0]).usable
+
+
+def test_a_site_that_leaves_after_its_advert_ends_the_set_up_and_is_not_asked_again() -> None:
+    """Its keys may have been shown already: a roster without it would be another one."""
+    state = setup(4).on_advert(NAMES[0]).on_lost(NAMES[0])
+    assert state.phase is SetupPhase.FAILED
+    assert NAMES[0] not in state.willing
+
+
+def large(sites: int = 33) -> Setup:
+    names = tuple(SiteName(f"site-{number:02}") for number in range(sites))
+    return Setup(BatchId("b"), RunId("r"), names, 2, 20)
+
+
+def test_a_large_pool_chooses_before_it_deals() -> None:
+    state = large()
+    assert state.sparse
+    for site in state.pool[1:]:
+        state = state.on_advert(site)
+    state = state.on_deadline()
+    assert state.phase is SetupPhase.CHOOSE
+    assert not state.waits_for(state.pool[0])
+    for site in state.roster:
+        assert state.on_choice(site).on_choice(site) == state.on_choice(site)
+        state = state.on_choice(site)
+    assert state.phase is SetupPhase.DEAL
+    for site in state.roster:
+        state = state.on_deal(site)
+    assert state.phase is SetupPhase.READY
+    assert state.usable
+
+
+def test_a_site_lost_while_choosing_costs_the_set_up_and_only_itself() -> None:
+    state = large()
+    for site in state.pool:
+        state = state.on_advert(site)
+    for site in state.pool[1:]:
+        state = state.on_choice(site)
+    for ended in (state.on_deadline(), state.on_lost(state.pool[0])):
+        assert ended.phase is SetupPhase.FAILED
+        assert ended.willing == state.pool[1:]

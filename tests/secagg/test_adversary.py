@@ -63,3 +63,22 @@ def test_a_cohort_of_the_wrong_size_is_refused(sites: int) -> None:
 def test_an_impossible_bound_is_refused(sites: int, corrupt: int) -> None:
     with pytest.raises(WardroundError, match="WR-SECAGG-002"):
         Adversary(sites, corrupt)
+
+
+@given(adversaries(), st.data())
+def test_two_parts_of_a_study_never_both_open_a_total(
+    whole: Adversary, data: st.DataObject
+) -> None:
+    """Whoever gave shares for a task never answers it again, so two totals need two such sets."""
+    sites = data.draw(st.integers(min(whole.threshold, whole.sites), whole.sites))
+    if sites < max(3, whole.corrupt + 2):
+        return
+    part = Adversary(sites, whole.corrupt, whole.threshold)
+    assert 2 * part.threshold - whole.sites > whole.corrupt
+    assert part.threshold <= part.sites
+    assert part.minimum_survivors >= part.threshold
+
+
+def test_a_part_that_could_never_agree_is_refused() -> None:
+    with pytest.raises(WardroundError, match="WR-SECAGG-001"):
+        Adversary(4, 2, Adversary(7, 2).threshold)

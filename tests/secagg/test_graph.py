@@ -63,6 +63,24 @@ def test_more_dropouts_than_votes_can_bear_are_refused() -> None:
         choose(Adversary(100, 20), 40)
 
 
+@pytest.mark.parametrize("dropouts", [-1, -2, -40])
+def test_fewer_dropouts_than_none_are_refused(dropouts: int) -> None:
+    with pytest.raises(WardroundError, match="WR-SECAGG-060"):
+        choose(Adversary(40, 8), dropouts)
+
+
+def test_helpers_open_a_sum_if_they_hold_enough_of_every_site() -> None:
+    chosen = {
+        "a": frozenset("bc"),
+        "b": frozenset("cd"),
+        "c": frozenset("ad"),
+        "d": frozenset("ab"),
+    }
+    graph = Graph(tuple("abcd"), 2, chosen)
+    assert graph.can_open("abc")
+    assert not graph.can_open("bd"), "of c's holders a, c, d only one is there"
+
+
 def hypergeometric(population: int, marked: int, drawn: int, found: int) -> float:
     ways = math.comb(marked, found) * math.comb(population - marked, drawn - found)
     return ways / math.comb(population, drawn)
