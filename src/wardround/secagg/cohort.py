@@ -22,7 +22,7 @@ from wardround.secagg import wire
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES, Adversary
 from wardround.secagg.messages import Advert, Message
 from wardround.secagg.setup import open_adverts, open_signed
-from wardround.trust.canonical import JSON, canonical, digest, digest_json, parse_json
+from wardround.trust.canonical import canonical, digest, digest_json, parse_json
 from wardround.trust.dsse import Envelope, sign, verify
 from wardround.trust.keys import SigningKey, VerifyKey
 
@@ -88,34 +88,6 @@ class Ready(Message):
     def __post_init__(self) -> None:
         if not 0 <= self.expires <= MAXIMUM_SEQUENCE:
             raise wire.malformed()
-
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "site": self.site,
-            "task": self.task,
-            "model": self.model,
-            "expires": self.expires,
-            "advert": self.advert,
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Ready:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                site=SiteName(read.text("site")),
-                task=read.digest("task"),
-                model=read.digest("model"),
-                expires=read.integer("expires"),
-                advert=read.digest("advert"),
-            )
-        )
 
 
 @dataclass(frozen=True)

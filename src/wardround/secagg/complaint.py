@@ -36,7 +36,7 @@ from wardround.secagg.equality import PROOF_BYTES, is_on_curve, prove, reveal
 from wardround.secagg.messages import Advert, Deal, Message
 from wardround.secagg.sealing import Route
 from wardround.secagg.setup import adverts_digest, open_adverts, open_signed
-from wardround.trust.canonical import JSON, digest
+from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import VerifyKey
 
@@ -59,36 +59,6 @@ class Complaint(Message):
     def __post_init__(self) -> None:
         if self.site == self.accused or len(self.proof) > PROOF_BYTES:
             raise wire.malformed()
-
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "batch": self.batch,
-            "site": self.site,
-            "accused": self.accused,
-            "adverts": self.adverts,
-            "deal": self.deal,
-            "proof": wire.to_base64(self.proof),
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Complaint:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                batch=BatchId(read.text("batch")),
-                site=SiteName(read.text("site")),
-                accused=SiteName(read.text("accused")),
-                adverts=read.digest("adverts"),
-                deal=read.digest("deal"),
-                proof=read.data("proof"),
-            )
-        )
 
 
 class Wrong(StrEnum):

@@ -33,7 +33,7 @@ from wardround.secagg import wire
 from wardround.secagg.messages import Message
 from wardround.secagg.partition import label
 from wardround.secagg.setup import open_signed
-from wardround.trust.canonical import JSON, digest, digest_json
+from wardround.trust.canonical import digest, digest_json
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import VerifyKey
 
@@ -57,28 +57,6 @@ class Commitment(Message):
     def __post_init__(self) -> None:
         _check(0 <= self.draw < MAXIMUM_DRAWS and len(self.commitment) == RANDOM_BYTES)
 
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "draw": self.draw,
-            "site": self.site,
-            "commitment": wire.to_base64(self.commitment),
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Commitment:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                draw=read.integer("draw"),
-                site=SiteName(read.text("site")),
-                commitment=read.data("commitment"),
-            )
-        )
-
 
 @dataclass(frozen=True)
 class Reveal(Message):
@@ -94,30 +72,6 @@ class Reveal(Message):
 
     def __post_init__(self) -> None:
         _check(0 <= self.draw < MAXIMUM_DRAWS and len(self.random) == RANDOM_BYTES)
-
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "draw": self.draw,
-            "site": self.site,
-            "commitments": self.commitments,
-            "random": wire.to_base64(self.random),
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Reveal:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                draw=read.integer("draw"),
-                site=SiteName(read.text("site")),
-                commitments=read.digest("commitments"),
-                random=read.data("random"),
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -135,32 +89,6 @@ class Acceptance(Message):
 
     def __post_init__(self) -> None:
         _check(0 <= self.draw < MAXIMUM_DRAWS)
-
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "draw": self.draw,
-            "site": self.site,
-            "commitments": self.commitments,
-            "reveals": self.reveals,
-            "partition": self.partition,
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Acceptance:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                draw=read.integer("draw"),
-                site=SiteName(read.text("site")),
-                commitments=read.digest("commitments"),
-                reveals=read.digest("reveals"),
-                partition=read.digest("partition"),
-            )
-        )
 
 
 _DrawMessage = TypeVar("_DrawMessage", Commitment, Reveal, Acceptance)

@@ -9,10 +9,9 @@ by us or from the wire. Whether it fits the round at hand is for ``setup``, ``ma
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Self, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, Self
 
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg import wire
@@ -26,23 +25,57 @@ MAXIMUM_ROUNDS = 256
 """Rounds of one set-up. More would keep keys in memory for longer than they need to exist."""
 
 _NAMES = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}\n)+")
-_SelfT = TypeVar("_SelfT", bound="Message")
 
 
-class Message(ABC):
-    """A statement that a site signs."""
+@dataclass(frozen=True)
+class _Form:
+    """How a field of one type travels."""
+
+    write: Callable[[Any], JSON]
+    read: Callable[[wire.Reader, str], Any]
+
+
+def _text(value: str) -> JSON:
+    return value
+
+
+_FORMS = {
+    "int": _Form(lambda value: value, wire.Reader.integer),
+    "RunId": _Form(_text, wire.Reader.text),
+    "BatchId": _Form(_text, wire.Reader.text),
+    "RoundId": _Form(_text, wire.Reader.text),
+    "SiteName": _Form(_text, wire.Reader.text),
+    "Digest": _Form(_text, wire.Reader.digest),
+    "bytes": _Form(wire.to_base64, wire.Reader.data),
+    "tuple[SiteName, ...]": _Form(list, wire.Reader.sites),
+    "tuple[bytes, ...]": _Form(
+        lambda value: [wire.to_base64(one) for one in value], wire.Reader.data_list
+    ),
+    "Mapping[SiteName, Digest]": _Form(dict, wire.Reader.digests),
+    "Mapping[SiteName, bytes]": _Form(wire.to_base64_map, wire.Reader.data_map),
+}
+"""By the annotation of a field, as it is written in a message's class."""
+
+
+class Message:
+    """A statement that a site signs: a JSON object with exactly the fields of its dataclass."""
 
     payload_type: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     site: SiteName
 
-    @abstractmethod
     def to_wire(self) -> dict[str, JSON]:
         """The message as a JSON object; bytes in standard base64."""
+        return {
+            one.name: _FORMS[str(one.type)].write(getattr(self, one.name)) for one in fields(self)
+        }
 
     @classmethod
-    @abstractmethod
-    def from_wire(cls: type[_SelfT], value: JSON) -> _SelfT:
+    def from_wire(cls, value: JSON) -> Self:
         """The reverse of :meth:`to_wire`; raises WR-SECAGG-006 for anything else."""
+        read = wire.Reader(value)
+        taken = {one.name: _FORMS[str(one.type)].read(read, one.name) for one in fields(cls)}
+        return read.done(cls(**taken))
 
     def sign(self, key: SigningKey) -> Envelope:
         """The message in an envelope under ``key``."""
@@ -88,38 +121,6 @@ class Advert(Message):
             and len(self.sealing_key) == 32
         )
 
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "batch": self.batch,
-            "pool": list(self.pool),
-            "rounds": self.rounds,
-            "site": self.site,
-            "sealing_key": wire.to_base64(self.sealing_key),
-            "masking_keys": [wire.to_base64(key) for key in self.masking_keys],
-            "self_mask_commitments": [wire.to_base64(one) for one in self.self_mask_commitments],
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Advert:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                batch=BatchId(read.text("batch")),
-                pool=read.sites("pool"),
-                rounds=read.integer("rounds"),
-                site=SiteName(read.text("site")),
-                sealing_key=read.data("sealing_key"),
-                masking_keys=read.data_list("masking_keys"),
-                self_mask_commitments=read.data_list("self_mask_commitments"),
-            )
-        )
-
 
 @dataclass(frozen=True)
 class Deal(Message):
@@ -142,32 +143,6 @@ class Deal(Message):
     def __post_init__(self) -> None:
         _check_sites((*self.sealed, self.site), at_least=MINIMUM_SITES, ordered=False)
 
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "batch": self.batch,
-            "site": self.site,
-            "adverts": self.adverts,
-            "sealed": dict(self.sealed.items()),
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Deal:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                batch=BatchId(read.text("batch")),
-                site=SiteName(read.text("site")),
-                adverts=read.digest("adverts"),
-                sealed=read.digests("sealed"),
-            )
-        )
-
 
 @dataclass(frozen=True)
 class Choice(Message):
@@ -189,32 +164,6 @@ class Choice(Message):
         _check_sites(self.chosen, at_least=2)
         _check(self.site not in self.chosen)
 
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "batch": self.batch,
-            "site": self.site,
-            "adverts": self.adverts,
-            "chosen": list(self.chosen),
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> Choice:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                batch=BatchId(read.text("batch")),
-                site=SiteName(read.text("site")),
-                adverts=read.digest("adverts"),
-                chosen=read.sites("chosen"),
-            )
-        )
-
 
 @dataclass(frozen=True)
 class SurvivorVote(Message):
@@ -235,36 +184,6 @@ class SurvivorVote(Message):
         _check_sites(self.survivors, at_least=2)
         _check(0 <= self.index < MAXIMUM_ROUNDS and self.site in self.survivors)
 
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "batch": self.batch,
-            "round": self.round,
-            "index": self.index,
-            "manifest": self.manifest,
-            "survivors": list(self.survivors),
-            "site": self.site,
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> SurvivorVote:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                batch=BatchId(read.text("batch")),
-                round=RoundId(read.text("round")),
-                index=read.integer("index"),
-                manifest=read.digest("manifest"),
-                survivors=read.sites("survivors"),
-                site=SiteName(read.text("site")),
-            )
-        )
-
 
 @dataclass(frozen=True)
 class BriefVote(Message):
@@ -283,16 +202,6 @@ class BriefVote(Message):
         """The same vote, in brief."""
         said = {name: value for name, value in vote.to_wire().items() if name != "site"}
         return cls(digest_json(said), vote.site)
-
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {"vote": self.vote, "site": self.site}
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> BriefVote:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(cls(vote=read.digest("vote"), site=SiteName(read.text("site"))))
 
 
 @dataclass(frozen=True)
@@ -327,40 +236,6 @@ class RecoveryShares(Message):
             and self.self_mask_shares.keys() <= set(self.survivors)
             and self.masking_shares.keys().isdisjoint(self.survivors)
             and all(len(share) == SHARE_BYTES for share in shares)
-        )
-
-    def to_wire(self) -> dict[str, JSON]:
-        """See :class:`Message`."""
-        return {
-            "study": self.study,
-            "run": self.run,
-            "batch": self.batch,
-            "round": self.round,
-            "index": self.index,
-            "manifest": self.manifest,
-            "survivors": list(self.survivors),
-            "site": self.site,
-            "masking_shares": wire.to_base64_map(self.masking_shares),
-            "self_mask_shares": wire.to_base64_map(self.self_mask_shares),
-        }
-
-    @classmethod
-    def from_wire(cls, value: JSON) -> RecoveryShares:
-        """See :class:`Message`."""
-        read = wire.Reader(value)
-        return read.done(
-            cls(
-                study=read.digest("study"),
-                run=RunId(read.text("run")),
-                batch=BatchId(read.text("batch")),
-                round=RoundId(read.text("round")),
-                index=read.integer("index"),
-                manifest=read.digest("manifest"),
-                survivors=read.sites("survivors"),
-                site=SiteName(read.text("site")),
-                masking_shares=read.data_map("masking_shares"),
-                self_mask_shares=read.data_map("self_mask_shares"),
-            )
         )
 
 
