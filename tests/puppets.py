@@ -175,6 +175,7 @@ class Puppets:
             round=self.round,
             site=site,
             packet=digest(packet.payload),
+            manifest=self.manifest,
             answer=answer,
         )
         return said.sign(self.key(site))

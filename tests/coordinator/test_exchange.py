@@ -438,3 +438,16 @@ def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
     with pytest.raises(WardroundError) as caught:
         puppets.exchange.check_blob(Digest(OTHER))
     assert caught.value.code == "WR-COORD-027"
+
+
+@pytest.mark.parametrize("key", [bytes(32), (1).to_bytes(32, "little")])
+def test_an_advert_that_would_make_the_others_refuse_is_not_taken(
+    puppets: Puppets, key: bytes
+) -> None:
+    """Else one hospital has the honest ones leave, and the set-up goes on among its friends."""
+    puppets.exchange.start_setup(puppets.sites)
+    site = puppets.sites[0]
+    advert = Advert.open(puppets.member(site).advert(), puppets.study.site_keys[site])
+    unsound = replace(advert, sealing_key=key).sign(puppets.key(site))
+    assert puppets.refused(site, "advert", unsound) == "WR-SECAGG-007"
+    assert puppets.exchange.setup.state.waits_for(site)

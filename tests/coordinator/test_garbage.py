@@ -255,6 +255,23 @@ async def test_the_verdict_outlasts_a_restart_and_no_second_round_is_tried(
         assert len(ward.entries("manifest")) == 1
 
 
+async def test_a_crash_between_verdict_and_wiping_leaves_no_packets(tmp_path: Path) -> None:
+    """Packets and the shares in the database would give the wiped total back."""
+    async with open_ward(tmp_path, cohort={"deadline_s": 10.0}) as ward:
+        flips_a_bit_before_signing(ward)
+        await outcome(ward)
+        state = ward.driver.exchange.round.state
+        await ward.crash()
+        left = tmp_path / "coordinator" / "spool" / "left"
+        path = ward.driver.exchange.spool.path(state.round, FIRST)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a packet that outlasted the crash")
+        assert left.parent.exists()
+        driver = await ward.restart()
+        await outcome(ward, driver)
+        assert not path.exists()
+
+
 async def test_a_fault_that_passes_costs_no_task(tmp_path: Path) -> None:
     """A machine that adds wrongly once: the same packets are added up again."""
     async with open_ward(tmp_path) as ward:

@@ -110,4 +110,4 @@ async def test_the_answer_says_nothing_but_one_word(bedside: Bedside) -> None:
     order, packet = await answered(bedside)
     status = audit(bedside.papers, bedside.state, ask(bedside, order, packet.envelope))
     document = orjson.loads(status.envelope.payload)
-    assert set(document) == {"study", "run", "round", "site", "packet", "answer"}
+    assert set(document) == {"study", "run", "round", "site", "packet", "manifest", "answer"}

@@ -154,6 +154,8 @@ def test_a_contribution_is_masked_in_one_cohort_only(
     desk.do(cohorts.record_packet, bond(1).ready)
     desk.restart()
     assert code(lambda: desk.do(cohorts.record_bond, bond(2, **changes))) == refused
+    # Nor in the one that was bound before, should it come to something after all.
+    assert code(lambda: desk.do(cohorts.record_packet, bond(0).ready)) == "WR-SITE-029"
 
 
 def test_a_vote_is_for_one_set_and_for_a_cohort_that_was_joined(desk: Desk) -> None:

@@ -77,6 +77,8 @@ def stop_at_garbage(exchange: Exchange, step: int) -> None:
     if latest is None or latest.state.step != step or latest.state.phase is not RoundPhase.GARBAGE:
         return
     assert exchange.manifest is not None
+    exchange.spool.drop(latest.state.round)  # also where a crash came between verdict and this
+    exchange.spool.clear()
     raise WardroundError(
         "WR-ROUND-010",
         f"What step {step} ({exchange.manifest.kind}) opened is no sum of honest contributions; it "

@@ -21,7 +21,7 @@ from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.messages import Choice
-from wardround.secagg.setup import adverts_digest
+from wardround.secagg.setup import adverts_digest, check_adverts
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 
@@ -155,6 +155,7 @@ class Intake:
         exchange = self._exchange
         advert = Advert.open(envelope, exchange.keys[site])
         _same(advert.site, site, advert.study, exchange.study.digest, advert.run, exchange.run)
+        check_adverts({site: advert})  # as all will: nobody can have the others refuse
         setup = exchange.setup_ahead
         # The sites of a large pool are not told again in every advert.
         pool = () if setup is None or setup.sparse else setup.pool
@@ -257,7 +258,8 @@ class Intake:
         audit = Audit.open(envelope, exchange.keys[site])
         _same(audit.site, site, audit.study, exchange.study.digest, audit.run, exchange.run)
         packet = exchange.heard(audit.round, "packet", site)
-        if packet is None or audit.packet != digest(packet.envelope.payload):
+        shown = (digest(packet.envelope.payload), exchange.manifest_digest()) if packet else None
+        if (audit.packet, audit.manifest) != shown:
             raise refused("WR-COORD-025", "The statement is about another packet.")
         sent = Sent(envelope, b"")
         self._on_round("audit", site, audit.round, sent, lambda one: one.on_audit(site))

@@ -214,7 +214,8 @@ class AuditAnswer(StrEnum):
 class Audit(Statement):
     """A site compares the packet that it is shown with its own record, and says one word.
 
-    ``packet`` is the digest of the header that was shown. Nothing here depends on anybody's data.
+    ``packet`` and ``manifest`` are the digests of what was shown. Nothing here depends on anybody's
+    data.
     """
 
     study: DigestText
@@ -222,6 +223,7 @@ class Audit(Statement):
     round: RoundName
     site: Name
     packet: DigestText
+    manifest: DigestText
     answer: AuditAnswer
 
 

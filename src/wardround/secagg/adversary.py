@@ -15,7 +15,7 @@ MINIMUM_SITES = 3
 """A sum of two is each one's own contribution to the other."""
 
 MAXIMUM_SITES = 64
-"""The largest study that the services carry: their set-up still wires all pairs of sites."""
+"""The largest study that the services carry."""
 
 MAXIMUM_COHORT = 10_000
 """The largest cohort for which thresholds, encodings and sparse graphs are worked out."""

@@ -34,6 +34,7 @@ def audit(custody: Custody, state: JournalledDatabase, ask: Instruction) -> Stat
         round=ask.round,
         site=custody.site,
         packet=digest(shown.payload),
+        manifest=digest(ask.manifest.payload),
         answer=_answer(custody, state, ask, shown),
     )
     with state.transaction() as transaction:
@@ -47,7 +48,9 @@ def _answer(
     assert ask.round is not None and ask.manifest is not None
     with state.database.begin() as connection:
         row = records.packet_row(connection, ask.round)
-    if row is None or Envelope.from_json(row.envelope).payload != shown.payload:
+    if row is None or row.run != ask.run:
+        return AuditAnswer.NOT_MINE
+    if Envelope.from_json(row.envelope).payload != shown.payload:
         return AuditAnswer.NOT_MINE
     try:
         header = PacketHeader.open(shown, custody.key.public)

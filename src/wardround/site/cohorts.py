@@ -72,8 +72,17 @@ def record_bond(connection: Connection, bond: Bond) -> None:
 
 
 def record_packet(connection: Connection, ready: Digest) -> None:
-    """The contribution is about to leave, masked: it is in this cohort and in no other one."""
-    _row(connection, ready)
+    """The contribution is about to leave, masked: it is in this cohort and in no other one.
+
+    Raises WR-SITE-029 if it is in another one.
+    """
+    row = _row(connection, ready)
+    same = (cohorts.c.run == row.run) & (cohorts.c.task == row.task)
+    same &= cohorts.c.model == row.model
+    # Two ready statements over it may both have been bound before either was masked.
+    elsewhere = same & cohorts.c.masked & (cohorts.c.ready != ready)
+    if connection.execute(select(cohorts.c.ready).where(elsewhere)).first():
+        raise _never("WR-SITE-029", "This contribution was masked in another cohort before.")
     _change(connection, ready, masked=True)
 
 

@@ -40,7 +40,7 @@ def _sites(study: Study) -> Iterator[WardroundError]:
             "WR-STUDY-053",
             f"The study has {len(study.sites)} sites.",
             f"A study needs {MINIMUM_SITES} to {MAXIMUM_SITES}: with fewer, each would see what "
-            "the others sent; beyond, masking needs a sparser graph than there is yet.",
+            "the others sent; more than the services carry yet.",
             path="sites",
         )
     names = Counter(site.name for site in study.sites)

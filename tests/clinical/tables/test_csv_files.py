@@ -22,6 +22,7 @@ HEADER = b"id,value\n"
 BAD = {
     "missing": (None, "WR-DATA-010"),
     "empty": (b"", "WR-DATA-011"),
+    "nothing but a byte order mark": (b"\xef\xbb\xbf", "WR-DATA-011"),
     "header only": (HEADER, "WR-DATA-011"),
     "utf-16": ("id,value\n1,2\n".encode("utf-16"), "WR-DATA-012"),
     "latin-1": (HEADER + "1,Zoë\n".encode("latin-1"), "WR-DATA-012"),

@@ -118,6 +118,8 @@ class RowReader:
         reader = self._parsed(source)
         try:
             header = tuple(cell.strip() for cell in next(reader))
+        except StopIteration:
+            raise empty(name) from None
         except csv.Error:
             raise _bad_header(name) from None
         self._first += reader.line_num
