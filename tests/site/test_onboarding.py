@@ -13,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import studies
 from commands import Command
+from fhir_server import FhirServerDouble, InProcess, outcome, patients
 from wardround.algorithms.candidate import Candidate
 from wardround.clinical import Mapping
+from wardround.clinical.fhir import Client, ClientKey, FhirServer, Limits, SmartBackend
+from wardround.clinical.mapping import FhirServerSource
 from wardround.clinical.quality import Check, Level
 from wardround.errors import WardroundError, WardroundErrors
 from wardround.governance.artefact import save_model
@@ -475,3 +479,81 @@ def test_the_steward_sees_small_counts_and_nobody_else(
         home.custody(home.records.table)
     (blocked,) = [one for one in refused.value.errors if one.path == "plausible_range"]
     assert "<5 of" in blocked.problem and "3 of" not in str(blocked)
+
+
+def served(monkeypatch: pytest.MonkeyPatch, count: int = 20) -> FhirServerDouble:
+    """A hospital's server in this process, in place of the one at its address."""
+    double = FhirServerDouble("http://127.0.0.1:9/fhir", patients(count))
+    for one in double.records:
+        if one["resourceType"] == "Patient":
+            one["birthDate"] = "1950-01-01"
+            one["gender"] = "female"
+
+    def connect(source: FhirServerSource, folder: Path, limits: Limits | None = None) -> FhirServer:
+        access = None
+        if source.client_id is not None and source.client_key is not None:
+            key = ClientKey.load(folder / source.client_key)
+            access = SmartBackend(Client(source.client_id, key))
+        return FhirServer(source.url, InProcess(double.app()), access, limits=limits)
+
+    monkeypatch.setattr("wardround.clinical.survey.connect", connect)
+    return double
+
+
+def test_a_server_is_asked_before_it_is_kept(
+    agent: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("site", "data", "add", agent, "http://127.0.0.1:1/fhir", "--name", "hs")
+    refused = command(*words)  # nobody listens there
+    assert refused.code == 1 and "WR-DATA-060" in refused.err
+    assert not (agent / "mapping.toml").exists()
+    double = served(monkeypatch)
+    double.fhir_version = "5.0.0"
+    assert "WR-DATA-066" in command(*words).err
+    double.fhir_version = "4.0.1"
+    double.keys = {"k": ec.generate_private_key(ec.SECP384R1()).public_key()}
+    assert "WR-DATA-062" in command(*words).err  # it asks who is there, and every search is refused
+    assert not (agent / "mapping.toml").exists()
+
+
+def test_a_server_is_asked_under_the_agents_own_name(
+    agent: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = served(monkeypatch)
+    key = ec.generate_private_key(ec.SECP384R1())
+    secret = base64.urlsafe_b64encode(key.private_numbers().private_value.to_bytes(48))
+    jwk = ClientKey(key, "k").public_jwk() | {"d": secret.decode().rstrip("="), "kid": "k"}
+    (agent / "client.jwk").write_text(json.dumps(jwk), encoding="utf-8")
+    double.keys = {"k": key.public_key()}
+    words = ("site", "data", "add", agent, double.base, "--name", "hs")
+    added = command(*words, "--client-id", "wardround", "--client-key", "client.jwk")
+    assert added.code == 0 and "3 fields" in added.err
+    assert 'client_key = "client.jwk"' in (agent / "mapping.toml").read_text(encoding="utf-8")
+
+
+def test_a_sample_of_a_server_is_described_and_suggested(
+    agent: Path, study: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = served(monkeypatch)
+    added = command("site", "data", "add", agent, double.base, "--name", "hs")
+    assert added.code == 0
+    for shown in ("hs: Patient.birthDate", "hs: Patient.gender", "http://loinc.org|29463-7", "kg"):
+        assert shown in added.out
+    assert "3 fields" in added.err and "a sample of the server" in added.err
+    profiled = command("site", "data", "profile", agent)
+    assert "29463-7" in profiled.out and "a sample of the server" in profiled.err
+    found = command("site", "data", "suggest", agent, "--study", study)
+    assert "body_weight --element Observation.value --code" in found.err
+    assert "a sample of the server" in found.err
+
+
+def test_a_sample_has_an_end_and_a_refused_type_is_passed_over(
+    agent: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = served(monkeypatch, 3000)
+    double.faults.append((r"/Condition\?", outcome(404, "not-supported")))
+    answer = command("site", "data", "add", agent, double.base, "--name", "hs", "--json")
+    assert json.loads(answer.out)["fields"] == 3
+    asked = [path for _, path, _ in double.requests]
+    assert sum("/Observation?" in path for path in asked) == 10  # pages of a hundred
+    assert all("_count=1000" in path for path in asked if "?" in path)

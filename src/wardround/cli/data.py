@@ -63,6 +63,15 @@ def add(
     delimiter: Annotated[str | None, typer.Option(help="What parts the cells of a CSV.")] = None,
     decimal: Annotated[str | None, typer.Option(help="The decimal mark: . or ,")] = None,
     encoding: Annotated[str | None, typer.Option(help="utf-8, windows-1252 or iso-8859-1.")] = None,
+    ca: Annotated[
+        str | None, typer.Option(help="A FHIR server's authority: a PEM file beside the mapping.")
+    ] = None,
+    client_id: Annotated[
+        str | None, typer.Option(help="Who asks a FHIR server (SMART Backend Services).")
+    ] = None,
+    client_key: Annotated[
+        str | None, typer.Option(help="With --client-id: its key, a file beside the mapping.")
+    ] = None,
     header: Annotated[
         str | None, typer.Option(help="Names of the columns, for a CSV without a header line.")
     ] = None,
@@ -79,6 +88,9 @@ def add(
             ("delimiter", delimiter),
             ("decimal", decimal),
             ("encoding", encoding),
+            ("ca", ca),
+            ("client_id", client_id),
+            ("client_key", client_key),
         )
         if value is not None
     }
@@ -110,6 +122,7 @@ def add(
     if file is not None:
         say(f"The database is {file}")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
+    _say_sampled(onboarding, name)
     suggest(f"wardround site data suggest {folder} --study study.toml")
 
 
@@ -132,6 +145,7 @@ def profile(
     where = page or onboarding.home.reports / "profile.html"
     onboarding.write_page(where, profiles, _study(folder, study, required=False))
     emit([_as_json(one) for one in profiles], json, human=None if json else _fields_table(profiles))
+    _say_sampled(onboarding, source)
     say(f"Written to {where}: open it in a browser; it stays in the hospital.")
 
 
@@ -183,6 +197,7 @@ def suggest_fields(
     for name, some in found.items():
         if not some:
             say(f"{name}: no field resembles it.")
+    _say_sampled(onboarding, source)
     say("Nothing is mapped yet: a person decides. What the likeliest would be:")
     likely = [some[0] for some in found.values() if some and some[0].score >= LIKELY]
     commands = {_map_command(folder, one, long): one.concept for one in likely}
@@ -416,6 +431,19 @@ def override(
 
 
 _LONGEST = timedelta(days=365)
+
+
+def _say_sampled(onboarding: Onboarding, source: str | None) -> None:
+    """Of a live server not everything was looked at."""
+    from wardround.clinical.survey import SERVER_SAMPLE
+
+    for one in onboarding.mapping.sources:
+        if one.kind == "fhir-server" and source in (None, one.name):
+            say(
+                f"{one.name}: a sample of the server, at most {SERVER_SAMPLE:,} resources of each "
+                "type. Name a field that is not in it yourself, by its code: see "
+                "docs/how-to/write-a-mapping.md"
+            )
 
 
 def _say_resources(resources: Mapping[str, int]) -> None:

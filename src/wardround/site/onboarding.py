@@ -87,7 +87,7 @@ class Onboarding:
         """Add a source and survey it; ``more`` are further keys of the mapping's source.
 
         A table needs ``patient``, the column that names the patient (None where each row is one).
-        The source is only kept if it can be read.
+        The source is only kept if it can be read; a server is asked for a sample.
         """
         found = {"name": name, **describe_place(place, self.path.parent.resolve(), kind), **more}
         table = found["kind"] in ("csv", "parquet", "excel", "sql")
@@ -102,7 +102,7 @@ class Onboarding:
         mapping = drafts.add_source(self.path, found, self.graph)
         try:
             source = next(one for one in mapping.sources if one.name == name)
-            return () if source.kind == "fhir-server" else self._survey(source)
+            return self._survey(source)
         except BaseException:  # an interrupt too: what nobody has confirmed is not kept
             if before is None:
                 self.path.unlink()
@@ -121,7 +121,7 @@ class Onboarding:
         return tuple(
             profile
             for one in mapping.sources
-            if source in (None, one.name) and one.kind != "fhir-server"
+            if source in (None, one.name)
             for profile in self._survey(one, long)
         )
 
