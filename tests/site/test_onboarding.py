@@ -8,6 +8,7 @@ import random
 import re
 import shlex
 import sqlite3
+import tomllib
 from datetime import date
 from pathlib import Path
 
@@ -557,3 +558,25 @@ def test_a_sample_has_an_end_and_a_refused_type_is_passed_over(
     asked = [path for _, path, _ in double.requests]
     assert sum("/Observation?" in path for path in asked) == 10  # pages of a hundred
     assert all("_count=1000" in path for path in asked if "?" in path)
+
+
+def test_who_is_excluded_is_left_out_of_what_is_shown(
+    mapped: Path, study: Path, command: Command, tmp_path: Path
+) -> None:
+    before = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
+    home = SiteHome(mapped)
+    home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
+    refusals = tmp_path / "refusals.txt"
+    refusals.write_text("".join(f"{CANARY}{number:03d}\n" for number in (1, 2, 4, 5, 7, 8)))
+    assert command("site", "exclude", mapped, refusals).code == 0
+    for name in ("check", "preview"):
+        shown = command("site", "data", name, mapped, "--study", study)
+        assert "6 excluded by the hospital" in shown.err and CANARY not in shown.err + shown.out
+        answer = command("site", "data", name, mapped, "--study", study, "--json").out
+        found = json.JSONDecoder().raw_decode(answer)[0]
+        assert (found["used"], found["records"]) == (before["used"] - 6, before["records"])
+    assert found["set_aside"]["excluded"] == 6
+    plain = tomllib.loads(study.read_text(encoding="utf-8")) | {"id": "another-study"}
+    study.write_text(studies.toml(plain), encoding="utf-8")
+    other = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
+    assert other["used"] == before["used"], "the list is for another study"

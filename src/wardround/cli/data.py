@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wardround.clinical.quality import Finding
     from wardround.clinical.suggest import Suggestion
     from wardround.clinical.survey import Long
-    from wardround.site.onboarding import Onboarding
+    from wardround.site.onboarding import Onboarding, Preview
     from wardround.study import Study
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -334,6 +334,7 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
         human=None if json else _findings_table(shown, preview.used, preview.records),
     )
     _say_resources(preview.resources)
+    _say_excluded(preview)
     passed = sum(one.level is Level.OK for one in findings)
     say(f"{passed} checks found nothing, {len(shown)} found something.")
     verdict(findings)
@@ -367,7 +368,9 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
     from wardround.clinical.quarantine import Reason
 
     for reason, count in preview.set_aside.items():
-        say(f"  {count} set aside: {Reason(reason).words}")
+        if reason != Reason.EXCLUDED:
+            say(f"  {count} set aside: {Reason(reason).words}")
+    _say_excluded(preview)
     _say_resources(preview.resources)
 
 
@@ -444,6 +447,13 @@ def _say_sampled(onboarding: Onboarding, source: str | None) -> None:
                 "type. Name a field that is not in it yourself, by its code: see "
                 "docs/how-to/write-a-mapping.md"
             )
+
+
+def _say_excluded(preview: Preview) -> None:
+    from wardround.clinical.quarantine import Reason
+
+    if left_out := preview.set_aside.get(Reason.EXCLUDED):
+        say(f"  {left_out} excluded by the hospital")
 
 
 def _say_resources(resources: Mapping[str, int]) -> None:

@@ -36,7 +36,7 @@ MOST_ROWS = 200_000
 """How much of a source is looked at: enough to tell what a field is."""
 
 SERVER_SAMPLE = 1_000
-"""How many resources of each type a live FHIR server is asked for; it may hold a whole hospital's."""
+"""How many resources of each type a live FHIR server is asked for: it may hold millions."""
 
 _SAMPLE_PAGES = 10
 _BRIEF = Limits(attempts=2, answer_s=60.0, longest_pause_s=30.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnly
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -180,7 +180,10 @@ class Onboarding:
         return Shown(concept, source.name, values.steps, before, after)
 
     def preview(self, study: Study, today: date | None = None) -> Preview:
-        """What ``study`` would get of the records as mapped now, and what the checks say."""
+        """What ``study`` would get of the records as mapped now, and what the checks say.
+
+        Whom the hospital's signed list leaves out is set aside, as in a run.
+        """
         material, table, harmonised = self._material(study)
         findings = self.findings(study, material, today)
         wanted = dict.fromkeys((*study.data.features, study.data.outcome))
@@ -310,7 +313,20 @@ class Onboarding:
         if not study.is_draft:
             known = federation_in(self.home.reports / "model", study)
         material = material_for(study, harmonised, datetime.now(UTC).date(), known)
+        left_out = self._left_out(study)
+        if left_out:
+            material = replace(material, table=material.table.excluding(left_out))
         return material, material.table, harmonised
+
+    def _left_out(self, study: Study) -> frozenset[str]:
+        """Who is left out of this study by the signed list; another study's counts nothing."""
+        try:
+            standing = self.home.standing_exclusions(study)
+        except WardroundError as error:
+            if error.code != "WR-SITE-062":
+                raise
+            return frozenset()
+        return frozenset() if standing is None else standing.patients
 
 
 def _is_about(field: AnyField, profile: FieldProfile) -> bool:
