@@ -6,8 +6,8 @@ names field and concept; what a step shows may hold patients' values and stays i
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from collections.abc import Mapping as ReadOnly
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -71,10 +71,12 @@ class Preview:
 class Onboarding:
     """The data of one hospital, as its steward gets to know and describe them."""
 
-    def __init__(self, home: SiteHome, graph: ConceptGraph | None = None) -> None:
+    def __init__(
+        self, home: SiteHome, graph: ConceptGraph | None = None, path: Path | None = None
+    ) -> None:
         self.home = home
         self.graph = graph or ConceptGraph.load()
-        self.path = home.mapping_file
+        self.path = path or home.mapping_file
 
     @property
     def mapping(self) -> Mapping:
@@ -179,12 +181,15 @@ class Onboarding:
             before, after = read_samples(facts, field, self.graph)
         return Shown(concept, source.name, values.steps, before, after)
 
-    def preview(self, study: Study, today: date | None = None) -> Preview:
+    def preview(
+        self, study: Study, today: date | None = None, left_out: Collection[str] | None = None
+    ) -> Preview:
         """What ``study`` would get of the records as mapped now, and what the checks say.
 
-        Whom the hospital's signed list leaves out is set aside, as in a run.
+        Whom the hospital's signed list leaves out is set aside, as in a run; or ``left_out``, where
+        that is about to take its place.
         """
-        material, table, harmonised = self._material(study)
+        material, table, harmonised = self._material(study, left_out)
         findings = self.findings(study, material, today)
         wanted = dict.fromkeys((*study.data.features, study.data.outcome))
         return Preview(
@@ -307,13 +312,16 @@ class Onboarding:
     def _harmonised(self, mapping: Mapping, wanted: Sequence[str]) -> Harmonised:
         return harmonised_of(mapping, self.path.parent, self.graph, wanted)
 
-    def _material(self, study: Study) -> tuple[Material, FeatureTable, Harmonised]:
+    def _material(
+        self, study: Study, left_out: Collection[str] | None = None
+    ) -> tuple[Material, FeatureTable, Harmonised]:
         harmonised = self._harmonised(self.mapping, study.data.needed)
         known = None
         if not study.is_draft:
             known = federation_in(self.home.reports / "model", study)
         material = material_for(study, harmonised, datetime.now(UTC).date(), known)
-        left_out = self._left_out(study)
+        if left_out is None:
+            left_out = self._left_out(study)
         if left_out:
             material = replace(material, table=material.table.excluding(left_out))
         return material, material.table, harmonised
