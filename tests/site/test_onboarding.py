@@ -23,7 +23,7 @@ from wardround.algorithms.candidate import Candidate
 from wardround.clinical import Mapping
 from wardround.clinical.fhir import Client, ClientKey, FhirServer, Limits, SmartBackend
 from wardround.clinical.mapping import FhirServerSource
-from wardround.clinical.quality import Check, Level
+from wardround.clinical.quality import Check, Level, public_usage
 from wardround.errors import WardroundError, WardroundErrors
 from wardround.governance.artefact import save_model
 from wardround.ids import RunId, SiteName
@@ -474,6 +474,7 @@ def test_the_steward_sees_small_counts_and_nobody_else(
     listed = json.JSONDecoder().raw_decode(sent)[0]["findings"]
     (found,) = [one for one in listed if one["check"] == "plausible_range"]
     assert found["figures"]["count"] == "<5" and "3 of" not in sent
+
     home = SiteHome(mapped)
     home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
     with pytest.raises(WardroundErrors) as refused:  # what the door answers, and the agent logs
@@ -580,3 +581,36 @@ def test_who_is_excluded_is_left_out_of_what_is_shown(
     study.write_text(studies.toml(plain), encoding="utf-8")
     other = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
     assert other["used"] == before["used"], "the list is for another study"
+
+
+@pytest.mark.parametrize(
+    ("used", "records", "set_aside", "shown"),
+    [
+        (300, 300, {}, 300),
+        (290, 300, {"excluded": 10}, 290),
+        (299, 300, {"excluded": 1}, ">295"),
+        (289, 300, {"excluded": 1, "no_date": 10}, ">285"),
+        (298, 300, {"excluded": 1, "no_date": 1}, ">291"),
+        (5, 9, {}, ">4"),
+    ],
+)
+def test_a_small_count_cannot_be_worked_out_from_the_others(
+    used: int, records: int, set_aside: dict[str, int], shown: int | str
+) -> None:
+    said, reasons = public_usage(used, records, set_aside)
+    assert said == shown
+    assert all(reasons[one] == ("<5" if 0 < n < 5 else n) for one, n in set_aside.items())
+    assert public_usage(3, 300, {"excluded": 297}) == ("<5", {"excluded": "(withheld)"})
+
+
+def test_a_preview_that_is_passed_on_hides_small_counts(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    ehr = (mapped / ".." / "ehr.csv").resolve()
+    lines = ehr.read_bytes().split(b"\n")
+    lines[1] += b"\xff"  # a line of which one byte is no text
+    ehr.write_bytes(b"\n".join(lines))
+    shown = command("site", "data", "preview", mapped, "--study", study)
+    assert "1 set aside: the line holds a byte" in shown.err
+    sent = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
+    assert sent["set_aside"]["wrong_encoding"] == "<5" and sent["used"].startswith(">")

@@ -317,7 +317,7 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
     The table shows the steward every count; small ones are hidden in errors and in --json, which
     are passed on. Exits with 1 where something blocks.
     """
-    from wardround.clinical.quality import Level, verdict
+    from wardround.clinical.quality import Level, public_usage, verdict
 
     asked = _study(folder, study)
     assert asked is not None
@@ -326,7 +326,7 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
     shown = [one for one in findings if one.level in (Level.WARN, Level.BLOCK)]
     emit(
         {
-            "used": preview.used,
+            "used": public_usage(preview.used, preview.records, {})[0],
             "records": preview.records,
             "findings": [one.public() for one in shown],
         },
@@ -344,16 +344,23 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
 
 @app.command("preview")
 def preview_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
-    """Show what the study would get: N of M records, why not the rest, the way to each concept."""
+    """Show what the study would get: N of M records, why not the rest, the way to each concept.
+
+    The steward sees every count; small ones are hidden in --json, which is passed on.
+    """
+    from wardround.clinical.quality import public_usage
+
     asked = _study(folder, study)
     assert asked is not None
     preview = _open(folder).preview(asked)
+    used, set_aside = public_usage(preview.used, preview.records, preview.set_aside)
+    _, resources = public_usage(preview.used, preview.records, preview.resources)
     emit(
         {
-            "used": preview.used,
+            "used": used,
             "records": preview.records,
-            "set_aside": dict(preview.set_aside),
-            "resources": dict(preview.resources),
+            "set_aside": set_aside,
+            "resources": resources,
             "paths": {name: list(path) for name, path in preview.paths.items()},
         },
         json,
