@@ -8,17 +8,22 @@ import random
 import re
 import shlex
 import sqlite3
+import tomllib
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import studies
 from commands import Command
+from fhir_server import FhirServerDouble, InProcess, outcome, patients
 from wardround.algorithms.candidate import Candidate
 from wardround.clinical import Mapping
-from wardround.clinical.quality import Check, Level
+from wardround.clinical.fhir import Client, ClientKey, FhirServer, Limits, SmartBackend
+from wardround.clinical.mapping import FhirServerSource
+from wardround.clinical.quality import Check, Level, public_usage
 from wardround.errors import WardroundError, WardroundErrors
 from wardround.governance.artefact import save_model
 from wardround.ids import RunId, SiteName
@@ -469,9 +474,143 @@ def test_the_steward_sees_small_counts_and_nobody_else(
     listed = json.JSONDecoder().raw_decode(sent)[0]["findings"]
     (found,) = [one for one in listed if one["check"] == "plausible_range"]
     assert found["figures"]["count"] == "<5" and "3 of" not in sent
+
     home = SiteHome(mapped)
     home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
     with pytest.raises(WardroundErrors) as refused:  # what the door answers, and the agent logs
         home.custody(home.records.table)
     (blocked,) = [one for one in refused.value.errors if one.path == "plausible_range"]
     assert "<5 of" in blocked.problem and "3 of" not in str(blocked)
+
+
+def served(monkeypatch: pytest.MonkeyPatch, count: int = 20) -> FhirServerDouble:
+    """A hospital's server in this process, in place of the one at its address."""
+    double = FhirServerDouble("http://127.0.0.1:9/fhir", patients(count))
+    for one in double.records:
+        if one["resourceType"] == "Patient":
+            one["birthDate"] = "1950-01-01"
+            one["gender"] = "female"
+
+    def connect(source: FhirServerSource, folder: Path, limits: Limits | None = None) -> FhirServer:
+        access = None
+        if source.client_id is not None and source.client_key is not None:
+            key = ClientKey.load(folder / source.client_key)
+            access = SmartBackend(Client(source.client_id, key))
+        return FhirServer(source.url, InProcess(double.app()), access, limits=limits)
+
+    monkeypatch.setattr("wardround.clinical.survey.connect", connect)
+    return double
+
+
+def test_a_server_is_asked_before_it_is_kept(
+    agent: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("site", "data", "add", agent, "http://127.0.0.1:1/fhir", "--name", "hs")
+    refused = command(*words)  # nobody listens there
+    assert refused.code == 1 and "WR-DATA-060" in refused.err
+    assert not (agent / "mapping.toml").exists()
+    double = served(monkeypatch)
+    double.fhir_version = "5.0.0"
+    assert "WR-DATA-066" in command(*words).err
+    double.fhir_version = "4.0.1"
+    double.keys = {"k": ec.generate_private_key(ec.SECP384R1()).public_key()}
+    assert "WR-DATA-062" in command(*words).err  # it asks who is there, and every search is refused
+    assert not (agent / "mapping.toml").exists()
+
+
+def test_a_server_is_asked_under_the_agents_own_name(
+    agent: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = served(monkeypatch)
+    key = ec.generate_private_key(ec.SECP384R1())
+    secret = base64.urlsafe_b64encode(key.private_numbers().private_value.to_bytes(48))
+    jwk = ClientKey(key, "k").public_jwk() | {"d": secret.decode().rstrip("="), "kid": "k"}
+    (agent / "client.jwk").write_text(json.dumps(jwk), encoding="utf-8")
+    double.keys = {"k": key.public_key()}
+    words = ("site", "data", "add", agent, double.base, "--name", "hs")
+    added = command(*words, "--client-id", "wardround", "--client-key", "client.jwk")
+    assert added.code == 0 and "3 fields" in added.err
+    assert 'client_key = "client.jwk"' in (agent / "mapping.toml").read_text(encoding="utf-8")
+
+
+def test_a_sample_of_a_server_is_described_and_suggested(
+    agent: Path, study: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = served(monkeypatch)
+    added = command("site", "data", "add", agent, double.base, "--name", "hs")
+    assert added.code == 0
+    for shown in ("hs: Patient.birthDate", "hs: Patient.gender", "http://loinc.org|29463-7", "kg"):
+        assert shown in added.out
+    assert "3 fields" in added.err and "a sample of the server" in added.err
+    profiled = command("site", "data", "profile", agent)
+    assert "29463-7" in profiled.out and "a sample of the server" in profiled.err
+    found = command("site", "data", "suggest", agent, "--study", study)
+    assert "body_weight --element Observation.value --code" in found.err
+    assert "a sample of the server" in found.err
+
+
+def test_a_sample_has_an_end_and_a_refused_type_is_passed_over(
+    agent: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = served(monkeypatch, 3000)
+    double.faults.append((r"/Condition\?", outcome(404, "not-supported")))
+    answer = command("site", "data", "add", agent, double.base, "--name", "hs", "--json")
+    assert json.loads(answer.out)["fields"] == 3
+    asked = [path for _, path, _ in double.requests]
+    assert sum("/Observation?" in path for path in asked) == 10  # pages of a hundred
+    assert all("_count=1000" in path for path in asked if "?" in path)
+
+
+def test_who_is_excluded_is_left_out_of_what_is_shown(
+    mapped: Path, study: Path, command: Command, tmp_path: Path
+) -> None:
+    before = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
+    home = SiteHome(mapped)
+    home.approve(Study.load(study), mapped / "mapping.toml", (), TODAY)
+    refusals = tmp_path / "refusals.txt"
+    refusals.write_text("".join(f"{CANARY}{number:03d}\n" for number in (1, 2, 4, 5, 7, 8)))
+    assert command("site", "exclude", mapped, refusals).code == 0
+    for name in ("check", "preview"):
+        shown = command("site", "data", name, mapped, "--study", study)
+        assert "6 excluded by the hospital" in shown.err and CANARY not in shown.err + shown.out
+        answer = command("site", "data", name, mapped, "--study", study, "--json").out
+        found = json.JSONDecoder().raw_decode(answer)[0]
+        assert (found["used"], found["records"]) == (before["used"] - 6, before["records"])
+    assert found["set_aside"]["excluded"] == 6
+    plain = tomllib.loads(study.read_text(encoding="utf-8")) | {"id": "another-study"}
+    study.write_text(studies.toml(plain), encoding="utf-8")
+    other = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
+    assert other["used"] == before["used"], "the list is for another study"
+
+
+@pytest.mark.parametrize(
+    ("used", "records", "set_aside", "shown"),
+    [
+        (300, 300, {}, 300),
+        (290, 300, {"excluded": 10}, 290),
+        (299, 300, {"excluded": 1}, ">295"),
+        (289, 300, {"excluded": 1, "no_date": 10}, ">285"),
+        (298, 300, {"excluded": 1, "no_date": 1}, ">291"),
+        (5, 9, {}, ">4"),
+    ],
+)
+def test_a_small_count_cannot_be_worked_out_from_the_others(
+    used: int, records: int, set_aside: dict[str, int], shown: int | str
+) -> None:
+    said, reasons = public_usage(used, records, set_aside)
+    assert said == shown
+    assert all(reasons[one] == ("<5" if 0 < n < 5 else n) for one, n in set_aside.items())
+    assert public_usage(3, 300, {"excluded": 297}) == ("<5", {"excluded": "(withheld)"})
+
+
+def test_a_preview_that_is_passed_on_hides_small_counts(
+    mapped: Path, study: Path, command: Command
+) -> None:
+    ehr = (mapped / ".." / "ehr.csv").resolve()
+    lines = ehr.read_bytes().split(b"\n")
+    lines[1] += b"\xff"  # a line of which one byte is no text
+    ehr.write_bytes(b"\n".join(lines))
+    shown = command("site", "data", "preview", mapped, "--study", study)
+    assert "1 set aside: the line holds a byte" in shown.err
+    sent = json.loads(command("site", "data", "preview", mapped, "--study", study, "--json").out)
+    assert sent["set_aside"]["wrong_encoding"] == "<5" and sent["used"].startswith(">")

@@ -44,6 +44,28 @@ async def test_each_reading_says_n_of_m(tmp_path: Path) -> None:
     assert facts == {"used": 60, "total": 61, "read": "biopsies"}
 
 
+async def test_who_is_excluded_does_not_count(tmp_path: Path) -> None:
+    steward = Steward(tmp_path)
+    steward.approve(("harbour-1", "harbour-2", "harbour-3"))
+    heard = Heard()
+    running = asyncio.create_task(watch(steward.home, heard, timedelta(hours=1), None))
+    facts = (await heard.next())[1]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert facts == {"used": 57, "total": 61, "read": "biopsies", "excluded": 3}
+
+
+async def test_a_list_that_is_gone_is_told(tmp_path: Path) -> None:
+    home = approved(tmp_path)
+    home.exclusions_path.unlink()
+    heard = Heard()
+    running = asyncio.create_task(watch(home, heard, timedelta(hours=1), None))
+    event, facts = await heard.next()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (event, facts["code"]) == ("trouble", "WR-STUDY-080")
+
+
 async def test_a_receiver_listens_on_this_machine_and_goes_with_the_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

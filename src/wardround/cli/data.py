@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wardround.clinical.quality import Finding
     from wardround.clinical.suggest import Suggestion
     from wardround.clinical.survey import Long
-    from wardround.site.onboarding import Onboarding
+    from wardround.site.onboarding import Onboarding, Preview
     from wardround.study import Study
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -63,6 +63,15 @@ def add(
     delimiter: Annotated[str | None, typer.Option(help="What parts the cells of a CSV.")] = None,
     decimal: Annotated[str | None, typer.Option(help="The decimal mark: . or ,")] = None,
     encoding: Annotated[str | None, typer.Option(help="utf-8, windows-1252 or iso-8859-1.")] = None,
+    ca: Annotated[
+        str | None, typer.Option(help="A FHIR server's authority: a PEM file beside the mapping.")
+    ] = None,
+    client_id: Annotated[
+        str | None, typer.Option(help="Who asks a FHIR server (SMART Backend Services).")
+    ] = None,
+    client_key: Annotated[
+        str | None, typer.Option(help="With --client-id: its key, a file beside the mapping.")
+    ] = None,
     header: Annotated[
         str | None, typer.Option(help="Names of the columns, for a CSV without a header line.")
     ] = None,
@@ -79,6 +88,9 @@ def add(
             ("delimiter", delimiter),
             ("decimal", decimal),
             ("encoding", encoding),
+            ("ca", ca),
+            ("client_id", client_id),
+            ("client_key", client_key),
         )
         if value is not None
     }
@@ -110,6 +122,7 @@ def add(
     if file is not None:
         say(f"The database is {file}")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
+    _say_sampled(onboarding, name)
     suggest(f"wardround site data suggest {folder} --study study.toml")
 
 
@@ -132,6 +145,7 @@ def profile(
     where = page or onboarding.home.reports / "profile.html"
     onboarding.write_page(where, profiles, _study(folder, study, required=False))
     emit([_as_json(one) for one in profiles], json, human=None if json else _fields_table(profiles))
+    _say_sampled(onboarding, source)
     say(f"Written to {where}: open it in a browser; it stays in the hospital.")
 
 
@@ -183,6 +197,7 @@ def suggest_fields(
     for name, some in found.items():
         if not some:
             say(f"{name}: no field resembles it.")
+    _say_sampled(onboarding, source)
     say("Nothing is mapped yet: a person decides. What the likeliest would be:")
     likely = [some[0] for some in found.values() if some and some[0].score >= LIKELY]
     commands = {_map_command(folder, one, long): one.concept for one in likely}
@@ -302,7 +317,7 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
     The table shows the steward every count; small ones are hidden in errors and in --json, which
     are passed on. Exits with 1 where something blocks.
     """
-    from wardround.clinical.quality import Level, verdict
+    from wardround.clinical.quality import Level, public_usage, verdict
 
     asked = _study(folder, study)
     assert asked is not None
@@ -311,7 +326,7 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
     shown = [one for one in findings if one.level in (Level.WARN, Level.BLOCK)]
     emit(
         {
-            "used": preview.used,
+            "used": public_usage(preview.used, preview.records, {})[0],
             "records": preview.records,
             "findings": [one.public() for one in shown],
         },
@@ -319,6 +334,7 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
         human=None if json else _findings_table(shown, preview.used, preview.records),
     )
     _say_resources(preview.resources)
+    _say_excluded(preview)
     passed = sum(one.level is Level.OK for one in findings)
     say(f"{passed} checks found nothing, {len(shown)} found something.")
     verdict(findings)
@@ -328,16 +344,23 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
 
 @app.command("preview")
 def preview_records(folder: Folder, study: StudyFile = None, json: Json = False) -> None:
-    """Show what the study would get: N of M records, why not the rest, the way to each concept."""
+    """Show what the study would get: N of M records, why not the rest, the way to each concept.
+
+    The steward sees every count; small ones are hidden in --json, which is passed on.
+    """
+    from wardround.clinical.quality import public_usage
+
     asked = _study(folder, study)
     assert asked is not None
     preview = _open(folder).preview(asked)
+    used, set_aside = public_usage(preview.used, preview.records, preview.set_aside)
+    _, resources = public_usage(preview.used, preview.records, preview.resources)
     emit(
         {
-            "used": preview.used,
+            "used": used,
             "records": preview.records,
-            "set_aside": dict(preview.set_aside),
-            "resources": dict(preview.resources),
+            "set_aside": set_aside,
+            "resources": resources,
             "paths": {name: list(path) for name, path in preview.paths.items()},
         },
         json,
@@ -352,7 +375,9 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
     from wardround.clinical.quarantine import Reason
 
     for reason, count in preview.set_aside.items():
-        say(f"  {count} set aside: {Reason(reason).words}")
+        if reason != Reason.EXCLUDED:
+            say(f"  {count} set aside: {Reason(reason).words}")
+    _say_excluded(preview)
     _say_resources(preview.resources)
 
 
@@ -416,6 +441,26 @@ def override(
 
 
 _LONGEST = timedelta(days=365)
+
+
+def _say_sampled(onboarding: Onboarding, source: str | None) -> None:
+    """Of a live server not everything was looked at."""
+    from wardround.clinical.survey import SERVER_SAMPLE
+
+    for one in onboarding.mapping.sources:
+        if one.kind == "fhir-server" and source in (None, one.name):
+            say(
+                f"{one.name}: a sample of the server, at most {SERVER_SAMPLE:,} resources of each "
+                "type. Name a field that is not in it yourself, by its code: see "
+                "docs/how-to/write-a-mapping.md"
+            )
+
+
+def _say_excluded(preview: Preview) -> None:
+    from wardround.clinical.quarantine import Reason
+
+    if left_out := preview.set_aside.get(Reason.EXCLUDED):
+        say(f"  {left_out} excluded by the hospital")
 
 
 def _say_resources(resources: Mapping[str, int]) -> None:

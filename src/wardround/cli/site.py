@@ -86,33 +86,29 @@ def approve(
     import sys
     from datetime import UTC, datetime
 
+    from wardround.cli.studywords import details, summary
     from wardround.site.home import SiteHome
+    from wardround.site.outlook import look_ahead
     from wardround.study import Study
 
     home = SiteHome(folder)
     sealed = Study.load(study)
     excluded = None if exclude is None else _identifiers(exclude)
     standing = home.standing_exclusions(sealed) if excluded is None else None
-    facts = {
-        "study": f"{sealed.id}, version {sealed.version}",
-        "title": sealed.title,
-        "question": sealed.question,
-        "purpose": sealed.purpose,
-        "profile": sealed.profile.value,
-        "last day": sealed.expires.isoformat(),
-        "features": ", ".join(sealed.data.features),
-        "outcome": sealed.data.outcome,
-        "opened numbers": sealed.disclosure.opened_numbers,
-        "assumed corrupt": f"{sealed.corrupt_sites} of {len(sealed.sites)} hospitals",
-        "digest": sealed.digest,
-        "coordinator": sealed.coordinator_key.fingerprint,
-        **{f"key of {name}": key.fingerprint for name, key in sorted(sealed.site_keys.items())},
-        "patients left out": len(excluded or ())
-        if standing is None
-        else f"{len(standing.patients)}, by the list of {standing.issued}, which stays",
-    }
+    outlook = look_ahead(home, sealed, mapping, excluded)
+    rows = [
+        *summary(sealed),
+        *details(sealed),
+        (
+            "patients left out",
+            str(len(excluded or ()))
+            if standing is None
+            else f"{len(standing.patients)}, by the list of {standing.issued}, which stays",
+        ),
+        *outlook.rows(),
+    ]
     if not json:
-        err.print(table(("", ""), list(facts.items())))
+        err.print(table(("", ""), rows))
     if not yes:
         if not sys.stdin.isatty():
             raise WardroundError(

@@ -23,6 +23,7 @@ from wardround.clinical.fhir import (
     FhirServer,
     FhirTransport,
     FileStream,
+    Limits,
     ResourceStream,
     Search,
     SmartBackend,
@@ -232,7 +233,7 @@ def _instant(text: str) -> datetime | None:
         return None
 
 
-def connect(source: FhirServerSource, folder: Path) -> FhirServer:
+def connect(source: FhirServerSource, folder: Path, limits: Limits | None = None) -> FhirServer:
     """The hospital's own FHIR server, over TLS, under the agent's own key where it has one."""
     context = tls_context(None if source.ca is None else folder / source.ca)
     transport = FhirTransport(context, proxy_for(source.url))
@@ -240,7 +241,7 @@ def connect(source: FhirServerSource, folder: Path) -> FhirServer:
     if source.client_id is not None and source.client_key is not None:
         key = ClientKey.load(folder / source.client_key)
         access = SmartBackend(Client(source.client_id, key))
-    return FhirServer(source.url, transport, access)
+    return FhirServer(source.url, transport, access, limits=limits)
 
 
 def _asked(

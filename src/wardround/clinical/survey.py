@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from wardround.clinical.fhir import FileStream, ResourceStream
+from wardround.clinical.fhir import Body, FhirServer, FileStream, Limits, Search
 from wardround.clinical.fields import BIRTH_DATE, GENDER
 from wardround.clinical.mapping import (
     ColumnarSource,
@@ -23,7 +24,7 @@ from wardround.clinical.mapping import (
     OmopSource,
     Source,
 )
-from wardround.clinical.opening import Surroundings, local_url, open_table
+from wardround.clinical.opening import Surroundings, connect, local_url, open_table
 from wardround.clinical.profile import FieldProfile, profile_column
 from wardround.clinical.sources.fhir import RESOURCES
 from wardround.clinical.tables.omop import Omop, omop_tables
@@ -33,6 +34,13 @@ from wardround.trust.canonical import JSON
 
 MOST_ROWS = 200_000
 """How much of a source is looked at: enough to tell what a field is."""
+
+SERVER_SAMPLE = 1_000
+"""How many resources of each type a live FHIR server is asked for: it may hold millions."""
+
+_SAMPLE_PAGES = 10
+_BRIEF = Limits(attempts=2, answer_s=60.0, longest_pause_s=30.0)
+"""What a person who waits for an answer puts up with."""
 
 _MOST_VALUES = 20_000
 
@@ -55,19 +63,18 @@ class _Cells:
 def survey(
     source: Source, here: Surroundings, long: Long | None = None
 ) -> tuple[FieldProfile, ...]:
-    """Describe every field of ``source``; raises what reading it raises."""
+    """Describe every field of ``source``; raises what reading it raises.
+
+    Of a live FHIR server, the fields of a sample: at most ``SERVER_SAMPLE`` resources of each type.
+    """
     if isinstance(source, FhirSource):
-        return _survey_fhir(source.name, FileStream(source.name, here.folder, source.files))
+        stream = FileStream(source.name, here.folder, source.files)
+        return _survey_fhir(source.name, stream, stream.refuse)
     if isinstance(source, OmopSource):
         return _survey_omop(source, here)
-    if not isinstance(source, FhirServerSource):
-        return _survey_table(source, here, long)
-    raise WardroundError(
-        "WR-DATA-025",
-        "A live FHIR server is not surveyed: everything that it holds would be asked for.",
-        "Map by the codes that you know, or survey an export of it in files.",
-        path=source.name,
-    )
+    if isinstance(source, FhirServerSource):
+        return _survey_server(source, here)
+    return _survey_table(source, here, long)
 
 
 def _survey_table(
@@ -228,7 +235,41 @@ class _Seen:
             self.units.append(unit)
 
 
-def _survey_fhir(name: str, stream: ResourceStream) -> tuple[FieldProfile, ...]:
+def _survey_server(source: FhirServerSource, here: Surroundings) -> tuple[FieldProfile, ...]:
+    """The fields of a sample. A type that the server refuses is passed over, all of them are not.
+
+    A server that is read by export need not have search at all: of one without, nothing is known.
+    """
+    server = (here.connect or partial(connect, limits=_BRIEF))(source, here.folder)
+    server.check()
+    found: list[tuple[Body, int]] = []
+    refused: list[WardroundError] = []
+    kinds = dict.fromkeys(("Patient", "Observation", *RESOURCES.values()))
+    for kind in kinds:
+        try:
+            found += _sample(source.name, server, kind)
+        except WardroundError as error:
+            if error.code not in ("WR-DATA-061", "WR-DATA-062"):
+                raise
+            refused.append(error)
+    if len(refused) == len(kinds) and source.bulk is None:
+        raise refused[0]
+    return _survey_fhir(source.name, found)
+
+
+def _sample(name: str, server: FhirServer, kind: str) -> Iterator[tuple[Body, int]]:
+    stream = server.search(name, Search(kind, page_size=SERVER_SAMPLE))
+    for number, one in enumerate(stream, 1):
+        yield one
+        if number >= SERVER_SAMPLE or len(stream.read.parts) > _SAMPLE_PAGES:
+            return
+
+
+def _survey_fhir(
+    name: str,
+    stream: Iterable[tuple[Body, int]],
+    refuse: Callable[[int], None] = lambda _place: None,
+) -> tuple[FieldProfile, ...]:
     seen: dict[tuple[str, str, str], _Seen] = {}
     handlers: dict[str, Callable[[dict[str, JSON], dict[tuple[str, str, str], _Seen]], None]] = {
         "Patient": _patient,
@@ -241,7 +282,7 @@ def _survey_fhir(name: str, stream: ResourceStream) -> tuple[FieldProfile, ...]:
         try:
             resource: JSON = orjson.loads(body) if isinstance(body, bytes) else body
         except orjson.JSONDecodeError:
-            stream.refuse(place)
+            refuse(place)
             continue
         kind = resource.get("resourceType") if isinstance(resource, dict) else None
         if not isinstance(resource, dict) or not isinstance(kind, str):

@@ -6,9 +6,9 @@ names field and concept; what a step shows may hold patients' values and stays i
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from collections.abc import Mapping as ReadOnly
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -71,10 +71,12 @@ class Preview:
 class Onboarding:
     """The data of one hospital, as its steward gets to know and describe them."""
 
-    def __init__(self, home: SiteHome, graph: ConceptGraph | None = None) -> None:
+    def __init__(
+        self, home: SiteHome, graph: ConceptGraph | None = None, path: Path | None = None
+    ) -> None:
         self.home = home
         self.graph = graph or ConceptGraph.load()
-        self.path = home.mapping_file
+        self.path = path or home.mapping_file
 
     @property
     def mapping(self) -> Mapping:
@@ -87,7 +89,7 @@ class Onboarding:
         """Add a source and survey it; ``more`` are further keys of the mapping's source.
 
         A table needs ``patient``, the column that names the patient (None where each row is one).
-        The source is only kept if it can be read.
+        The source is only kept if it can be read; a server is asked for a sample.
         """
         found = {"name": name, **describe_place(place, self.path.parent.resolve(), kind), **more}
         table = found["kind"] in ("csv", "parquet", "excel", "sql")
@@ -102,7 +104,7 @@ class Onboarding:
         mapping = drafts.add_source(self.path, found, self.graph)
         try:
             source = next(one for one in mapping.sources if one.name == name)
-            return () if source.kind == "fhir-server" else self._survey(source)
+            return self._survey(source)
         except BaseException:  # an interrupt too: what nobody has confirmed is not kept
             if before is None:
                 self.path.unlink()
@@ -121,7 +123,7 @@ class Onboarding:
         return tuple(
             profile
             for one in mapping.sources
-            if source in (None, one.name) and one.kind != "fhir-server"
+            if source in (None, one.name)
             for profile in self._survey(one, long)
         )
 
@@ -179,9 +181,15 @@ class Onboarding:
             before, after = read_samples(facts, field, self.graph)
         return Shown(concept, source.name, values.steps, before, after)
 
-    def preview(self, study: Study, today: date | None = None) -> Preview:
-        """What ``study`` would get of the records as mapped now, and what the checks say."""
-        material, table, harmonised = self._material(study)
+    def preview(
+        self, study: Study, today: date | None = None, left_out: Collection[str] | None = None
+    ) -> Preview:
+        """What ``study`` would get of the records as mapped now, and what the checks say.
+
+        Whom the hospital's signed list leaves out is set aside, as in a run; or ``left_out``, where
+        that is about to take its place.
+        """
+        material, table, harmonised = self._material(study, left_out)
         findings = self.findings(study, material, today)
         wanted = dict.fromkeys((*study.data.features, study.data.outcome))
         return Preview(
@@ -304,13 +312,29 @@ class Onboarding:
     def _harmonised(self, mapping: Mapping, wanted: Sequence[str]) -> Harmonised:
         return harmonised_of(mapping, self.path.parent, self.graph, wanted)
 
-    def _material(self, study: Study) -> tuple[Material, FeatureTable, Harmonised]:
+    def _material(
+        self, study: Study, left_out: Collection[str] | None = None
+    ) -> tuple[Material, FeatureTable, Harmonised]:
         harmonised = self._harmonised(self.mapping, study.data.needed)
         known = None
         if not study.is_draft:
             known = federation_in(self.home.reports / "model", study)
         material = material_for(study, harmonised, datetime.now(UTC).date(), known)
+        if left_out is None:
+            left_out = self._left_out(study)
+        if left_out:
+            material = replace(material, table=material.table.excluding(left_out))
         return material, material.table, harmonised
+
+    def _left_out(self, study: Study) -> frozenset[str]:
+        """Who is left out of this study by the signed list; another study's counts nothing."""
+        try:
+            standing = self.home.standing_exclusions(study)
+        except WardroundError as error:
+            if error.code != "WR-SITE-062":
+                raise
+            return frozenset()
+        return frozenset() if standing is None else standing.patients
 
 
 def _is_about(field: AnyField, profile: FieldProfile) -> bool:

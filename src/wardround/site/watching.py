@@ -16,6 +16,7 @@ from wardround.clinical.keeping import Keeper, Kept, Subscriber, Wanted, subscri
 from wardround.clinical.mapping import FhirServerSource
 from wardround.clinical.opening import connect
 from wardround.clinical.warehouse import Warehouse
+from wardround.errors import WardroundError
 from wardround.site.home import SiteHome
 from wardround.site.say import Say, told
 
@@ -36,9 +37,16 @@ async def watch(home: SiteHome, say: Say, every: timedelta, port: int | None) ->
             say("trouble", **told(kept.failure))
             return
         assert kept.refreshed is not None
-        table = Harmonised(warehouse, routes).table(study.data.needed)
+        whole = Harmonised(warehouse, routes).table(study.data.needed)
+        try:
+            table = whole.excluding(home.exclusions().patients)
+        except WardroundError as error:
+            say("trouble", **told(error))  # without a list the agent would answer nothing
+            return
         read = ", ".join(kept.refreshed.read) or "nothing new"
-        say("records", used=len(table), total=table.records_total, read=read)
+        left_out = len(whole) - len(table)
+        excluded = {"excluded": left_out} if left_out else {}
+        say("records", used=len(table), total=table.records_total, read=read, **excluded)
 
     keeper = Keeper(warehouse, every, tell=tell)
     if port is None:

@@ -7,7 +7,7 @@ protects single patients. What stands in the profile page stays in the hospital.
 
 from wardround.clinical.quality.checks import check
 from wardround.clinical.quality.drift import stability_index
-from wardround.clinical.quality.finding import Check, Finding, Level
+from wardround.clinical.quality.finding import Check, Finding, Level, public_usage
 from wardround.clinical.quality.material import ConceptMaterial, Federation, Histogram, Material
 from wardround.clinical.quality.minimums import Minimums
 from wardround.clinical.quality.overrides import (
@@ -36,6 +36,7 @@ __all__ = [
     "check",
     "load_overrides",
     "override_command",
+    "public_usage",
     "sign_overrides",
     "stability_index",
     "summary",

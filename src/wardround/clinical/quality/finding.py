@@ -131,6 +131,30 @@ class Finding:
         return result if self.override is None else {**result, "override": self.override}
 
 
+def public_usage(
+    used: int, records: int, set_aside: Mapping[str, int]
+) -> tuple[int | str, dict[str, int | str]]:
+    """*N used of M* and the reasons why not, as they may be copied out of the hospital.
+
+    As in :meth:`Finding.public` no count from 1 to 4 can be read or worked out: where one is
+    hidden, or only so few are not used, N is only said to be more than a number; where N itself is
+    small, no reason's count is said.
+    """
+    few = range(1, MINIMUM_SHOWN)
+    if used in few:
+        return f"<{MINIMUM_SHOWN}", dict.fromkeys(set_aside, "(withheld)")
+    small = [count for count in set_aside.values() if count in few]
+    shown: dict[str, int | str] = {
+        reason: f"<{MINIMUM_SHOWN}" if count in few else count
+        for reason, count in set_aside.items()
+    }
+    rest = records - used
+    if not small and rest not in few:
+        return used, shown
+    largest = rest - sum(small) + len(small) * few[-1] if small else few[-1]
+    return f">{max(records - largest - 1, 0)}", shown
+
+
 def _shown(name: str, figure: float) -> str:
     if isinstance(figure, int):
         return f"{figure:,}"
