@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 import re
@@ -188,6 +189,12 @@ def test_checks_find_the_zeros_and_say_n_of_m(mapped: Path, study: Path, command
     preview = command("site", "data", "preview", mapped, "--study", study, "--json")
     ways = json.loads(preview.out)["paths"]
     assert "Age in completed years" in ways["age_years"][-1]
+    (read,) = json.loads(preview.out)["reads"]
+    digest = hashlib.sha256((mapped / ".." / "ehr.csv").resolve().read_bytes()).hexdigest()
+    assert read["source"] == "ehr" and read["rows"] == 200
+    assert [part["digest"] for part in read["parts"]] == [f"sha256:{digest}"]
+    shown = command("site", "data", "preview", mapped, "--study", study)
+    assert "Read from ehr: 200 rows" in shown.err
 
 
 def test_a_zero_that_means_none_can_be_said(mapped: Path, study: Path, command: Command) -> None:

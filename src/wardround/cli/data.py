@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wardround.cli.console import Json, emit, err, say, suggest, table
+from wardround.cli.console import Json, emit, err, printable, say, suggest, table
 from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
@@ -362,6 +363,7 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
             "set_aside": set_aside,
             "resources": resources,
             "paths": {name: list(path) for name, path in preview.paths.items()},
+            "reads": [asdict(read) for read in preview.reads],
         },
         json,
         human=None
@@ -371,6 +373,10 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
             [(name, "; then ".join(path)) for name, path in preview.paths.items()],
         ),
     )
+    for read in preview.reads:
+        say(f"Read from {read.source}: {read.rows} rows by {printable(read.query)}")
+        for part in read.parts:
+            say(f"  {printable(part.name)}, {part.lines} lines, {part.digest}")
     say(f"{preview.used} of {preview.records} records are usable.")
     from wardround.clinical.quarantine import Reason
 

@@ -19,6 +19,7 @@ from wardround.clinical.harmonise import Harmonised
 from wardround.clinical.mapping import ColumnarSource, Source
 from wardround.clinical.opening import Surroundings, open_table
 from wardround.clinical.profile import FieldProfile
+from wardround.clinical.provenance import SourceRead
 from wardround.clinical.quality import (
     Check,
     Finding,
@@ -65,6 +66,8 @@ class Preview:
     set_aside: ReadOnly[str, int]
     resources: ReadOnly[str, int]
     paths: ReadOnly[str, tuple[str, ...]]
+    reads: tuple[SourceRead, ...]
+    """What was read for all of it: source, query or files, rows and digests."""
     findings: tuple[Finding, ...]
 
 
@@ -192,12 +195,14 @@ class Onboarding:
         material, table, harmonised = self._material(study, left_out)
         findings = self.findings(study, material, today)
         wanted = dict.fromkeys((*study.data.features, study.data.outcome))
+        provenance = {one: harmonised.provenance(one) for one in wanted}
         return Preview(
             used=len(table),
             records=table.records_total,
             set_aside=table.quarantine.summary(),
             resources=table.quarantine.resources(),
-            paths={one: harmonised.provenance(one).path for one in wanted},
+            paths={one: found.path for one, found in provenance.items()},
+            reads=tuple({read: None for one in provenance.values() for read in one.reads}),
             findings=findings,
         )
 
