@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from commands import Command
 from studies import KEYS, altered, document, toml
+from wardround.cli.studywords import details, grid, summary
 from wardround.study import Study
 
 
@@ -96,6 +98,18 @@ def test_show_has_all_that_a_steward_signs(command: Command, study: Path) -> Non
     for words in ("Which masses are malignant?", "Research on public data.", "2027-12-31"):
         assert words in flat
     assert "No differential privacy" in flat
+
+
+def test_nothing_is_cut_in_a_narrow_terminal(study: Path) -> None:
+    read = Study.load(study)
+    terminal = Console(width=80)
+    with terminal.capture() as captured:
+        terminal.print(grid(summary(read) + details(read)))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in captured.get()
+    unbroken = "".join(captured.get().split())
+    assert read.digest in unbroken
+    for key in KEYS.values():
+        assert "".join(key.public.fingerprint.split()) in unbroken
 
 
 def test_show_says_who_chooses_the_ridge_and_the_test_set(command: Command, tmp_path: Path) -> None:

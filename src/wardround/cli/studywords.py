@@ -15,8 +15,13 @@ from wardround.trust.keys import VerifyKey
 
 
 def grid(rows: list[tuple[str, str]]) -> Table:
-    """Rows of a name and its words, without lines."""
+    """Rows of a name and its words, without lines.
+
+    A word longer than its column goes on below: a digest must never be cut.
+    """
     grid = Table(box=None, show_header=False, pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, words in rows:
         grid.add_row(Text(name, "dim"), Text(words))
     return grid
