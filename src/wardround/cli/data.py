@@ -465,7 +465,7 @@ def _fields_table(profiles: Sequence[FieldProfile]) -> RenderableType:
                 f"{one.source}: {one.field}",
                 one.kind.value,
                 one.rows,
-                f"{one.missing / one.rows:.0%}" if one.rows else "",
+                f"{one.missing / one.rows:.0%}" if one.rows and not one.presence else "",
                 one.distinct,
                 ", ".join(one.units),
             )

@@ -251,7 +251,7 @@ class Onboarding:
             reasons = {Reason(name): n for name, n in table.quarantine.summary().items()}
         usage = Usage(
             self.home.name,
-            "" if study is None else study.title,
+            None if study is None else study.title,
             datetime.now(UTC).date(),
             used,
             records,
