@@ -252,7 +252,7 @@ def test_what_is_only_there_or_not_is_not_called_missing() -> None:
     changes = {"rows": 1234, "missing": 1234, "distinct": 0, "quantiles": (), "samples": ()}
     there = field(kind=FieldKind.EMPTY, presence=True, **changes)
     text = Shape(render_profile([ProfileRow(there)], [], replace(USAGE, set_aside={}))).text
-    assert "Present for 1,234" in text
+    assert "Present in 1,234 rows" in text
     assert "missing" not in text and "No value at all" not in text
     plain = Shape(render_profile([ProfileRow(replace(there, presence=False))], [], USAGE)).text
     assert "100 %" in plain and "No value at all" in plain

@@ -126,5 +126,11 @@ def test_a_unit_with_braces_is_only_text() -> None:
     assert "0 to 10 {cells}/uL" in finding.words
 
 
+def test_a_pure_number_has_no_unit_to_name() -> None:
+    about = concept("share", plausible=(0.0, 1.0), unit="1")
+    (finding,) = found(facts(about, [0.5] * 10 + [99.5] * 10), Check.PLAUSIBLE_RANGE)
+    assert "0 to 1, and are set aside" in finding.words
+
+
 def test_a_yes_or_no_has_no_last_digit() -> None:
     assert found(facts(concept("flag", BOOLEAN), np.tile([0.0, 1.0], 100)), Check.HEAPING) == []

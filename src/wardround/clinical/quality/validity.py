@@ -64,14 +64,13 @@ def plausible_range(material: Material, thresholds: Thresholds) -> Iterator[Find
         if level is Level.OK:
             continue
         low, high = facts.concept.plausible or (-np.inf, np.inf)
-        unit = _escaped(facts.concept.unit or "")
+        unit = "" if facts.concept.unit in (None, "1") else _escaped(f" {facts.concept.unit}")
         yield Finding(
             Check.PLAUSIBLE_RANGE,
             level,
             name,
             "{count} of {found} values ({share}) lie outside the plausible range, "
-            f"{low:g} to {high:g} {unit}".rstrip()
-            + ", and are set aside.",
+            f"{low:g} to {high:g}{unit}, and are set aside.",
             "Most often the unit is misstated or the field is another one: compare the profile's "
             "values before and after. Single typing mistakes are rightly set aside.",
             {"count": count, "found": total, "share": share},
