@@ -226,7 +226,8 @@ def _keys(section: Mapping[str, JSON], definitions: Mapping[str, dict[str, JSON]
 
 
 def _words(value: Mapping[str, JSON]) -> str:
-    return str(value.get("description", "")).replace("``", "`")
+    """Its description on one line: a line break would end a table's row."""
+    return " ".join(str(value.get("description", "")).replace("``", "`").split())
 
 
 def _resolve(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import requires
 from wardround.clinical import Concept, ConceptType, FeatureTable, Quarantine, Reason, SetAside
-from wardround.clinical.profile import FieldKind, FieldProfile
+from wardround.clinical.profile import FieldKind, FieldProfile, count_in_bins
 from wardround.clinical.quality import (
     Check,
     ConceptMaterial,
@@ -177,6 +177,7 @@ def _row(
         distinct=len(found),
         units={unit: len(filled)} if unit else {},
         quantiles=tuple(np.quantile(numbers, np.linspace(0, 1, 21))) if continuous else (),
+        bins=count_in_bins(numbers) if continuous else (),
         zeros=int((numbers == 0).sum()),
         categories={} if continuous else {str(found[k]): int(counts[k]) for k in order},
         date_formats=(),

@@ -42,6 +42,15 @@ def test_a_generated_page_is_current(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == GENERATED[path], "make docs"
 
 
+@pytest.mark.parametrize("path", [one for one in GENERATED if one.suffix == ".md"], ids=name)
+def test_every_row_of_a_generated_table_is_one_whole_line(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", GENERATED[path], flags=re.S)
+    blocks = [block.splitlines() for block in text.split("\n\n") if "\n|" in f"\n{block}"]
+    assert blocks or path.name == "cli.md"
+    for line in (line for block in blocks for line in block):
+        assert line.startswith("|") and line.endswith("|"), line
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=name)
 def test_every_command_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
     usage, _, rest = COMMANDS[path].partition("\n\n")

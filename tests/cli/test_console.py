@@ -33,6 +33,16 @@ def test_a_table_is_neither_broken_nor_cut_for_another_program(
     assert second.split() == ["[bold]", "3"]  # what looks like markup is data
 
 
+def test_a_concepts_id_is_not_broken_in_a_narrow_terminal() -> None:
+    concepts = ("estimated_glomerular_filtration_rate", "sex")
+    terminal = Console(width=80)
+    with terminal.capture() as captured:
+        terminal.print(
+            table(("concept", "why"), [(one, "a long reason " * 20) for one in concepts])
+        )
+    assert concepts[0] in captured.get()
+
+
 def test_without_words_for_people_data_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     emit({"size_bytes": 12, "path": "a b"})
     emit(["x", "y"])

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from commands import Command
 from studies import KEYS, altered, document, toml
+from wardround.cli.studywords import details, grid, summary
 from wardround.study import Study
+from wardround.trust.keys import SigningKey
 
 
 @pytest.fixture
@@ -98,6 +101,18 @@ def test_show_has_all_that_a_steward_signs(command: Command, study: Path) -> Non
     assert "No differential privacy" in flat
 
 
+def test_nothing_is_cut_in_a_narrow_terminal(study: Path) -> None:
+    read = Study.load(study)
+    terminal = Console(width=80)
+    with terminal.capture() as captured:
+        terminal.print(grid(summary(read) + details(read)))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in captured.get()
+    unbroken = "".join(captured.get().split())
+    assert read.digest in unbroken
+    for key in KEYS.values():
+        assert "".join(key.public.fingerprint.split()) in unbroken
+
+
 def test_show_says_who_chooses_the_ridge_and_the_test_set(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     asked = {
@@ -112,6 +127,7 @@ def test_show_says_who_chooses_the_ridge_and_the_test_set(command: Command, tmp_
     assert "patients of whom reserved_for_testing is true" in flat
     assert "NOBODY is kept out for small groups" in flat
     assert "no cell is held back" in flat
+    assert "stays out" not in flat
 
 
 def test_show_prints_exactly_what_is_signed(command: Command, study: Path) -> None:
@@ -139,3 +155,15 @@ def test_a_study_that_is_not_there_is_an_error(command: Command, tmp_path: Path)
         refused = command("study", verb, tmp_path / "study.toml")
         assert refused.code == 1
         assert "WR-STUDY-001" in refused.err
+
+
+def test_show_says_that_each_group_masks_by_itself(command: Command, tmp_path: Path) -> None:
+    names = [
+        {"name": f"site-{n}", "signing_key": SigningKey.generate().public.text} for n in range(8)
+    ]
+    path = tmp_path / "study.toml"
+    plain = document(sites=names, adversary={"corrupt_sites": 1}, cohort={"minimum_sites": 3})
+    path.write_text(toml(plain) + "[cohort.groups]\nnumber = 2\n")
+    shown = command("study", "show", path)
+    assert shown.code == 0, shown.err
+    assert "masks in each group, 4 sites" in " ".join(shown.out.split())

@@ -169,7 +169,7 @@ def test_provenance_says_how_a_column_came_about(from_csv: Callable[..., Feature
     radius, _, age = got.provenance
     assert radius.path == (
         'column "Radius"',
-        "mm -> um (x 1000), 1 values",
+        "mm -> um (x 1000), 1 value",
         "kept within 1 to 100 um",
     )
     assert radius.files[0].name == "biopsies.csv"

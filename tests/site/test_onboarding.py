@@ -141,6 +141,30 @@ def test_suggestions_come_with_reasons_and_map_nothing(
     assert (agent / "mapping.toml").read_bytes() == before
 
 
+def test_what_can_be_computed_is_said_to_be_there_in_another_way(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    drawn = random.Random(1)
+    rows = (
+        f"p{n};01.02.{1930 + n};{drawn.choice('mw')};{drawn.gauss(1, 0.2):.2f}" for n in range(60)
+    )
+    lines = ["MRN;Geburtsdatum;Geschlecht;Kreatinin (mg/dl)", *rows]
+    (tmp_path / "k.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command("site", "data", "add", agent, tmp_path / "k.csv", "--name", "k", "--patient", "MRN")
+    done = command("site", "data", "suggest", agent, "--concept", "egfr")
+    assert "egfr: not directly; it can be computed from creatinine, age_years, sex." in done.err
+    assert "age_years: not directly; it can be computed from birth_date." in done.err
+    assert "What the likeliest would be:" in done.err
+    nothing = command("site", "data", "suggest", agent, "--concept", "pregnancy")
+    assert nothing.out == "" and "pregnancy: no field resembles it." in nothing.err
+    assert "No field is likely enough to name." in nothing.err
+
+
+def test_before_any_source_the_remedy_is_to_add_one(agent: Path, command: Command) -> None:
+    done = command("site", "data", "profile", agent)
+    assert done.code == 1 and "Add a source first" in done.err
+
+
 def test_a_special_case_is_suggested_with_its_caution_and_without_a_command(
     agent: Path, tmp_path: Path, command: Command
 ) -> None:

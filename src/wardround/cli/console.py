@@ -94,7 +94,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     made = Table(box=None, header_style="bold", pad_edge=False, show_header=any(columns))
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        # A concept's id is for copying: it is never broken, other columns give way.
+        made.add_column(
+            name,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=name == "concept",
+        )
     for row in rows:
         made.add_row(*(Text(printable(str(cell))) for cell in row))
     return made

@@ -176,34 +176,56 @@ def suggest_fields(
         assert asked is not None
         wanted = asked.data.needed
     found = onboarding.suggest(wanted, profiles)
-    emit(
-        {name: [_suggestion(one) for one in some] for name, some in found.items()},
-        json,
-        human=None
-        if json
-        else table(
-            ("concept", "field", "score", "why"),
-            [
-                (
-                    name if not number else "",
-                    f"{one.source}: {one.field}",
-                    f"{one.shown_score:.3f}",
-                    "; ".join(one.main_reasons),
-                )
-                for name, some in found.items()
-                for number, one in enumerate(some)
-            ],
-        ),
-    )
+    if json or any(found.values()):
+        emit(
+            {name: [_suggestion(one) for one in some] for name, some in found.items()},
+            json,
+            human=None
+            if json
+            else table(
+                ("concept", "field", "score", "why"),
+                [
+                    (
+                        name if not number else "",
+                        f"{one.source}: {one.field}",
+                        f"{one.shown_score:.3f}",
+                        "; ".join(one.main_reasons),
+                    )
+                    for name, some in found.items()
+                    for number, one in enumerate(some)
+                ],
+            ),
+        )
     for name, some in found.items():
         if not some:
-            say(f"{name}: no field resembles it.")
+            say(f"{name}: {_another_way(onboarding, name, found)}.")
     _say_sampled(onboarding, source)
-    say("Nothing is mapped yet: a person decides. What the likeliest would be:")
     likely = [some[0] for some in found.values() if some and some[0].score >= LIKELY]
+    say(
+        "Nothing is mapped yet: a person decides. "
+        + ("What the likeliest would be:" if likely else "No field is likely enough to name.")
+    )
     commands = {_map_command(folder, one, long): one.concept for one in likely}
     for command, meant in commands.items():
         suggest(command, meant)
+
+
+def _another_way(
+    onboarding: Onboarding, concept: str, found: Mapping[str, Sequence[Suggestion]]
+) -> str:
+    """What to say of a concept that no field resembles: fields for its inputs may be there."""
+    graph = onboarding.graph
+
+    def at_hand(one: str) -> bool:
+        return bool(found.get(one)) or any(
+            all(found.get(part) for part in derivation.inputs)
+            for derivation in graph.derivations(one)
+        )
+
+    for derivation in graph.derivations(concept):
+        if all(map(at_hand, derivation.inputs)):
+            return f"not directly; it can be computed from {', '.join(derivation.inputs)}"
+    return "no field resembles it"
 
 
 @app.command("map")
@@ -474,7 +496,8 @@ def _say_resources(resources: Mapping[str, int]) -> None:
     from wardround.clinical.quarantine import Reason
 
     for reason, count in resources.items():
-        say(f"  {count} single entries not used: {Reason(reason).words}")
+        entries = "entry" if count == 1 else "entries"
+        say(f"  {count} single {entries} not used: {Reason(reason).words}")
 
 
 def _open(folder: Path) -> Onboarding:
@@ -516,7 +539,7 @@ def _fields_table(profiles: Sequence[FieldProfile]) -> RenderableType:
                 f"{one.source}: {one.field}",
                 one.kind.value,
                 one.rows,
-                f"{one.missing / one.rows:.0%}" if one.rows else "",
+                f"{one.missing / one.rows:.0%}" if one.rows and not one.presence else "",
                 one.distinct,
                 ", ".join(one.units),
             )
@@ -533,7 +556,7 @@ def _findings_table(findings: Sequence[Finding], used: int, records: int) -> Ren
             (
                 one.level.value,
                 one.check.heading + (f": {one.concept}" if one.concept else ""),
-                one.words + (f" {one.override}." if one.override else ""),
+                one.words + (f" {one.override.rstrip('.')}." if one.override else ""),
                 one.remedy,
             )
             for one in findings

@@ -15,8 +15,13 @@ from wardround.trust.keys import VerifyKey
 
 
 def grid(rows: list[tuple[str, str]]) -> Table:
-    """Rows of a name and its words, without lines."""
+    """Rows of a name and its words, without lines.
+
+    A word longer than its column goes on below: a digest must never be cut.
+    """
     grid = Table(box=None, show_header=False, pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, words in rows:
         grid.add_row(Text(name, "dim"), Text(words))
     return grid
@@ -24,10 +29,7 @@ def grid(rows: list[tuple[str, str]]) -> Table:
 
 def facts(study: Study) -> dict[str, JSON]:
     """The study with what follows from it, for programs."""
-    adversary, promise = (
-        study.adversary(study.smallest_cohort, study.smallest_cohort),
-        PROMISES[study.profile],
-    )
+    adversary = study.adversary(study.smallest_cohort, study.smallest_cohort)
     document: dict[str, JSON] = study.model_dump(
         mode="json", by_alias=True, exclude={"schema_"}, exclude_none=True
     )
@@ -52,8 +54,8 @@ def facts(study: Study) -> dict[str, JSON]:
             "totals_per_step": study.totals_per_step,
             "smallest_cohort": study.smallest_cohort,
         },
-        "protections": [item.words for item in Protection if item in promise.protections],
-        "caveats": list(promise.caveats),
+        "protections": [item.words for item in _protections(study)],
+        "caveats": list(PROMISES[study.profile].caveats),
     }
 
 
@@ -90,7 +92,11 @@ def summary(study: Study) -> list[tuple[str, str]]:
             f"open a sum over at least {survivors} sites; {cohort - survivors} may fail"
             + ("" if study.cohort.groups is None else " in each group"),
         ),
-        ("masks", study.graph_rule(cohort, cohort).describe()),
+        (
+            "masks",
+            ("" if study.cohort.groups is None else "in each group, ")
+            + study.graph_rule(cohort, cohort).describe(),
+        ),
         ("profile", study.profile.value),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
     ]
@@ -99,7 +105,6 @@ def summary(study: Study) -> list[tuple[str, str]]:
 def details(study: Study) -> list[tuple[str, str]]:
     """The rest, as a steward reads it before approving."""
     data, disclosure = study.data, study.disclosure
-    promised = PROMISES[study.profile].protections
     return [
         ("question", study.question),
         ("purpose", study.purpose),
@@ -118,8 +123,7 @@ def details(study: Study) -> list[tuple[str, str]]:
         ("opened numbers", f"at most {disclosure.opened_numbers}"),
         *(
             ("protection", item.words + ("" if item.exists else " (DOES NOT EXIST YET)"))
-            for item in Protection
-            if item in promised
+            for item in _protections(study)
         ),
         ("coordinator", f"{study.coordinator.name}, {study.coordinator.url or 'no address yet'}"),
         *(
@@ -127,6 +131,13 @@ def details(study: Study) -> list[tuple[str, str]]:
             for name, key in _keys(study)
         ),
     ]
+
+
+def _protections(study: Study) -> list[Protection]:
+    """What its profile promises, without what the study itself switches off."""
+    off = {Protection.DISCLOSURE_RULES} if study.disclosure.minimum_cell == 0 else set()
+    promised = PROMISES[study.profile].protections - off
+    return [item for item in Protection if item in promised]
 
 
 def _visibility(study: Study) -> list[tuple[str, str]]:

@@ -23,6 +23,9 @@ MAX_CATEGORIES: Final = 50
 QUANTILES: Final = 21
 """At 0, 5, ..., 100 %."""
 
+BINS: Final = 28
+"""The bins of equal width in which values are counted, at most."""
+
 _SAMPLES: Final = 5
 _MOST: Final = 0.9
 """The share of values that must look alike for the field to count as of that kind: real columns
@@ -67,12 +70,14 @@ class FieldProfile:
     ``source`` is the source's name in the mapping, ``field`` the column's (or, in FHIR, a type and
     a code), ``declared`` its type as the source states it, ``codes`` the (system, code) pairs that
     identify the field. ``units`` counts the units that the source states. ``quantiles`` are 21
-    values at 0, 5, ..., 100 % of numbers or of dates (as ordinals), ``zeros`` the exact zeros
-    among numbers. ``categories`` are up to 50 most frequent texts, as the source writes them; none
-    for dates, for identifiers and for numbers with more than 50 distinct values. ``date_formats``
-    read every value that is a date at all; more than one means that the field is ambiguous.
-    ``decimal_marks`` likewise for numbers written as text. ``samples`` are five values as the
-    source writes them, for the steward's screen only.
+    values at 0, 5, ..., 100 % of numbers or of dates (as ordinals), ``bins`` how many of them lie
+    in each of up to 28 equal bins from the least to the greatest, ``zeros`` the exact zeros among
+    numbers. ``presence`` says that the rows have no value of their own, as of a diagnosis: that
+    there are ``rows`` of them is all they say. ``categories`` are up to 50 most frequent texts, as
+    the source writes them; none for dates, for identifiers and for numbers with more than 50
+    distinct values. ``date_formats`` read every value that is a date at all; more than one means
+    that the field is ambiguous. ``decimal_marks`` likewise for numbers written as text.
+    ``samples`` are five values as the source writes them, for the steward's screen only.
     """
 
     source: str
@@ -91,6 +96,8 @@ class FieldProfile:
     date_formats: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
     decimal_marks: tuple[DecimalMark, ...] = ()
+    bins: tuple[int, ...] = ()
+    presence: bool = False
 
     def __repr__(self) -> str:
         return f"FieldProfile({self.source!r}, {self.field!r}, {self.kind}, {self.rows} rows)"
@@ -136,6 +143,7 @@ def profile_column(
         date_formats=found.date_formats,
         samples=found.samples,
         decimal_marks=found.decimal_marks,
+        bins=count_in_bins(found.numbers),
     )
 
 
@@ -277,6 +285,30 @@ def _quantiles(numbers: NDArray[np.float64]) -> tuple[float, ...]:
     if not len(numbers):
         return ()
     return tuple(np.quantile(numbers, np.linspace(0, 1, QUANTILES)).tolist())
+
+
+def count_in_bins(numbers: NDArray[np.float64]) -> tuple[int, ...]:
+    """How many numbers lie in each of up to 28 equal bins from the least to the greatest.
+
+    Of numbers of up to three decimals each bin spans equally many possible values, so that no bin
+    is taller only because one more of them falls into it.
+    """
+    if not len(numbers):
+        return ()
+    low, high = float(numbers.min()), float(numbers.max())
+    with np.errstate(all="ignore"):
+        if not 0 < high - low < np.inf:
+            return (len(numbers),)
+        bins, places = BINS, (numbers - low) / (high - low) * BINS
+        for scale in (1.0, 10.0, 100.0, 1000.0):
+            steps = (numbers - low) * scale
+            whole = np.rint(steps)
+            if whole.max() < 2**40 and bool(np.all(np.abs(steps - whole) < 1e-6)):
+                width = whole.max() // BINS + 1
+                bins, places = int(whole.max() // width) + 1, whole // width
+                break
+    where = np.clip(places, 0, bins - 1).astype(np.int64)
+    return tuple(np.bincount(where, minlength=bins).tolist())
 
 
 def _units(

@@ -130,7 +130,8 @@ def _in_unit(
         counts[path.source] = counts.get(path.source, 0) + count
         if path.steps:
             values[rows] = path.apply(values[rows])
-        words.append(f"{path.words()}, {count} values")
+        said = "no unit" if path.words() == "1" else path.words()
+        words.append(f"{said}, {count} value{'' if count == 1 else 's'}")
     return values, reasons, _Units(tuple(sorted(words)), counts)
 
 
@@ -219,4 +220,5 @@ def _range_words(concept: Concept) -> list[str]:
     if concept.plausible is None or concept.type is not ConceptType.NUMERIC:
         return []
     low, high = concept.plausible
-    return [f"kept within {low:g} to {high:g} {concept.unit or ''}".rstrip()]
+    unit = "" if concept.unit in (None, "1") else f" {concept.unit}"
+    return [f"kept within {low:g} to {high:g}{unit}"]

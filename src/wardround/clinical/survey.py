@@ -7,7 +7,7 @@ and OMOP, a code. The profiles hold values, so they stay in the hospital.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from wardround.clinical.mapping import (
     Source,
 )
 from wardround.clinical.opening import Surroundings, connect, local_url, open_table
-from wardround.clinical.profile import FieldProfile, profile_column
+from wardround.clinical.profile import FieldKind, FieldProfile, profile_column
 from wardround.clinical.sources.fhir import RESOURCES
 from wardround.clinical.tables.omop import Omop, omop_tables
 from wardround.clinical.tables.omop_domains import OmopDomain
@@ -166,30 +166,32 @@ def _survey_omop(source: OmopSource, here: Surroundings) -> tuple[FieldProfile, 
                 name = "value" if code.numbers else "value_text"
                 chosen = columns[name]
                 units = columns["unit"]
-                found.append(
-                    profile_column(
-                        source.name,
-                        f"{domain} {concept_id}",
-                        _Cells(chosen.values[rows], chosen.missing[rows]),
-                        description=code.name,
-                        unit_text=[
-                            None if gone else str(text)
-                            for text, gone in zip(
-                                units.values[rows].tolist(),
-                                units.missing[rows].tolist(),
-                                strict=True,
-                            )
-                        ],
-                        codes=[
-                            ("omop", str(concept_id)),
-                            *(
-                                [(code.vocabulary.lower(), code.code)]
-                                if code.vocabulary and code.code
-                                else []
-                            ),
-                        ],
-                    )
+                described = profile_column(
+                    source.name,
+                    f"{domain} {concept_id}",
+                    _Cells(chosen.values[rows], chosen.missing[rows]),
+                    description=code.name,
+                    unit_text=[
+                        None if gone else str(text)
+                        for text, gone in zip(
+                            units.values[rows].tolist(),
+                            units.missing[rows].tolist(),
+                            strict=True,
+                        )
+                    ],
+                    codes=[
+                        ("omop", str(concept_id)),
+                        *(
+                            [(code.vocabulary.lower(), code.code)]
+                            if code.vocabulary and code.code
+                            else []
+                        ),
+                    ],
                 )
+                presence = domain is not OmopDomain.MEASUREMENT
+                if presence and described.kind is FieldKind.EMPTY:
+                    described = replace(described, presence=True)
+                found.append(described)
     return tuple(found)
 
 

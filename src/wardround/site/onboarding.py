@@ -84,6 +84,13 @@ class Onboarding:
     @property
     def mapping(self) -> Mapping:
         """The mapping as it stands, signed or not."""
+        if not self.path.exists():
+            raise WardroundError(
+                "WR-DATA-010",
+                "There is no mapping yet, since no source of records was added.",
+                "Add a source first: wardround site data add FOLDER PLACE --name NAME.",
+                path=self.path.name,
+            )
         return Mapping.load(self.path, self.graph)
 
     def add(
@@ -135,18 +142,21 @@ class Onboarding:
     ) -> ReadOnly[str, tuple[Suggestion, ...]]:
         """For each concept, the five likeliest fields, each with its reasons.
 
-        Where no field is likely, what the concept is computed from is looked for as well.
+        Where no field is likely, what the concept is computed from is looked for as well, and
+        what that is computed from: an age is got from the day of birth.
         """
         found = dict(self._suggester.find(profiles, wanted))
-        inputs = [
-            one
-            for concept in wanted
-            if not any(hit.score >= LIKELY for hit in found[concept])
-            for derivation in self.graph.derivations(concept)
-            for one in derivation.inputs
-        ]
-        more = [one for one in dict.fromkeys(inputs) if one not in found]
-        found.update(self._suggester.find(profiles, more))
+        last = wanted
+        for _ in range(2):
+            inputs = [
+                one
+                for concept in last
+                if not any(hit.score >= LIKELY for hit in found[concept])
+                for derivation in self.graph.derivations(concept)
+                for one in derivation.inputs
+            ]
+            last = [one for one in dict.fromkeys(inputs) if one not in found]
+            found.update(self._suggester.find(profiles, last))
         return {
             concept: tuple(hit for hit in hits if hit.score >= _NOISE)
             for concept, hits in found.items()
@@ -264,7 +274,7 @@ class Onboarding:
             reasons = {Reason(name): n for name, n in table.quarantine.summary().items()}
         usage = Usage(
             self.home.name,
-            "" if study is None else study.title,
+            None if study is None else study.title,
             datetime.now(UTC).date(),
             used,
             records,

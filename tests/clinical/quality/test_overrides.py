@@ -223,21 +223,24 @@ def test_what_protects_single_patients_cannot_be_overridden(never: Check) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        {"reason": "ok"},
-        {"reason": " " * 40},
-        {"reason": "Two\nlines of a reason"},
-        {"reason": "x" * 501},
-        {"steward": " "},
-        {"expires": TODAY - timedelta(1)},
-        {"expires": TODAY + timedelta(367)},
+        ({"reason": "ok"}, "no reason"),
+        ({"reason": " " * 40}, "no reason"),
+        ({"reason": "Two\nlines of a reason"}, "more than one line"),
+        ({"reason": "x" * 501}, "over 500 letters"),
+        ({"steward": " "}, "steward's name"),
+        ({"expires": TODAY - timedelta(1)}, "ends before"),
+        ({"expires": TODAY + timedelta(367)}, "more than a year after"),
     ],
 )
-def test_an_override_needs_a_reason_a_name_and_a_near_end(wrong: dict[str, object]) -> None:
+def test_an_override_needs_a_reason_a_name_and_a_near_end(
+    wrong: dict[str, object], said: str
+) -> None:
     with pytest.raises(WardroundError) as caught:
         replace(PASS, **wrong)  # type: ignore[arg-type]
     assert caught.value.code == "WR-DATA-079"
+    assert said in caught.value.problem
 
 
 # What follows

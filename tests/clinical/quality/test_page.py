@@ -3,6 +3,7 @@
 import html
 import re
 import stat
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 
 from quality_records import HOSPITALS, TODAY, heart, heart_profile
 from wardround.clinical import Reason
-from wardround.clinical.profile import FieldKind, FieldProfile
+from wardround.clinical.profile import BINS, FieldKind, FieldProfile, count_in_bins
 from wardround.clinical.quality import Check, Finding, Level, check
-from wardround.clinical.quality.drawing import histogram, masses
+from wardround.clinical.quality.drawing import histogram
 from wardround.clinical.quality.page import ProfileRow, Usage, render_profile, write_profile
 from wardround.errors import WardroundError
 
@@ -36,6 +37,7 @@ def field(name: str = "chol", **changed: object) -> FieldProfile:
         "missing": 3,
         "distinct": 60,
         "quantiles": tuple(np.linspace(100, 400, 21)),
+        "bins": (30, 0, 60, 7),
         "samples": ("212", "180"),
     }
     return FieldProfile(**(plain | changed))  # type: ignore[arg-type]
@@ -216,15 +218,41 @@ def test_what_holds_values_shows_none_in_a_log() -> None:
     assert "73519" not in f"{row!r} {row.profile!r}"
 
 
-@given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=21).map(sorted))
-def test_a_histogram_holds_all_values_once(quantiles: list[float]) -> None:
-    shares = masses(quantiles)
-    assert shares.sum() == pytest.approx(1.0)
-    assert (shares >= 0).all()
-    assert "nan" not in histogram(quantiles)
+@given(st.lists(st.floats(-1e12, 1e12) | st.integers(-50, 99).map(float), min_size=2, max_size=99))
+def test_a_histogram_counts_every_value_once(numbers: list[float]) -> None:
+    counts = count_in_bins(np.array(numbers))
+    assert sum(counts) == len(numbers) and len(counts) <= BINS and min(counts) >= 0
+    assert "nan" not in histogram(counts)
 
 
-def test_a_pile_of_zeros_stands_in_one_bar() -> None:
-    shares = masses([0.0] * 6 + list(np.linspace(100, 400, 15)))
-    assert shares[0] >= 5 / 20
-    assert shares[1:6].sum() < 0.05
+def test_there_is_no_bar_where_there_is_no_value() -> None:
+    pressures = np.array([80.0] * 30 + [95.0] * 5 + list(range(100, 160, 10)) * 10)
+    counts = count_in_bins(pressures)
+    assert counts[0] == 30 and counts[5] == 5 and not any(counts[1:5])  # bins of three
+    assert histogram(counts).count("<rect") == 8
+
+
+def test_whole_numbers_spread_evenly_have_a_flat_histogram() -> None:
+    for top in (20, 28, 40, 100):
+        *counts, _ = count_in_bins(np.repeat(np.arange(top) / 10, 3))
+        assert len(set(counts)) == 1
+
+
+def test_without_a_study_nothing_is_said_to_have_been_checked() -> None:
+    without = Usage("St. Elsewhere", None, TODAY, 0, 0)
+    text = " ".join(Shape(render_profile([ProfileRow(field())], [], without)).text.split())
+    assert "On 25 November 2026" in text
+    assert "For the study" not in text and "None" not in text
+    assert "Nothing was checked" in text
+    for untrue in ("Nothing was found", "nothing stands in the way", "Records used", "Warnings"):
+        assert untrue not in text
+
+
+def test_what_is_only_there_or_not_is_not_called_missing() -> None:
+    changes = {"rows": 1234, "missing": 1234, "distinct": 0, "quantiles": (), "samples": ()}
+    there = field(kind=FieldKind.EMPTY, presence=True, **changes)
+    text = Shape(render_profile([ProfileRow(there)], [], replace(USAGE, set_aside={}))).text
+    assert "Present in 1,234 rows" in text
+    assert "missing" not in text and "No value at all" not in text
+    plain = Shape(render_profile([ProfileRow(replace(there, presence=False))], [], USAGE)).text
+    assert "100 %" in plain and "No value at all" in plain

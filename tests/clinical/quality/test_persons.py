@@ -84,6 +84,8 @@ def test_one_person_under_two_identifiers() -> None:
     (finding,) = fired(twins(20), Check.TWO_IDENTIFIERS)
     assert finding.level is Level.BLOCK
     assert "patient-" not in finding.words
+    (finding,) = fired(twins(1), Check.TWO_IDENTIFIERS)
+    assert "nearly the same values: 1 among " in finding.words
 
 
 def test_born_a_day_apart_or_with_other_values_they_are_two_persons() -> None:

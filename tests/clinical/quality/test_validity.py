@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import requires
 from quality_records import BOOLEAN, concept, facts, fired, material
 from wardround.clinical import Reason
 from wardround.clinical.quality import Check, ConceptMaterial, Finding, Level
@@ -86,7 +87,17 @@ def test_the_reasons_are_counted_one_by_one() -> None:
         (GEN.normal(130, 40, 200).round(-1), True),  # blood pressures read to ten
         (GEN.normal(130, 40, 200).round(), False),
         (np.round(GEN.normal(5, 1, 200), 0) + np.round(GEN.integers(0, 10, 200) / 10, 1), False),
-        (np.concatenate([GEN.normal(50, 15, 150).round(), np.array([50.5])]), True),  # read to one
+        (np.concatenate([GEN.normal(50, 9, 150).round(), np.array([50.5])]), False),  # one slip
+        (
+            np.concatenate([GEN.normal(50, 9, 150).round(), np.arange(40.1, 60)]),
+            True,
+        ),  # read to one
+        (np.concatenate([GEN.normal(130, 40, 200).round(-1), np.array([131.25])]), True),
+        (
+            np.concatenate([GEN.uniform(5, 10, 30).round(3), GEN.uniform(10, 30, 300).round(2)]),
+            False,
+        ),
+        (GEN.lognormal(6.5, 0.7, 300).round(0), False),
         (GEN.normal(130, 40, 49).round(-1), False),  # too few
         (np.tile([10.0, 20.0, 30.0], 100), False),  # three doses, no reading
         (np.concatenate([np.zeros(500), np.arange(1.0, 101.0)]), False),  # mostly a true zero
@@ -98,10 +109,27 @@ def test_numbers_that_were_rounded(written: np.ndarray, fires: bool) -> None:
     assert [one.level for one in found(column, Check.HEAPING)] == [Level.WARN] * fires
 
 
+def test_measurements_of_four_digits_are_not_called_rounded() -> None:
+    data = requires.package("sklearn.datasets").load_breast_cancer()
+    about = concept("reading")
+    rounded = {
+        name
+        for name, column in zip(data["feature_names"], data["data"].T, strict=True)
+        if found(facts(about, column[:235]), Check.HEAPING)
+    }
+    assert not rounded
+
+
 def test_a_unit_with_braces_is_only_text() -> None:
     about = concept("cells", plausible=(0.0, 10.0), unit="{cells}/uL")
     (finding,) = found(facts(about, [1.0] * 10 + [99.5] * 10), Check.PLAUSIBLE_RANGE)
     assert "0 to 10 {cells}/uL" in finding.words
+
+
+def test_a_pure_number_has_no_unit_to_name() -> None:
+    about = concept("share", plausible=(0.0, 1.0), unit="1")
+    (finding,) = found(facts(about, [0.5] * 10 + [99.5] * 10), Check.PLAUSIBLE_RANGE)
+    assert "0 to 1, and are set aside" in finding.words
 
 
 def test_a_yes_or_no_has_no_last_digit() -> None:

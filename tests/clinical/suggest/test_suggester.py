@@ -81,6 +81,23 @@ def test_what_speaks_against_a_concept_is_said_last() -> None:
     assert not weight.reasons[0].startswith("but")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (10, 12, "but the values lie otherwise than they usually do (3"),
+        (3, 90, "but only "),
+    ],
+)
+def test_numbers_that_are_possible_but_unusual_do_not_contradict_themselves(
+    low: float, high: float, said: str
+) -> None:
+    potassium = field("K", spread(low, high), unit_text="mmol/L")
+    ranked = SUGGESTER.rank(potassium, least=0.0, top=999)
+    found = next(one for one in ranked if one.concept == "potassium")
+    assert any(reason.startswith(said) for reason in found.reasons), found.reasons
+    assert not any(reason.startswith("but 100%") for one in ranked for reason in one.reasons)
+
+
 def test_the_score_is_the_sum_of_its_points() -> None:
     for suggestion in SUGGESTER.rank(field("Chol", spread(120, 280), unit_text="mg/dL")):
         total = sum(one.points for one in suggestion.evidence)

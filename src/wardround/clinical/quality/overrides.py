@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from wardround.clinical.quality.finding import Check, Finding, Level
 from wardround.errors import WardroundError
@@ -55,19 +56,23 @@ class Override:
                 path=self.check.value,
             )
         texts = (self.reason, self.steward, *(() if self.concept is None else (self.concept,)))
-        if (
-            len(self.reason.strip()) < _SHORTEST_REASON
-            or not self.steward.strip()
-            or not all(len(text) <= _LONGEST_TEXT and text.isprintable() for text in texts)
-            or not self.day <= self.expires <= self.day + LONGEST
-        ):
-            raise WardroundError(
-                "WR-DATA-079",
-                "An override needs a reason in words, a steward's name, and a last day that is "
-                "not before its first and at most a year after it.",
-                "Say in a sentence why this block may pass, and until when.",
-                path=self.check.value,
+        if len(self.reason.strip()) < _SHORTEST_REASON:
+            self._refuse("has no reason in words", "Say in a sentence why this block may pass.")
+        if not self.steward.strip():
+            self._refuse("lacks the steward's name", "Say who decides.")
+        if not all(len(text) <= _LONGEST_TEXT and text.isprintable() for text in texts):
+            self._refuse(
+                f"has a reason or a name of more than one line or of over {_LONGEST_TEXT} letters",
+                "Say it in a sentence.",
             )
+        if not self.day <= self.expires <= self.day + LONGEST:
+            self._refuse(
+                "ends before its first day, or more than a year after it",
+                "Give a last day within a year.",
+            )
+
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
+        raise WardroundError("WR-DATA-079", f"The override {what}.", remedy, path=self.check.value)
 
     def covers(self, finding: Finding) -> bool:
         """Whether a finding of its check and concept is still about as bad as what was signed."""

@@ -50,10 +50,13 @@ class ProfileRow:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the page is about: which hospital and study, and *N used of M*, with the reasons."""
+    """What the page is about: which hospital and study, and *N used of M*, with the reasons.
+
+    Without a study nothing was checked, and no record is used or set aside.
+    """
 
     site: str
-    study: str
+    study: str | None
     day: date
     used: int
     records: int
@@ -152,7 +155,7 @@ def _field(row: ProfileRow, findings: Sequence[Finding], limits: Thresholds) -> 
         "findings": listed,
         "missing": f"{percent(share)} %",
         "missing_bar": drawing.share_bar(share, "lost" if level is Level.OK else level.value),
-        "histogram": drawing.histogram(profile.quantiles) if _continuous(profile) else None,
+        "histogram": drawing.histogram(profile.bins) if _continuous(profile) else None,
         "ends": _ends(profile),
         "categories": _categories(profile),
         "more": max(profile.distinct - _CATEGORIES, 0),
@@ -198,8 +201,11 @@ def _categories(profile: FieldProfile) -> list[dict[str, object]]:
 
 
 def _facts(profile: FieldProfile) -> list[tuple[str, str]]:
-    facts = [("Values", f"{profile.rows - profile.missing:,} of {profile.rows:,}")]
-    facts.append(("Distinct", f"{profile.distinct:,}"))
+    if profile.presence:
+        facts = [("Present", f"{profile.rows:,} times")]
+    else:
+        facts = [("Values", f"{profile.rows - profile.missing:,} of {profile.rows:,}")]
+        facts.append(("Distinct", f"{profile.distinct:,}"))
     if profile.zeros:
         facts.append(("Exactly 0", f"{profile.zeros:,}"))
     if profile.declared:

@@ -38,7 +38,7 @@ def duplicate_rows(material: Material, thresholds: Thresholds) -> Iterator[Findi
     patients = 0 if rows is None else len(rows)
     share = equal / patients if patients else 0.0
     words = ["{equal} of {patients} patients ({share}) repeat exactly another patient's values."]
-    again = ["{repeated} rows were set aside, since their patient has one already."]
+    again = ["Rows set aside since their patient has one already: {repeated}."]
     yield Finding(
         Check.DUPLICATE_ROWS,
         Level.BLOCK if share > thresholds.duplicates_block else Level.WARN,
@@ -59,9 +59,10 @@ def two_identifiers(material: Material, thresholds: Thresholds) -> Iterator[Find
         Check.TWO_IDENTIFIERS,
         Level.BLOCK if share > thresholds.duplicates_block else Level.WARN,
         None,
-        "{pairs} pairs among {patients} patients share birth date"
+        "Pairs with the same birth date"
         + (" and sex" if material.sex else "")
-        + " and have nearly the same values: probably one person under two identifiers.",
+        + " and nearly the same values: {pairs} among {patients} patients, each probably one "
+        "person under two identifiers.",
         "Have the identifiers linked in the source, or exclude the second one of each.",
         {"pairs": pairs, "patients": patients, "share": share},
     )

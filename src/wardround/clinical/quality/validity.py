@@ -24,6 +24,10 @@ _MINIMUM_NUMBERS = 50
 _MINIMUM_DISTINCT = 8
 _MINIMUM_SPAN = 50
 """In units of the last digit: five rounds of the ten digits."""
+_MINIMUM_ALIKE = 20
+_MOST_DECIMALS = 3
+_IN_USE = 0.1
+"""A decimal place that fewer of the numbers have is a slip, not what they are written to."""
 
 
 def unit_mismatch(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
@@ -60,14 +64,13 @@ def plausible_range(material: Material, thresholds: Thresholds) -> Iterator[Find
         if level is Level.OK:
             continue
         low, high = facts.concept.plausible or (-np.inf, np.inf)
-        unit = _escaped(facts.concept.unit or "")
+        unit = "" if facts.concept.unit in (None, "1") else _escaped(f" {facts.concept.unit}")
         yield Finding(
             Check.PLAUSIBLE_RANGE,
             level,
             name,
             "{count} of {found} values ({share}) lie outside the plausible range, "
-            f"{low:g} to {high:g} {unit}".rstrip()
-            + ", and are set aside.",
+            f"{low:g} to {high:g}{unit}, and are set aside.",
             "Most often the unit is misstated or the field is another one: compare the profile's "
             "values before and after. Single typing mistakes are rightly set aside.",
             {"count": count, "found": total, "share": share},
@@ -100,8 +103,11 @@ def unreadable(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
 def heaping(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
     """Numbers whose last digit is nearly always the same: they were rounded when written down.
 
-    The last digit is that of the finest decimal place in use. Zeros are left out (many things
-    are truly 0), as are small sets and those of few or close numbers, where digits mean nothing.
+    The last digit is that of the finest decimal place that at least a tenth of the numbers use:
+    one slip with three decimals doesn't make all others end in 0. Numbers of different size are
+    looked at apart, since many instruments write a fixed count of digits (9.504, 12.34). Zeros
+    are left out (many things are truly 0), as are small sets and those of few or close numbers,
+    where digits mean nothing.
     """
     for name, facts in material.concepts.items():
         digits = _last_digits(facts.raw) if facts.numeric else None
@@ -124,17 +130,36 @@ def heaping(material: Material, thresholds: Thresholds) -> Iterator[Finding]:
 
 def _last_digits(raw: NDArray[np.float64]) -> NDArray[np.int64] | None:
     numbers = np.abs(raw[(raw != 0) & (np.abs(raw) < 1e9)])
-    if numbers.size < _MINIMUM_NUMBERS:
-        return None
-    for places in range(4):
-        scaled = numbers * 10.0**places
+    decades = np.floor(np.log10(numbers))
+    digits = [_digits_of(numbers[decades == one]) for one in np.unique(decades)]
+    found = np.concatenate([np.empty(0, dtype=np.int64), *digits])
+    return found if found.size >= _MINIMUM_NUMBERS else None
+
+
+def _digits_of(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The last digits of numbers with equally many digits before the point; none where few."""
+    none = np.empty(0, dtype=np.int64)
+    if numbers.size < _MINIMUM_ALIKE:
+        return none
+    places = _decimals(numbers)
+    enough = [place for place in range(_MOST_DECIMALS + 2) if np.mean(places >= place) >= _IN_USE]
+    if enough[-1] > _MOST_DECIMALS:
+        return none
+    whole = np.rint(numbers[places <= enough[-1]] * 10.0 ** enough[-1])
+    if len(np.unique(whole)) < _MINIMUM_DISTINCT or np.ptp(whole) < _MINIMUM_SPAN:
+        return none
+    digits: NDArray[np.int64] = whole.astype(np.int64) % 10
+    return digits
+
+
+def _decimals(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many decimals each number needs; one more than are looked at, where it needs more."""
+    needed = np.full(numbers.shape, _MOST_DECIMALS + 1)
+    for place in reversed(range(_MOST_DECIMALS + 1)):
+        scaled = numbers * 10.0**place
         whole = np.rint(scaled)
-        if bool(np.all(np.abs(scaled - whole) < 1e-6 * np.maximum(1.0, whole))):
-            if len(np.unique(whole)) < _MINIMUM_DISTINCT or np.ptp(whole) < _MINIMUM_SPAN:
-                return None
-            digits: NDArray[np.int64] = whole.astype(np.int64) % 10
-            return digits
-    return None
+        needed[np.abs(scaled - whole) < 1e-6 * np.maximum(1.0, whole)] = place
+    return needed
 
 
 def _escaped(text: str) -> str:

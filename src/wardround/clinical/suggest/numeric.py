@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from wardround.clinical.profile import FieldProfile
 from wardround.clinical.suggest.hints import typical_ranges
 from wardround.clinical.suggest.suggestion import Evidence, Signal
 from wardround.clinical.units import UnitPath, find_unit
+
+_NEARLY_ALL: Final = 0.95
+"""With fewer of its values in the plausible range, a field's numbers speak against a concept."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,24 @@ class NumericSignals:
         low, high = concept.plausible
         inside = float(np.mean((numbers >= low) & (numbers <= high)))
         unit = f" {concept.unit}" if concept.unit not in (None, "1") else ""
-        words = f"{inside:.0%} of the values lie in the plausible range {low:g} to {high:g}{unit}"
+        plausible = f"the plausible range {low:g} to {high:g}{unit}"
+        words = f"{inside:.0%} of the values lie in {plausible}"
         # Half the range for nothing: nearly every number is a plausible something.
-        strength = 2.0 * inside - 1.9 if inside < 0.95 else 0.1
+        strength = 2.0 * inside - 1.9 if inside < _NEARLY_ALL else 0.1
         typical = self._typical.get(concept.id)
         if typical is not None and inside >= 0.5:
             alike = _overlap(numbers, float(typical[0]), float(typical[1]))
             strength = min(strength, 0.1) + 0.9 * alike
-            words += f", and where they usually do ({typical[0]:g} to {typical[1]:g})" * (
-                alike >= 0.5
-            )
+            usual = f"{typical[0]:g} to {typical[1]:g}"
+            if alike >= 0.5:
+                words += f", and where they usually do ({usual})"
+            elif strength < 0 and inside >= _NEARLY_ALL:
+                words = (
+                    f"the values lie otherwise than they usually do ({usual}), "
+                    f"though {inside:.0%} in {plausible}"
+                )
+        if inside < _NEARLY_ALL:
+            words = f"only {words}"
         return (Evidence(Signal.VALUES, max(-1.0, min(1.0, strength)), words + said),)
 
 
