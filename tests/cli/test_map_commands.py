@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shlex
 import zipfile
 from collections import defaultdict
@@ -175,3 +176,53 @@ def test_a_map_that_makes_an_event_a_no_is_refused(
     done = command("site", "data", "map", agent, *field)
     assert done.code == 1 and "WR-DATA-005" in done.err and "--take presence" in done.err
     assert (agent / "mapping.toml").read_bytes() == before
+
+
+def test_omop_values_are_shown_as_the_records_hold_them(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    as_omop_files(tmp_path)
+    place = ("site", "data", "add", agent, tmp_path / "cdm", "--name", "cdm", "--kind", "omop")
+    assert command(*place).code == 0
+    sex = ("sex", "--domain", "person", "--take", "concept", "--concept-id", 8507)
+    read = ("--concept-id", 8532, "--value", "8507=male", "--value", "8532=female")
+    shown = _shown(command, agent, *sex, *read)
+    assert dict(zip(shown["before"], shown["after"], strict=True)) == {
+        "8507": "male",
+        "8532": "female",
+    }
+    assert shown["path"] == [
+        "concept of person with concept 8507, 8532",
+        "8507 = male, 8532 = female",
+    ]
+    weight = ("body_weight", "--domain", "measurement", "--concept-id", 3025315)
+    shown = _shown(command, agent, *weight, "--choose", "latest")
+    assert len(set(shown["before"])) == 5
+    pairs = dict(zip(shown["before"], shown["after"], strict=True))
+    assert pairs["71.5 kg"] == "71.5 kg" and pairs["70500 g"] == "70.5 kg"
+
+
+def test_values_shown_differ_and_a_value_map_is_said(
+    agent: Path, tmp_path: Path, command: Command
+) -> None:
+    rows = [(n, int(n in (7, 31)), 70 if n < 90 else n) for n in range(100)]
+    write_csv(tmp_path / "t.csv", ("pid", "dm", "kg"), rows)
+    added = ("site", "data", "add", agent, tmp_path / "t.csv", "--name", "cdm", "--patient", "pid")
+    assert command(*added).code == 0
+    shown = _shown(
+        command, agent, "diabetes", "--column", "dm", "--value", "0=false", "--value", "1=true"
+    )
+    assert (shown["before"], shown["after"]) == (["0", "1"], ["no", "yes"])
+    assert shown["path"] == ['column "dm"', "0 = no, 1 = yes"]
+    many = [word for n in range(14) for word in ("--value", f"{n}={'true' if n else 'false'}")]
+    path = _shown(command, agent, "diabetes", "--column", "dm", *many)["path"]
+    assert path[1].startswith("0 = no, 1 = yes, ") and path[1].endswith("11 = yes, and 2 more")
+    shown = _shown(command, agent, "body_weight", "--column", "kg", "--unit", "kg")
+    assert shown["before"] == ["70 kg", "90 kg", "91 kg", "92 kg", "93 kg"]
+
+
+def _shown(command: Command, agent: Path, *words: object) -> dict[str, list[str]]:
+    done = command("site", "data", "map", agent, "cdm", *words, "--json")
+    assert done.code == 0, done.err
+    read: dict[str, list[str]] = json.loads(done.out)
+    return read
