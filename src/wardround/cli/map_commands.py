@@ -73,7 +73,7 @@ def offer(
     start = ["wardround", "site", "data", "map", str(folder), one.source, one.concept]
     found: list[str] | str
     note = ""
-    if long is not None:
+    if long is not None and ("local", one.field) in profile.codes:  # a table that was read by test
         found = ["--column", long.value, "--where", f"{long.by}={one.field}"]
         found += ["--unit-column", long.unit] if long.unit is not None else _unit(one)
         found += [*_date_format(one), *_values(one)]
