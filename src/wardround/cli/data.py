@@ -5,7 +5,6 @@ Everything that these commands show or write stays at the hospital.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
@@ -164,7 +163,7 @@ def suggest_fields(
     json: Json = False,
 ) -> None:
     """For each concept that the study needs, the five likeliest fields, and why."""
-    from wardround.clinical.suggest import LIKELY
+    from wardround.cli.map_commands import best_of, offer
 
     onboarding = _open(folder)
     long = _long(by, value, unit_column)
@@ -200,14 +199,18 @@ def suggest_fields(
         if not some:
             say(f"{name}: {_another_way(onboarding, name, found)}.")
     _say_sampled(onboarding, source)
-    likely = [some[0] for some in found.values() if some and some[0].score >= LIKELY]
+    graph, seen = onboarding.graph, {(one.source, one.field): one for one in profiles}
+    best = [hit for some in found.values() if (hit := best_of(some, graph)) is not None]
     say(
         "Nothing is mapped yet: a person decides. "
-        + ("What the likeliest would be:" if likely else "No field is likely enough to name.")
+        + ("What the likeliest would be:" if best else "No field is likely enough to name.")
     )
-    commands = {_map_command(folder, one, long): one.concept for one in likely}
-    for command, meant in commands.items():
-        suggest(command, meant)
+    offers = {offer(folder, one, seen[one.source, one.field], graph, long): one for one in best}
+    for made, one in offers.items():
+        if made.command:
+            suggest(made.command, one.concept)
+    for note in dict.fromkeys(made.note for made in offers if made.note):
+        say(note)
 
 
 def _another_way(
@@ -326,6 +329,8 @@ def map_field(
     say("; then ".join(shown.path))
     if not shown.before:
         say("Nothing was found there: look at the column, the code or --where again.")
+    elif set(shown.after) == {"no"}:
+        say("Every value shown becomes a no: look whether the source says a yes in another way.")
     elif all(one.startswith("set aside") for one in shown.after):
         say(
             "None of the five can be used: look at the unit, the form or the source's decimal mark."
@@ -591,61 +596,6 @@ def _suggestion(one: Suggestion) -> dict[str, object]:
         "date_format": one.reading.date_format,
         "value_map": None if one.reading.value_map is None else dict(one.reading.value_map),
     }
-
-
-def _map_command(folder: Path, one: Suggestion, long: Long | None) -> str:
-    """The command that would map a suggested field, for a person to check and run."""
-    reading = one.reading
-    words = ["wardround", "site", "data", "map", str(folder), one.source, one.concept]
-    if long is None:
-        words += _where_words(one.field)
-    else:
-        words += ["--column", long.value, "--where", f"{long.by}={one.field}"]
-    if long is not None and long.unit is not None:
-        words += ["--unit-column", long.unit]
-    elif reading.unit is not None and "--column" in words:
-        words += ["--unit", reading.unit]
-    if reading.date_format is not None and "--column" in words:
-        words += ["--date-format", reading.date_format]
-    coded = not {"--coding", "--element"} & set(words)  # those read themselves, or need a system
-    for written, meaning in (reading.value_map or {}).items() if coded else ():
-        shown = str(meaning).lower() if isinstance(meaning, bool) else meaning
-        words += ["--value", f"{written}={shown}"]
-    return shlex.join(words)
-
-
-def _where_words(field: str) -> list[str]:
-    """The options that say where a surveyed field stands: a column, a FHIR code, an OMOP id."""
-    from wardround.clinical.fields import (
-        BIRTH_DATE,
-        CONDITION,
-        GENDER,
-        MEDICATION,
-        OBSERVATION_COMPONENT,
-        OBSERVATION_VALUE,
-        PROCEDURE,
-    )
-    from wardround.clinical.tables.omop_domains import OmopDomain
-
-    elements = {
-        "Observation": OBSERVATION_VALUE,
-        "Observation.component": OBSERVATION_COMPONENT,
-        "Condition": CONDITION,
-        "Procedure": PROCEDURE,
-        "MedicationRequest": MEDICATION,
-    }
-    first, *codes = field.split(" ")
-    if first in (BIRTH_DATE, GENDER):
-        return ["--element", first, *(["--coding", "fhir"] if first == GENDER else [])]
-    if first in elements and codes and all("|" in code for code in codes):
-        component = ["--component", codes[1]] if len(codes) > 1 else []
-        return ["--element", elements[first], "--code", codes[0], *component]
-    if first == "person" and codes in (["day"], ["concept"]):
-        who = ["--concept-id", "8507", "--concept-id", "8532", "--coding", "omop"]
-        return ["--domain", first, "--take", *codes, *(who if codes == ["concept"] else [])]
-    if len(codes) == 1 and codes[0].isdigit() and first in set(OmopDomain):
-        return ["--domain", first, "--concept-id", codes[0]]
-    return ["--column", field]
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

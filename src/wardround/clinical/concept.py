@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Final
 
@@ -104,6 +105,18 @@ class Concept:
         """The name inside a sentence: its first letter is small, unless it begins an acronym."""
         name = self.name
         return name[:1].lower() + name[1:] if name[1:2].islower() else name
+
+    def said(self, value: float) -> str:
+        """A value of a feature table as a person reads it, without its unit."""
+        match self.type:
+            case ConceptType.DATE:
+                return date.fromordinal(int(value)).isoformat()
+            case ConceptType.BOOLEAN:
+                return "yes" if value else "no"
+            case ConceptType.CATEGORY:
+                return self.levels[int(value)]
+            case ConceptType.NUMERIC:
+                return f"{value:g}"
 
     def codes_of(self, system: str) -> tuple[str, ...]:
         """The codes in one system (a key of :data:`SYSTEMS`)."""

@@ -39,6 +39,11 @@ OF_PATIENT: Final = frozenset({BIRTH_DATE, GENDER})
 PRESENCE: Final = frozenset({CONDITION, PROCEDURE, MEDICATION})
 """Elements whose being there is the value: it says yes, and its absence nothing."""
 
+EVENTS: Final = frozenset(
+    {"condition_occurrence", "drug_exposure", "procedure_occurrence", "visit_occurrence", "death"}
+)
+"""OMOP's tables whose rows say yes by being there; a number in them is how much, not whether."""
+
 _UNDATED: Final = OF_PATIENT | PRESENCE
 """Elements whose values come without their own date."""
 
@@ -335,6 +340,14 @@ def _omop_problems(field: OmopField, concept: Concept, path: str) -> Iterator[Wa
             "with a value_map, a boolean or category.",
             path,
         )
+    elif field.domain in EVENTS and concept.type is ConceptType.BOOLEAN and mapped:
+        codes = field.value_map or {}
+        if field.value != "concept" or (codes and not any(codes.values())):
+            yield contradiction(
+                f"A row of {field.domain} says yes by being there, whatever else it holds.",
+                'Give value = "presence" (--take presence) instead of value_map and coding.',
+                path,
+            )
 
 
 def _fhir_problems(field: FhirField, concept: Concept, path: str) -> Iterator[WardroundError]:

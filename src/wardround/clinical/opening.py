@@ -49,8 +49,9 @@ from wardround.clinical.sources.columnar import Shape, is_wide, read_table
 from wardround.clinical.sources.fhir import RESOURCES, read_resources
 from wardround.clinical.sources.view_table import ViewTable
 from wardround.clinical.tables import Table, csv_table, excel_table, parquet_table, sql_table
-from wardround.clinical.tables.omop import omop_tables
+from wardround.clinical.tables.omop import Omop, omop_tables
 from wardround.clinical.tables.omop_domains import OmopDomain
+from wardround.clinical.tables.sql import SqlTable
 from wardround.clinical.tables.sql_url import DatabaseUrl
 from wardround.clinical.views import View
 
@@ -378,15 +379,24 @@ def _read_columnar(
 def _read_omop(source: OmopSource, fields: Sequence[AnyField], here: Surroundings) -> Extract:
     """One query for each field, after the list of all persons, some of whom have no facts."""
     shape = Shape("patient", ".", here.today.toordinal(), wide=False)
-    where = local_url(source.url, here.folder) if source.url else here.folder / str(source.files)
-    with omop_tables(where) as omop:
+    with open_omop(source, here.folder) as omop:
         found = [read_table(omop.table(OmopDomain.PERSON), (), shape, here.graph)]
         for field in fields:
             assert isinstance(field, OmopField)
-            table = omop.table(OmopDomain(field.domain), field.concept_ids or None)
+            table = rows_of(omop, field)
             found.append(read_table(table, [omop_column(field)], shape, here.graph))
         whole = combine(source.name, found)
         return replace(whole, set_aside=(*omop.rejected, *whole.set_aside))
+
+
+def open_omop(source: OmopSource, folder: Path) -> Omop:
+    """The tables of an OMOP source, to be closed after use."""
+    return omop_tables(local_url(source.url, folder) if source.url else folder / str(source.files))
+
+
+def rows_of(omop: Omop, field: OmopField) -> SqlTable:
+    """The rows that an OMOP field is about, in the long shape."""
+    return omop.table(OmopDomain(field.domain), field.concept_ids or None)
 
 
 def omop_column(field: OmopField) -> ColumnField:

@@ -38,7 +38,7 @@ class ColumnProvenance:
     """How one concept's values were obtained.
 
     ``path`` says each step in words, from the field in the source to the concept; it holds no
-    value. ``values_read`` counts the values found, usable or not.
+    patient's value. ``values_read`` counts the values found, usable or not.
     """
 
     concept: str

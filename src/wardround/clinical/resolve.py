@@ -20,6 +20,9 @@ NOWHERE: Final = -1
 _SAME: Final = 1e-9
 """Two numbers agree within this share of them: 0.0147 mm and 14.7 um differ by a rounding."""
 
+_NAMED: Final = 12
+"""How many written values a step names: a long value map stands in the mapping."""
+
 
 @dataclass(repr=False)
 class Values:
@@ -87,7 +90,7 @@ def resolve(
             SetAside(REASONS[code - 1], where(place), concept.id, record=False)
             for code, place in zip(reasons[used].tolist(), facts.places[used].tolist(), strict=True)
         )
-    steps = [mapped.words(), *units.words]
+    steps = [mapped.words(), *_map_words(mapped, concept, graph), *units.words]
     if mapped.absent is not None:
         nothing = ~chosen.valid & (chosen.reasons == 0)
         chosen.values[nothing] = as_number(mapped.absent, concept)
@@ -210,6 +213,15 @@ def _among(
 
 def _differ(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.abs(left - right) > _SAME * np.maximum(np.abs(left), np.abs(right))
+
+
+def _map_words(mapped: AnyField, concept: Concept, graph: ConceptGraph) -> list[str]:
+    """What each written value means, such as *0 = no, 1 = yes*."""
+    codes = list(mapped.codes(graph).items())
+    words = [f"{written} = {concept.said(value)}" for written, value in codes[:_NAMED]]
+    if len(codes) > _NAMED:
+        words.append(f"and {len(codes) - _NAMED} more")
+    return [", ".join(words)] if words else []
 
 
 def _said(value: bool | float | str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 
 import numpy as np
 
@@ -17,29 +16,34 @@ from wardround.clinical.tables import Table
 
 HOW_MANY = 5
 
+_ENOUGH = 200_000
+"""Rows after which no further values are looked for, once there are some."""
+
 
 def read_samples(
     facts: Facts, field: AnyField, graph: ConceptGraph
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Up to five facts spread over all, as they were read and as the concept's values.
+    """Up to five different facts, as they were read and as the concept's values.
 
     Both hold patients' values: they are for the steward's screen at the hospital alone.
     """
     concept = graph.concept(field.concept)
-    if not len(facts):
-        return (), ()
-    chosen = np.unique(np.linspace(0, len(facts) - 1, HOW_MANY).astype(np.int64))
-    before, after = [], []
-    for at in chosen.tolist():
-        unit = None
-        if facts.units[at] != NO_UNIT:
-            unit = facts.unit_names[int(facts.units[at])]
-        elif getattr(field, "unit", None) is not None:
-            unit = str(getattr(field, "unit"))  # noqa: B009  (a column's unit stands in the fact)
-        value, reason = float(facts.values[at]), int(facts.reasons[at])
-        before.append("(as written)" if reason else _written(value, concept, unit))
-        after.append(_harmonised(value, reason, unit, concept, graph))
-    return tuple(before), tuple(after)
+    stated = getattr(field, "unit", None)
+    shown: dict[tuple[str, str], None] = {}
+    seen: set[tuple[float, int, int]] = set()
+    for one in zip(
+        facts.values.tolist(), facts.units.tolist(), facts.reasons.tolist(), strict=True
+    ):
+        if one in seen:
+            continue
+        seen.add(one)
+        value, number, reason = one
+        unit = stated if number == NO_UNIT else facts.unit_names[number]
+        before = "(as written)" if reason else _written(value, concept, unit)
+        shown[before, _harmonised(value, reason, unit, concept, graph)] = None
+        if len(shown) == HOW_MANY:
+            break
+    return tuple(before for before, _ in shown), tuple(after for _, after in shown)
 
 
 def read_cells(
@@ -47,25 +51,29 @@ def read_cells(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """As :func:`read_samples`, of a table's column: before are the cells as the source has them."""
     wanted = [field.column, *field.where, *([field.unit_column] if field.unit_column else [])]
-    batch = next(iter(table.batches(wanted, text=set(wanted))))
-    rows = ~batch.columns[field.column].missing
-    for name, values in field.where.items():
-        among = [values] if isinstance(values, str) else list(values)
-        rows &= np.isin(batch.columns[name].values, among)
-    found = np.flatnonzero(rows)
-    if not len(found):
-        return (), ()
-    chosen = found[np.unique(np.linspace(0, len(found) - 1, HOW_MANY).astype(np.int64))]
-    before: list[str] = []
-    after: list[str] = []
-    for at in chosen.tolist():
-        text = str(batch.columns[field.column].values[at])
-        unit = field.unit
+    shown: dict[str, str] = {}
+    looked_at = 0
+    for batch in table.batches(wanted, text=set(wanted)):
+        columns = batch.columns
+        rows = ~columns[field.column].missing
+        for name, values in field.where.items():
+            among = [values] if isinstance(values, str) else list(values)
+            rows &= np.isin(columns[name].values, among)
+        texts = columns[field.column].values[rows].tolist()
+        units = [field.unit] * len(texts)
         if field.unit_column is not None:
-            unit = str(batch.columns[field.unit_column].values[at])
-        before.append(text if unit is None else f"{text} {unit}")
-        after += read_texts([text], field, unit, decimal, today, graph)
-    return tuple(before), tuple(after)
+            column = columns[field.unit_column]
+            stated = zip(column.values[rows].tolist(), column.missing[rows].tolist(), strict=True)
+            units = [field.unit if gone else str(unit) for unit, gone in stated]
+        for text, unit in dict.fromkeys(zip(map(str, texts), units, strict=True)):
+            before = text if unit is None else f"{text} {unit}"
+            (shown[before],) = read_texts([text], field, unit, decimal, today, graph)
+            if len(shown) == HOW_MANY:
+                return tuple(shown), tuple(shown.values())
+        looked_at += len(batch)
+        if shown and looked_at >= _ENOUGH:
+            break
+    return tuple(shown), tuple(shown.values())
 
 
 def read_texts(
@@ -104,7 +112,7 @@ def _reader(
 
 
 def _written(value: float, concept: Concept, unit: str | None) -> str:
-    return _said(value, concept) if unit is None else f"{value:g} {unit}"
+    return concept.said(value) if unit is None else f"{value:g} {unit}"
 
 
 def _harmonised(
@@ -113,7 +121,7 @@ def _harmonised(
     if reason:
         return f"set aside: {REASONS[reason - 1].words}"
     if concept.type is not ConceptType.NUMERIC or concept.unit is None:
-        return _said(value, concept)
+        return concept.said(value)
     path = None if unit is None else graph.find_path(unit, concept.unit, concept.id)
     if path is None:
         return "set aside: a unit is missing, unknown or of another kind"
@@ -122,15 +130,3 @@ def _harmonised(
     if not low <= found <= high:
         return "set aside: a value lies outside the concept's plausible range"
     return f"{found:g} {concept.unit}"
-
-
-def _said(value: float, concept: Concept) -> str:
-    match concept.type:
-        case ConceptType.DATE:
-            return date.fromordinal(int(value)).isoformat()
-        case ConceptType.BOOLEAN:
-            return "yes" if value else "no"
-        case ConceptType.CATEGORY:
-            return concept.levels[int(value)]
-        case _:
-            return f"{value:g}"

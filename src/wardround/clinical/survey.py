@@ -24,10 +24,10 @@ from wardround.clinical.mapping import (
     OmopSource,
     Source,
 )
-from wardround.clinical.opening import Surroundings, connect, local_url, open_table
+from wardround.clinical.opening import Surroundings, connect, open_omop, open_table
 from wardround.clinical.profile import FieldKind, FieldProfile, profile_column
 from wardround.clinical.sources.fhir import RESOURCES
-from wardround.clinical.tables.omop import Omop, omop_tables
+from wardround.clinical.tables.omop import Omop
 from wardround.clinical.tables.omop_domains import OmopDomain
 from wardround.errors import WardroundError
 from wardround.trust.canonical import JSON
@@ -142,9 +142,8 @@ def _by_test(source: str, columns: dict[str, _Cells], long: Long) -> Iterator[Fi
 
 
 def _survey_omop(source: OmopSource, here: Surroundings) -> tuple[FieldProfile, ...]:
-    where = local_url(source.url, here.folder) if source.url else here.folder / str(source.files)
     found: list[FieldProfile] = []
-    with omop_tables(where) as omop:
+    with open_omop(source, here.folder) as omop:
         for domain in omop.domains():
             if domain is OmopDomain.PERSON:
                 found += _persons(source.name, omop)

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from wardround.clinical import ConceptGraph, FeatureTable, Mapping
-from wardround.clinical.fields import AnyField, ColumnField
+from wardround.clinical.fields import AnyField, ColumnField, OmopField
 from wardround.clinical.harmonise import Harmonised
-from wardround.clinical.mapping import ColumnarSource, Source
-from wardround.clinical.opening import Surroundings, open_table
+from wardround.clinical.mapping import ColumnarSource, OmopSource, Source
+from wardround.clinical.opening import Surroundings, omop_column, open_omop, open_table, rows_of
 from wardround.clinical.profile import FieldProfile
 from wardround.clinical.provenance import SourceRead
 from wardround.clinical.quality import (
@@ -181,14 +181,20 @@ class Onboarding:
             raise
 
     def shown(self, concept: str) -> Shown:
-        """A mapped field, with five of its values before and after."""
+        """A mapped field, with five of its different values before and after."""
         mapping = self.mapping
         source, field = next((s, f) for s, f in mapping.all_fields() if f.concept == concept)
         harmonised = self._harmonised(mapping, [concept])
         values = harmonised.mapped(concept)
+        today = datetime.now(UTC).date().toordinal()
         if isinstance(field, ColumnField) and isinstance(source, ColumnarSource):
-            table, today = open_table(source, self.path.parent), datetime.now(UTC).date()
-            before, after = read_cells(table, field, source.decimal, today.toordinal(), self.graph)
+            table = open_table(source, self.path.parent)
+            before, after = read_cells(table, field, source.decimal, today, self.graph)
+        elif isinstance(field, OmopField) and isinstance(source, OmopSource):
+            # The unit is for rows that state none.
+            column = omop_column(field).model_copy(update={"unit": field.unit})
+            with open_omop(source, self.path.parent) as omop:
+                before, after = read_cells(rows_of(omop, field), column, ".", today, self.graph)
         else:
             facts, _ = harmonised.warehouse.facts(concept, harmonised.linked)
             before, after = read_samples(facts, field, self.graph)
