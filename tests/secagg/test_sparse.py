@@ -252,6 +252,7 @@ def test_nobody_can_be_kept_in_the_dark_about_who_chose_it() -> None:
 def test_choices_of_another_form_are_refused() -> None:
     sites = NAMES
     bits = Choices.among(sites, dict.fromkeys(sites, ())).bits
+    refused("WR-SECAGG-008", lambda: Choices((), {}))
     refused("WR-SECAGG-008", lambda: Choices(sites, {**bits, sites[0]: bytes(3)}))
     refused("WR-SECAGG-008", lambda: Choices(sites, {**bits, sites[0]: b"\x00\x01"}))
     refused("WR-SECAGG-008", lambda: Choices.among(sites, {sites[0]: [SiteName("stranger")]}))

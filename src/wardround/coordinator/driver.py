@@ -230,10 +230,10 @@ class Driver:
         encoding = FixedPoint(
             task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
         )
-        if not exchange.graph().can_open(state.shares):
+        more = state.on_bad_shares(len(state.shares) - state.threshold + 1)
+        if not exchange.graph().can_open(state.shares):  # nobody's fault: too few came yet
             with exchange.state.transaction() as transaction:
-                new = state.on_bad_shares(len(state.shares) - state.threshold + 1)
-                exchange.round = records.replace_round(transaction.connection, exchange.round, new)
+                exchange.round = records.replace_round(transaction.connection, exchange.round, more)
             exchange.changed.notify()
             return None
         try:
@@ -245,7 +245,6 @@ class Driver:
             if not error.code.startswith("WR-SECAGG"):
                 raise
             with exchange.state.transaction() as transaction:
-                new = state.on_bad_shares(len(state.shares) - state.threshold + 1)
                 named = error.path if error.code == "WR-SECAGG-017" else None
                 transaction.record(
                     "bad-shares",
@@ -257,7 +256,7 @@ class Driver:
                 blamed = self._can_blame() and is_dealer_guilty(len(state.shares), adversary)
                 if named is not None and blamed:
                     self._blame(transaction, [SiteName(named)], state.round)
-                exchange.round = records.replace_round(transaction.connection, exchange.round, new)
+                exchange.round = records.replace_round(transaction.connection, exchange.round, more)
             exchange.changed.notify()
             return None
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.

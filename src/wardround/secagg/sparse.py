@@ -112,7 +112,7 @@ class Choices:
         self._rows = {site: place for place, site in enumerate(self.bits)}
         self._columns = {site: place for place, site in enumerate(self.sites)}
         width = -(-len(self.sites) // 8)
-        if any(len(row) != width for row in self.bits.values()):
+        if not width or any(len(row) != width for row in self.bits.values()):
             raise _bad_deal("The choices are of another cohort.")
         packed = np.frombuffer(b"".join(self.bits.values()), np.uint8).reshape(-1, width)
         table = np.unpackbits(packed, axis=1)
