@@ -25,6 +25,7 @@ from wardround.secagg.adversary import (
 from wardround.secagg.graph import GraphRule, choose
 from wardround.study.checks import disagreements
 from wardround.study.policy import CompliancePolicy
+from wardround.study.privacy import Privacy
 from wardround.study.profiles import Profile
 from wardround.study.rules import (
     Closed,
@@ -139,6 +140,9 @@ class Study(Closed):
     data: Data
     model: Model
     disclosure: Disclosure
+    privacy: Privacy | None = None
+    """Epsilon and how it is spent; needed if, and only if, the profile is not ``secure-sum``."""
+
     policy: CompliancePolicy | None = None
     """The compliance policy; needed if, and only if, the profile is ``clinical``."""
 

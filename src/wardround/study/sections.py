@@ -385,8 +385,10 @@ class Model(Closed):
         Algorithm,
         Rule(
             "WR-STUDY-032",
-            'be "newton" or "fedavg"',
-            '"newton" is exact and needs few rounds; "fedavg" averages locally trained models.',
+            'be "newton", "fedavg", "dp-sgd" or "noisy-statistics"',
+            '"newton" is exact and needs few rounds, "fedavg" averages locally trained models; under '
+            'the profile "private", "dp-sgd" takes noisy steps and "noisy-statistics" fits a linear '
+            "model from one noisy sum.",
         ),
     ] = Algorithm.NEWTON
     """How it is fitted."""

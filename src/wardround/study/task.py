@@ -46,6 +46,8 @@ class Algorithm(StrEnum):
 
     NEWTON = "newton"
     FEDAVG = "fedavg"
+    DP_SGD = "dp-sgd"
+    NOISY_STATISTICS = "noisy-statistics"
 
 
 @dataclass(frozen=True)
