@@ -111,7 +111,7 @@ class Study(Closed):
         Rule(
             "WR-STUDY-008",
             'be "secure-sum", "private" or "clinical"',
-            'Only "secure-sum" is complete yet; it has no differential privacy.',
+            '"secure-sum" has no differential privacy, "clinical" is not complete yet.',
         ),
     ]
     """The protection in force."""
