@@ -316,13 +316,21 @@ def _policy(study: Study) -> Iterator[WardroundError]:
             "Choose the profile 'clinical', or remove the table.",
             path="policy",
         )
-    fedavg = study.model.fedavg
     allowed = study.policy.node_execution_bounds.maximum_local_epochs_per_round
-    if fedavg is not None and fedavg.local_epochs > allowed:
+    if study.local_epochs > allowed:
         yield WardroundError(
             "WR-STUDY-048",
-            f"The study asks for {fedavg.local_epochs} local epochs per round, and its policy "
+            f"The study asks for {study.local_epochs} local epochs per round, and its policy "
             f"allows {allowed}.",
-            "Lower model.fedavg.local_epochs.",
-            path="model.fedavg.local_epochs",
+            "Have more rounds for as many noisy steps.",
+            path="model.fedavg.rounds",
+        )
+    privacy, agreed = study.privacy, study.policy.cryptographic_privacy_guardrails
+    if privacy is not None and privacy.epsilon > agreed.differential_privacy_epsilon:
+        yield WardroundError(
+            "WR-STUDY-130",
+            f"The study may spend epsilon {privacy.epsilon:g}, and its policy allows "
+            f"{agreed.differential_privacy_epsilon:g}.",
+            "Lower privacy.epsilon, and have `wardround privacy plan` find the noise for it.",
+            path="privacy.epsilon",
         )
