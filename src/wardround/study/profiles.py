@@ -131,7 +131,12 @@ def missing(profile: Profile) -> tuple[Protection, ...]:
 
 
 def refuse_if_incomplete(study: Study) -> None:
-    """Refuse a study whose profile promises what doesn't exist, naming all of it."""
+    """Refuse a study whose profile promises what doesn't exist, naming all of it.
+
+    And one whose noise is too little for its epsilon (WR-STUDY-120).
+    """
+    from wardround.study.price import check_plan  # which knows the whole document
+
     lacking = missing(study.profile)
     if lacking:
         raise WardroundError(
@@ -142,3 +147,5 @@ def refuse_if_incomplete(study: Study) -> None:
             "which has no differential privacy.",
             path="profile",
         )
+    if study.privacy is not None:
+        check_plan(study)
