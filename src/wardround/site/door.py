@@ -28,7 +28,7 @@ from wardround.privacy.shares import noise_share
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
-from wardround.site import ledger, records
+from wardround.site import opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
@@ -232,7 +232,7 @@ class Door:
     def _budget(self, order: Order, terms: Terms) -> None:
         """The opened numbers still fit under the lower of the study's and the hospital's limit."""
         with self._state.database.begin() as connection:
-            ledger.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
+            opened.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
 
     def _opened(self, order: Order) -> int:
         """Numbers that the study opens with this task: in each group, whichever is this site's."""
@@ -355,7 +355,7 @@ class Door:
             connection = transaction.connection
             records.bind(connection, manifest, packet, self._question(order), patients)
             records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
-            ledger.charge(
+            opened.charge(
                 connection,
                 self._study.digest,
                 packet.round,
