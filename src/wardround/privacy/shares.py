@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wardround.privacy.events import L2, Gaussian, Skellam
 from wardround.privacy.gaussian import rounded_gaussian
-from wardround.privacy.random import NoiseSource
+from wardround.privacy.randomness import NoiseSource
 from wardround.privacy.skellam import skellam
 
 

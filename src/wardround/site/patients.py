@@ -22,7 +22,7 @@ from wardround.learning.registry import find_private
 from wardround.privacy.batches import draw_batch, padded, padded_size
 from wardround.privacy.clipping import clip_and_sum
 from wardround.privacy.events import FRACTIONAL_BITS
-from wardround.privacy.random import NoiseSource
+from wardround.privacy.randomness import NoiseSource
 from wardround.privacy.shares import noise_share
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg.encoding import FixedPoint
