@@ -90,16 +90,16 @@ patients = 570
 rationale = "A demonstration on public records; 1.5 is what the compliance policy allows at most."
 
 [privacy.statistics]
-noise_multiplier = 13.0
+noise_multiplier = 10.2
 spare = 0
 
 [privacy.training]
-noise_multiplier = 11.0
+noise_multiplier = 11.5
 steps = 10
 spare = 1
 
 [privacy.evaluation]
-noise_multiplier = 8.0
+noise_multiplier = 6.21
 spare = 0
 """
 
