@@ -97,9 +97,7 @@ class Books:
         """As the agent does at its start; `verified` is another matter."""
         database = Database.file(self.path, tables.MIGRATIONS)
         self.state = JournalledDatabase(database, tables.journal, "test")
-        self.ledger = PrivacyLedger(
-            self.study, self.site, KEYS[self.site].public, self.hospital
-        )
+        self.ledger = PrivacyLedger(self.study, self.site, KEYS[self.site].public, self.hospital)
 
     def close(self) -> None:
         """End the agent."""

@@ -9,9 +9,9 @@ What earlier versions of a study were charged is added to the present plan, so t
 is no fresh budget.
 
 *The patient population's.* Studies come one after another, chosen by people who have seen what
-earlier ones found. Renyi divergence of one order, fixed in advance, still adds up then: as long as
+earlier ones found. Rényi divergence of one order, fixed in advance, still adds up then: as long as
 the sum stays at most what (epsilon, delta) allows at that order, the guarantee holds over all
-studies together (Feldman and Zrnic 2021, "Individual privacy accounting via a Renyi filter",
+studies together (Feldman and Zrnic 2021, "Individual privacy accounting via a Rényi filter",
 theorem 4.5 with the same bound for everybody).
 """
 
@@ -20,15 +20,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerHead
 from wardround.ids import Digest, StudyId
 from wardround.privacy.accountant import epsilon as price
 from wardround.privacy.events import DiscreteLaplace, Event
+from wardround.privacy.statement import short
 from wardround.site.entry import LedgerEntry
 from wardround.study import Study
 from wardround.study.plan import Line, lines
-from wardround.study.population import plan_events
+from wardround.study.price import releases
 
 TOLERANCE = timedelta(minutes=5)
 """By so much a clock may be put right backwards; more, and time is no argument any more."""
@@ -48,7 +50,7 @@ class Version:
 
 @dataclass
 class Population:
-    """What a population's account has been charged, at its order of Renyi divergence."""
+    """What a population's account has been charged, at its order of Rényi divergence."""
 
     order: int
     spent: float = 0.0
@@ -170,15 +172,15 @@ def check_study(accounts: Accounts, study: Study) -> float:
     """
     assert study.privacy is not None
     delta = study.privacy.delta_in_force
-    planned, earlier = plan_events(study), accounts.earlier(study)
-    epsilon = price((planned + earlier).items(), delta)
+    earlier = accounts.earlier(study)
+    epsilon = price((*releases(study), *earlier.items()), delta)
     if epsilon > study.privacy.epsilon:
         spent = price(earlier.items(), delta)
         before = f" Earlier versions spent {spent:.4g} of it." if earlier else ""
         raise WardroundError(
             "WR-SITE-097",
             f"The study's plan comes to epsilon {epsilon:.4g} at delta "
-            f"{study.privacy.delta_in_force:.2g}, and the study allows {study.privacy.epsilon:g}."
+            f"{short(delta)}, and the study allows {study.privacy.epsilon:g}."
             f"{before}",
             "Plan fewer or noisier releases, or agree on a higher epsilon, in a new version of the "
             "study; `wardround privacy plan` shows what fits.",
@@ -191,7 +193,7 @@ def check_population(
 ) -> None:
     """Refuse what doesn't fit into what is left of a population's account: WR-SITE-100.
 
-    ``cost`` and ``budget`` are Renyi divergences at the account's order.
+    ``cost`` and ``budget`` are Rényi divergences at the account's order.
     """
     if account.spent + cost > budget:
         left = max(budget - account.spent, 0.0)
@@ -200,7 +202,7 @@ def check_population(
         raise WardroundError(
             "WR-SITE-100",
             f"{what} costs the patients of {name!r} {cost:.4g}, and {left:.4g} of {budget:.4g} is "
-            f"left: {account.answers} answers have spent {share} (Renyi divergence of order "
+            f"left: {account.answers} answers have spent {share} (Rényi divergence of order "
             f"{account.order}).",
             "The hospital takes part in no more than that. The steward alone may raise the ceiling "
             "in hospital.toml, which loosens what these patients were promised.",

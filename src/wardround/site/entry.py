@@ -65,7 +65,7 @@ class EventRecord(BaseModel):
 class Ceiling(BaseModel):
     """The account of a patient population: what all studies together may cost its patients.
 
-    ``order`` is the one order of Renyi divergence at which costs are added up, fixed when the
+    ``order`` is the one order of Rényi divergence at which costs are added up, fixed when the
     account was opened.
     """
 
@@ -106,7 +106,7 @@ class LedgerEntry(Statement):
 
     @property
     def cost(self) -> float:
-        """What it costs the population, as Renyi divergence at the account's order."""
+        """What it costs the population, as Rényi divergence at the account's order."""
         return self.rdp * self.count
 
 
@@ -116,9 +116,7 @@ def genesis(site: SiteName, key: VerifyKey) -> LedgerHead:
     return LedgerHead(size=0, digest=digest_json(first))
 
 
-def read_chain(
-    first: LedgerHead, rows: Iterable[tuple[int, str, bytes]]
-) -> Iterator[LedgerEntry]:
+def read_chain(first: LedgerHead, rows: Iterable[tuple[int, str, bytes]]) -> Iterator[LedgerEntry]:
     """The entries in ``rows`` (sequence, digest, canonical JSON), which extend ``first``.
 
     Raises WR-SITE-091 where an entry is not what its digest says, WR-SITE-092 where one is

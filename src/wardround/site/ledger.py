@@ -192,9 +192,7 @@ class PrivacyLedger:
         """What was spent and what is left of both accounts."""
         accounts = self._current(connection)
         ceiling, population, budget = self._population(accounts)
-        shown = PopulationAccount(
-            ceiling, population.spent, max(budget, 0.0), population.answers
-        )
+        shown = PopulationAccount(ceiling, population.spent, max(budget, 0.0), population.answers)
         return Account(accounts.head, accounts.last, self._study_account(accounts), shown)
 
     def _study_account(self, accounts: Accounts) -> StudyAccount | None:
@@ -208,9 +206,7 @@ class PrivacyLedger:
             delta=delta,
             spent=price((version.events + earlier).items(), delta),
             earlier=price(earlier.items(), delta),
-            lines=tuple(
-                (line, version.answers[line.purpose.value]) for line in lines(study)
-            ),
+            lines=tuple((line, version.answers[line.purpose.value]) for line in lines(study)),
         )
 
     def _check_study(self, accounts: Accounts) -> None:
@@ -269,7 +265,7 @@ class StudyAccount:
 
 @dataclass(frozen=True)
 class PopulationAccount:
-    """A population's account: Renyi divergences at the ceiling's order."""
+    """A population's account: Rényi divergences at the ceiling's order."""
 
     ceiling: Ceiling
     spent: float
@@ -312,9 +308,7 @@ def _recorded(connection: Connection) -> Iterator[tuple[int, str]]:
             yield int(str(facts["sequence"])), str(facts["entry"])
 
 
-def _compare(
-    connection: Connection, accounts: Accounts, recorded: list[tuple[int, str]]
-) -> None:
+def _compare(connection: Connection, accounts: Accounts, recorded: list[tuple[int, str]]) -> None:
     """The journal holds exactly the ledger's entries: one copy can't be mended to hide another."""
     rows = connection.execute(_ROWS, {"start": 0})
     kept = [(sequence, digest) for sequence, digest, _ in rows]

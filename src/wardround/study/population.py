@@ -7,21 +7,20 @@ the ceiling out among them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from wardround.errors import WardroundError
-from wardround.privacy.events import Event
-from wardround.study.plan import lines
+from wardround.privacy.accountant import best_order, filter_budget, rdp
+from wardround.privacy.statement import short
+from wardround.study.price import releases
 from wardround.study.rules import Closed, Rule
 from wardround.study.sections import NAME_PATTERN
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
-
 
 
 class PopulationPrivacy(Closed):
@@ -75,14 +74,6 @@ class PopulationPrivacy(Closed):
     """A study with a higher delta is refused: epsilon says nothing without it."""
 
 
-def plan_events(study: Study) -> Counter[Event]:
-    """Every event that a private study may ever release, spare ones included."""
-    total: Counter[Event] = Counter()
-    for line in lines(study):
-        total[line.event] += line.events
-    return total
-
-
 def refusals(study: Study, ceilings: PopulationPrivacy) -> Iterator[WardroundError]:
     """Why a hospital with these ceilings can't take part, whatever was spent before.
 
@@ -104,24 +95,21 @@ def refusals(study: Study, ceilings: PopulationPrivacy) -> Iterator[WardroundErr
     if privacy.delta_in_force > ceilings.maximum_study_delta:
         yield WardroundError(
             "WR-POLICY-066",
-            f"The study's delta is {privacy.delta_in_force:g}; this hospital allows a study "
-            f"{ceilings.maximum_study_delta:g}.",
+            f"The study's delta is {short(privacy.delta_in_force)}; this hospital allows a study "
+            f"{short(ceilings.maximum_study_delta)}.",
             "Lower it in a new version of the study, or have the steward raise "
             "maximum_study_delta in hospital.toml.",
             path="privacy.delta",
         )
-    from wardround.privacy.accountant import best_order, filter_budget, rdp
-
     order = best_order(ceilings.epsilon, ceilings.delta)
     budget = filter_budget(ceilings.epsilon, ceilings.delta, order)
-    events = plan_events(study).items()
-    cost = sum(float(rdp(event, (order,))[0]) * count for event, count in events)
+    cost = sum(float(rdp(event, (order,))[0]) * count for event, count in releases(study))
     if cost > budget:
         yield WardroundError(
             "WR-POLICY-067",
             f"The study's plan costs the patients of {ceilings.population!r} {cost:.4g}, and all "
-            f"studies together may cost them {max(budget, 0.0):.4g} (Renyi divergence of order "
-            f"{order}, for epsilon {ceilings.epsilon:g} at delta {ceilings.delta:g}).",
+            f"studies together may cost them {max(budget, 0.0):.4g} (Rényi divergence of order "
+            f"{order}, for epsilon {short(ceilings.epsilon)} at delta {short(ceilings.delta)}).",
             "Plan fewer or noisier releases, or have the steward raise epsilon under [privacy] in "
             "hospital.toml, which loosens what these patients are promised.",
             path="privacy",
