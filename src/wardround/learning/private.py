@@ -20,10 +20,6 @@ from wardround.learning.records import Records, Variables
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
 
-QUANTILE_WEIGHT = 0.1
-"""Length of the lane that tells whether a patient's vector was shorter than the clipping norm; the
-others are then clipped to sqrt(1 - 0.1^2), so that both together have length 1 at most."""
-
 Totals = TypeVar("Totals", covariant=True)
 
 
@@ -31,7 +27,7 @@ class PrivateComputation(Protocol[Totals]):
     """A private task kind with its parameters read.
 
     ``with_quantile`` asks trusted code for one more lane behind the others: per patient
-    +`QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, else -`QUANTILE_WEIGHT`,
+    +`clipping.QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, else minus that,
     and 0 for a row of zeros, which is nobody's (adaptive clipping, Andrew et al. 2021).
 
     A row may depend on its own patient only. `mixing` tries that.
