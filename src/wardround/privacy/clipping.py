@@ -91,7 +91,8 @@ def _normalise(
     """Write ``given``, shape (n, lanes), to ``out`` scaled by powers of two to be about 1 long.
 
     Returns by what to multiply each so that it is itself again, but no longer than ``radius``; and
-    1 if it was at most 1 long, -1 if longer and 0 if it was zero or nonsense. Powers of two lose no bit of a row that needn't be clipped.
+    1 if it was at most 1 long, -1 if longer and 0 if it was zero or nonsense. Powers of two lose
+    no bit of a row that needn't be clipped.
     """
     np.abs(given, out=out)
     largest = out.max(axis=1, initial=0.0)
