@@ -28,7 +28,8 @@ class PrivateComputation(Protocol[Totals]):
 
     ``with_quantile`` asks trusted code for one more lane behind the others: per patient
     +`clipping.QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, minus that if
-    it was longer, and 0 for a row of zeros, which is nobody's (adaptive clipping, Andrew et al. 2021).
+    it was longer, and 0 for a row of zeros, which is nobody's (adaptive clipping, Andrew et al.
+    2021).
 
     A row may depend on its own patient only. `mixing` tries that.
     """
