@@ -10,7 +10,7 @@ from wardround.federation.federation import Total
 from wardround.ids import RoundId
 from wardround.learning.registry import compute, find_private
 from wardround.learning.specify import check_task
-from wardround.privacy.clipping import QUANTILE_WEIGHT
+from wardround.privacy.clipping import clip_and_sum
 from wardround.privacy.events import FRACTIONAL_BITS, L2
 from wardround.study import Study
 from wardround.study.plan import line_of
@@ -44,15 +44,10 @@ def private_study(
     )
 
 
-def integers(rows, with_quantile=False):
-    """Each patient's row clipped to length 1, in steps of 2^-22, shape (patients, lanes [+ 1])."""
-    lengths = np.sqrt((rows * rows).sum(axis=1))
-    most = np.sqrt(1 - QUANTILE_WEIGHT**2) if with_quantile else 1.0
-    clipped = rows * np.minimum(1.0, most / np.maximum(lengths, 1e-300))[:, np.newaxis]
-    if with_quantile:
-        told = np.where(lengths <= 1.0, QUANTILE_WEIGHT, -QUANTILE_WEIGHT) * (lengths > 0)
-        clipped = np.column_stack([clipped, told])
-    return np.rint(clipped * ONE).astype(np.int64)
+def clip_each(rows, with_quantile=False):
+    """Each patient's share of the sum in whole steps, shape (patients, lanes [+ 1])."""
+    chosen = np.ones(1, dtype=bool)
+    return np.array([clip_and_sum(row[np.newaxis], chosen, with_quantile) for row in rows])
 
 
 class PlainPrivateFederation:
@@ -94,7 +89,7 @@ class PlainPrivateFederation:
         array = places if model is None else np.concatenate([model, places])
         computation = find_private(task.kind).parse(task.parameters, task.model)
         rows = compute(columns, self.request(task, n), array).reshape(n, computation.lanes)
-        return integers(rows, computation.with_quantile).sum(axis=0)
+        return clip_and_sum(rows, places >= 0, computation.with_quantile)
 
     def _local(self, task, columns, event):
         computation = find_private(task.kind).parse(task.parameters, task.model)
@@ -102,7 +97,7 @@ class PlainPrivateFederation:
         for _ in range(computation.local_steps):
             noisy = self._rows(task, columns, event, weights) + self._noise(event, task.length)
             weights = computation.step(weights, noisy / ONE)
-        return integers(computation.update(weights)[np.newaxis])[0]
+        return np.rint(computation.update(weights) * ONE).astype(np.int64)
 
     def _noise(self, event, length):
         if not self.noise:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from plain_federation import FEATURES, code_of
 from plain_federation import study as open_study
-from private_federation import ONE, integers, private_study
+from private_federation import ONE, clip_each, private_study
 from wardround.learning.agreed import allowed_kinds, variables_of
 from wardround.learning.mixing import check_rows_do_not_mix
 from wardround.learning.private_histogram import nearest_counts
@@ -143,7 +143,7 @@ def test_one_patient_more_or_less_moves_the_sum_by_one_patients_share(name, kind
     quantile = find_private(kind).parse(task.parameters, task.model).with_quantile
 
     def total(places):
-        return integers(ask(agreed, task, columns, places), quantile).sum(axis=0)
+        return clip_each(ask(agreed, task, columns, places), quantile).sum(axis=0)
 
     for left_out in range(n):
         without = [place for place in range(n) if place != left_out]
@@ -251,7 +251,7 @@ def total_of(name, kind, columns):
     n = len(columns[TEST_COLUMN])
     computation = find_private(kind).parse(task.parameters, task.model)
     rows = ask(agreed, task, columns, range(n))
-    return computation, integers(rows, computation.with_quantile).sum(axis=0) / ONE
+    return computation, clip_each(rows, computation.with_quantile).sum(axis=0) / ONE
 
 
 def test_moments_without_noise_are_the_moments():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wardround.clinical.graph import ConceptGraph
+from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.errors import WardroundError
 from wardround.learning.fit import Grid, Rule
 from wardround.learning.parameters import Reader
@@ -51,7 +51,7 @@ def agreed_private(study: Study, kind: str) -> dict[str, JSON]:
     privacy = require_privacy(study)
     plan = privacy.training
     if kind == "private_moments":
-        return {"patients": expected_training(study)}
+        return {"patients": expected_training(study), "measured": _measured(study)}
     if kind == "private_gradient":
         fixed: dict[str, JSON] = {
             "training": {
@@ -65,6 +65,14 @@ def agreed_private(study: Study, kind: str) -> dict[str, JSON]:
     if kind == "private_fedavg":
         return {"training": _agreed_local_training(study)}
     return {}
+
+
+def _measured(study: Study) -> list[JSON]:
+    """1 for each feature that is measured, 0 for a yes/no one."""
+    graph = ConceptGraph.load()
+    return [
+        int(graph.concept(name).type is not ConceptType.BOOLEAN) for name in study.data.features
+    ]
 
 
 def _agreed_local_training(study: Study) -> dict[str, JSON]:
