@@ -189,4 +189,4 @@ class Privacy(Closed):
     @property
     def delta_in_force(self) -> float:
         """The stated delta, or the default: min(1e-5, 1 / (10 patients))."""
-        return min(1e-5, 0.1 / self.patients) if self.delta is None else self.delta
+        return min(1e-5, 1 / (10 * self.patients)) if self.delta is None else self.delta
