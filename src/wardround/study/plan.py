@@ -120,9 +120,7 @@ def _training(study: Study, privacy: Privacy) -> Line:
             event: Event = Gaussian(plan.noise_multiplier, plan.sampling_rate)
             rounds = study.model.fedavg.rounds if study.model.fedavg else 1
             per_round = -(-plan.steps // rounds)
-            return Line(
-                Purpose.TRAINING, ("private_fedavg",), event, rounds, plan.spare, per_round
-            )
+            return Line(Purpose.TRAINING, ("private_fedavg",), event, rounds, plan.spare, per_round)
         case Algorithm.NOISY_STATISTICS:
             event = _event(privacy, plan.noise_multiplier)
             return Line(Purpose.TRAINING, ("private_products",), event, 1, plan.spare)
