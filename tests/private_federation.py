@@ -23,7 +23,8 @@ def private_study(
     features=FEATURES, outcome="malignant", noise=0.1, patients=569, model=None, **privacy
 ):
     """A private study of four sites; ``privacy`` replaces tables or keys of ``[privacy]``."""
-    training = {"noise_multiplier": noise, "steps": 40, **privacy.pop("training", {})}
+    steps = 1 if (model or {}).get("algorithm") == "noisy-statistics" else 40
+    training = {"noise_multiplier": noise, "steps": steps, **privacy.pop("training", {})}
     return Study.parse(
         document(
             profile="private",
