@@ -16,6 +16,7 @@ from wardround.learning.private_histogram import nearest_counts
 from wardround.learning.records import TEST_COLUMN
 from wardround.learning.registry import KINDS, PRIVATE_KINDS, compute, find_private
 from wardround.learning.specify import check_task, specify
+from wardround.privacy.clipping import QUANTILE_WEIGHT
 from wardround.privacy.events import L1, L2
 
 LINEAR_FEATURES = tuple(name for name in FEATURES if name != "perimeter_mean")
@@ -340,8 +341,8 @@ def test_gradients_are_those_of_the_likelihood_and_the_quantile_counts_the_short
     exact = z * (columns["malignant"] - mu)[:, np.newaxis]
     np.testing.assert_allclose(rows[train], exact[train], rtol=1e-6, atol=1e-12)
     short = (np.sqrt((exact[train] ** 2).sum(axis=1)) <= 1.0).sum()
-    told = computation.read(total, 0.0).short
-    assert told == pytest.approx(0.5 + (short - train.sum() / 2) / computation.patients, rel=1e-5)
+    told = computation.read(total, 0.0).quantile
+    assert told == pytest.approx(QUANTILE_WEIGHT * (2 * short - train.sum()), rel=1e-5)
 
 
 def test_local_training_answers_an_update_of_length_one_at_most():
