@@ -13,6 +13,7 @@ from private_federation import ONE, clip_each, private_study
 from wardround.learning.agreed import allowed_kinds, variables_of
 from wardround.learning.mixing import check_rows_do_not_mix
 from wardround.learning.private_histogram import nearest_counts
+from wardround.learning.private_scores import REACH
 from wardround.learning.records import TEST_COLUMN
 from wardround.learning.registry import KINDS, PRIVATE_KINDS, compute, find_private
 from wardround.learning.specify import check_task, specify
@@ -387,8 +388,8 @@ def test_residuals_without_noise_are_those_of_the_records():
     y = columns["perimeter_mean"][mine]
     predicted = computation.scaling.standardisation.design(x) @ computation.coefficients
     scale = computation.scaling.outcome_scale
-    r = np.clip((y - predicted) / scale, -4, 4)
-    u = np.clip((y - computation.scaling.outcome_centre) / scale, -4, 4)
+    r = np.clip((y - predicted) / scale, -REACH, REACH)
+    u = np.clip((y - computation.scaling.outcome_centre) / scale, -REACH, REACH)
     assert test.residual_squares == pytest.approx((r * r).sum(), rel=1e-4)
     assert test.outcome_squares == pytest.approx((u * u).sum(), rel=1e-4)
     assert test.outcomes == pytest.approx(u.sum(), rel=1e-4)
