@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies import codes, document, policy
+from studies import clinical, codes, document
 from wardround import WardroundError
 from wardround.sandbox.limits import BASE_LIMITS, Limit
 from wardround.study import HospitalPolicy, Profile, Study, combine
@@ -118,7 +118,7 @@ def test_all_refusals_are_reported_together():
 
 
 def test_the_studys_own_policy_bounds_local_epochs_too():
-    study = Study.parse(document(profile="clinical", policy=policy()))
+    study = Study.parse(clinical())
     assert combine(study, HospitalPolicy()).maximum_local_epochs == 3
 
 

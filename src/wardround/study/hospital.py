@@ -182,8 +182,7 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
     for a study of too few sites, WR-POLICY-052 for too many local epochs, and WR-POLICY-065 to -067
     for one that costs its patients more than the hospital allows.
     """
-    fedavg, policy = study.model.fedavg, study.policy
-    asked_epochs = 0 if fedavg is None else fedavg.local_epochs
+    asked_epochs, policy = study.local_epochs, study.policy
     epochs = hospital.maximum_local_epochs
     if policy is not None:
         epochs = min(epochs, policy.node_execution_bounds.maximum_local_epochs_per_round)
@@ -216,7 +215,8 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
                 "WR-POLICY-052",
                 f"The study asks for {asked_epochs} local epochs per round; this hospital "
                 f"allows {epochs}.",
-                "Lower model.fedavg.local_epochs in a new version of the study.",
+                "Lower model.fedavg.local_epochs in a new version of the study; with noise, have "
+                "more rounds for as many steps.",
                 path="model.fedavg.local_epochs",
             )
         )
