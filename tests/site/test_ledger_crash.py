@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sqlalchemy import event, func, select
 
@@ -17,22 +16,18 @@ from wardround.federation.messages import PacketHeader
 from wardround.federation.packet import Packet
 from wardround.ids import RoundId
 from wardround.site import tables
-from wardround.site.door import Door
 from wardround.site.ledger import PrivacyLedger
-from wardround.study import HospitalPolicy, Task, profiles
+from wardround.study import HospitalPolicy
 from wardround.trust.dsse import Envelope
 
 COMPLETED = 0
 KILLED = 9
-TASK = Task("private_gradient", {}, 3, 1.0, 64)
 ROUND = RoundId("round.0.0")
 
 
 @pytest.fixture
-def bedside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bedside:
-    """A door of a study with noise, as far as the ledger is concerned."""
-    monkeypatch.setattr(profiles, "missing", lambda profile: ())
-    monkeypatch.setattr(Door, "_noise", lambda self, terms: None)
+def bedside(tmp_path: Path) -> Bedside:
+    """A door of a study with noise; nobody is behind it yet."""
     bedside = Bedside(
         tmp_path,
         hospital=HospitalPolicy(),
@@ -40,17 +35,17 @@ def bedside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bedside:
         model={"kind": "logistic", "algorithm": "dp-sgd"},
         privacy=PRIVACY,
     )
-    bedside.check_task = lambda study, task: None
     bedside.state.close()
     return bedside
 
 
 def answer(bedside: Bedside, arm: Callable[[], object] = lambda: None) -> Packet:
     async def one() -> Packet:
-        await bedside.ready()
-        bedside.worker.instead = lambda: np.zeros(TASK.length)
+        bedside.set_up()
+        order = bedside.order(bedside.task("private_moments"))
+        bedside.give_shares(order)
         arm()
-        return await bedside.answered(bedside.order(TASK))
+        return await bedside.answered(order)
 
     return asyncio.run(one())
 

@@ -9,28 +9,24 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sqlalchemy import delete
 
 from private_study import ME, PRIVACY, Books, manifest, private
 from studies import KEYS
-from ward import SITES, Ward, open_ward
+from ward import SITES, Ward, open_ward, until
 from wardround.coordinator import ledgers
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.tables import ledgers as heard
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerHead, LedgerReport, Manifest, PacketHeader
 from wardround.ids import SiteName
-from wardround.sandbox import InlineWorker
-from wardround.site import assemble
 from wardround.site.door import Door
 from wardround.site.witness import Witnesses
-from wardround.study import HospitalPolicy, Study, Task, profiles
+from wardround.study import HospitalPolicy, Study, Task
 from wardround.trust.canonical import digest
 
 PEER, OTHER = SiteName("lakeside"), SiteName("st-anna")
-TASK = Task("private_gradient", {}, 3, 1.0, 64)
 
 
 class Eyes(Books):
@@ -127,7 +123,7 @@ def test_ones_own_head_is_one_that_was(eyes: Eyes) -> None:
 
 
 def test_a_head_of_a_stranger(eyes: Eyes) -> None:
-    assert code(eyes.see, **{"elsewhere": head(1)}) == "WR-SITE-106"
+    assert code(eyes.see, elsewhere=head(1)) == "WR-SITE-106"
 
 
 # At the start
@@ -178,26 +174,22 @@ def test_a_report_counts_only_what_is_signed_by_whom_it_names(eyes: Eyes) -> Non
 
 
 @pytest.fixture
-async def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ward]:
-    """Four hospitals in a study with noise, as far as their ledgers are concerned."""
-
-    async def zeros(*_arguments: object) -> np.ndarray:
-        return np.zeros(TASK.length)
-
-    monkeypatch.setattr(profiles, "missing", lambda profile: ())
-    monkeypatch.setattr(Door, "_noise", lambda self, terms: None)
-    monkeypatch.setattr(assemble.assemble, "__defaults__", (lambda study, task: None,))
-    monkeypatch.setattr(InlineWorker, "call", zeros)
+async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
+    """Four hospitals in a study with noise."""
     model = {"kind": "logistic", "algorithm": "dp-sgd"}
     async with open_ward(
         tmp_path,
         hospital=HospitalPolicy(),
         profile="private",
         model=model,
-        privacy=PRIVACY,
+        privacy={**PRIVACY, "statistics": {"noise_multiplier": 30.0, "spare": 4}},
         cohort={"rounds_per_setup": 1},  # who was away is back in the next round
     ) as ward:
         yield ward
+
+
+def asked(ward: Ward) -> Task:
+    return ward.task("private_moments")
 
 
 async def shown(ward: Ward) -> dict[str, int]:
@@ -207,27 +199,27 @@ async def shown(ward: Ward) -> dict[str, int]:
 
 
 async def test_each_manifest_shows_what_was_charged_before(ward: Ward) -> None:
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     assert await shown(ward) == {}
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     assert await shown(ward) == dict.fromkeys(SITES, 1)
     await ward.crash()
     driver = await ward.restart()
     for _ in range(3):  # two of which are known already
-        await asyncio.wait_for(driver.sum(TASK), 30)
+        await asyncio.wait_for(driver.sum(asked(ward)), 30)
     assert await shown(ward) == dict.fromkeys(SITES, 2)
 
 
 async def rolled_back(ward: Ward) -> object:
     """A hospital's agent over the database of the day before."""
     hospital = ward.hospitals[SITES[0]]
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     with (
         closing(sqlite3.connect(hospital.folder / "state.db")) as now,
         closing(sqlite3.connect(hospital.folder / "copy.db")) as backup,
     ):
         now.backup(backup)
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     await hospital.kill()
     await ward.stop_serving()  # its last request would wait for work, and pass for a twin
     await ward.serve()
@@ -252,18 +244,18 @@ async def test_one_that_is_not_told_finds_out_in_the_next_manifest(
     monkeypatch.setattr(Coordinator, "ledger_report", nothing)
     await hospital.start()
     await ward.coordinator.wait_for_sites(len(SITES), 10.0)
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)  # over the three others
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)  # over the three others
     assert hospital.refusals() == ["WR-SITE-094"]
 
 
 async def test_the_others_refuse_a_coordinator_that_hides_it(ward: Ward) -> None:
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)
-    await asyncio.wait_for(ward.driver.sum(TASK), 30)
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     with ward.coordinator.state.database.begin(write=True) as connection:
         connection.execute(delete(heard).where(heard.c.site == SITES[0]))
         assert SITES[0] not in ledgers.heads(connection, SITES)
     with pytest.raises(WardroundError):
-        await asyncio.wait_for(ward.driver.sum(TASK), 30)
+        await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     for site in SITES[1:]:
         assert "WR-SITE-101" in ward.hospitals[site].refusals()
 
@@ -272,6 +264,8 @@ async def test_a_packet_that_was_not_charged_is_not_taken(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Door, "_charge", lambda self, order: None)
-    with pytest.raises(WardroundError):
-        await asyncio.wait_for(ward.driver.sum(TASK), 30)
+    work = asyncio.create_task(ward.driver.sum(asked(ward)))
+    await until(lambda: ward.entries("refused"))
+    work.cancel()
     assert {one.facts["code"] for one in ward.entries("refused")} == {"WR-COORD-028"}
+    assert not ward.entries("packet")
