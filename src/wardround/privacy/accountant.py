@@ -101,22 +101,17 @@ def epsilon_for_hospitals(releases: Iterable[Release], delta: float, hospitals: 
 
     *Skellam* noise lies on the total: all of the patient's vectors change it together, by at most
     ``hospitals`` times as much. In a Poisson sample at least one of them takes part with
-    probability 1 - (1 - q)^h, and whatever takes part changes the sum by no more than that
-    (divergences are quasi-convex, so the likeliest mixture of fewer is no worse).
+    probability 1 - (1 - q)^h; whichever they are, the sum changes by no more than that, and
+    divergences are jointly quasi-convex, so a mixture over which ones is no worse than the worst.
+    The general rule for groups, h epsilon at h e^((h - 1) epsilon) delta, was never the better.
 
     *Gaussian* and *Laplace* noise is each hospital's own, so that h hospitals release h times as
     much; a single Laplace count that h records change costs the same.
-
-    The general rule for groups, h epsilon at h e^((h - 1) epsilon) delta, is tried too; the
-    smallest of what is proven counts.
     """
     merged = _merge(releases)
     if hospitals == 1:
         return epsilon(merged, delta)
-    together = epsilon([_for_hospitals(*release, hospitals) for release in merged], delta)
-    if not any(isinstance(event, Skellam) and event.sampling_rate < 1 for event, _ in merged):
-        return together  # exact divergences of full batches: the general rule is never better
-    return min(together, _group(merged, delta, hospitals))
+    return epsilon([_for_hospitals(*release, hospitals) for release in merged], delta)
 
 
 def filter_budget(epsilon: float, delta: float, order: int, releases: int = 100_000) -> float:
@@ -169,11 +164,15 @@ def _priced(merged: _Merged, delta: float, chosen: Method | None) -> float:
         return 0.0
     price = _by_rdp if (chosen or method(merged)) is Method.RDP else _by_pld
     times = sum(count for _, count in merged)
-    # The distance costs delta in proportion to e^epsilon, of which there is a little more then.
-    guess = price(merged, delta) + 1e-3
-    left = delta - _distance(times, guess)
-    found = price(merged, left) if left > 0 else math.inf
-    return found if found <= guess else math.inf
+    found, guess = price(merged, delta), -1.0
+    while found > guess:
+        # The distance costs delta in proportion to e^epsilon, which a smaller delta raises again.
+        guess = found + 1e-3
+        left = delta - _distance(times, guess)
+        if left <= 0:
+            return math.inf
+        found = price(merged, left)
+    return found
 
 
 def _by_rdp(merged: _Merged, delta: float) -> float:
@@ -237,19 +236,3 @@ def _for_hospitals(event: Event, times: int, hospitals: int) -> Release:
         )
         return Skellam(event.noise_multiplier / hospitals, rate), times
     return event, times * hospitals
-
-
-def _group(merged: _Merged, delta: float, hospitals: int) -> float:
-    """h epsilon at the largest delta' with h e^((h - 1) epsilon) delta' at most ``delta``."""
-
-    def fits(logarithm: float) -> bool:
-        price = _priced(merged, math.exp(logarithm), None)
-        return math.log(hospitals) + (hospitals - 1) * price + logarithm <= math.log(delta)
-
-    low, high = math.log(delta) - 100, math.log(delta / hospitals)
-    if not fits(low):
-        return math.inf
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return hospitals * _priced(merged, math.exp(low), None)
