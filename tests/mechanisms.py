@@ -41,7 +41,7 @@ class TwiceTheLength(NoisySums):
 def sums(seed: int, kind: type[NoisySums] = NoisySums) -> NoisySums:
     """The real sums, or a mutant of them, on keys that the test can repeat."""
     generator = np.random.default_rng(seed)
-    return kind(lambda: generator.bytes(32), shares=2)
+    return kind(lambda: generator.bytes(32), carriers=2)
 
 
 def canaries(

@@ -24,8 +24,10 @@ from wardround.governance.audit import (
 )
 from wardround.governance.audit.run import WithoutNoise, usual_settings
 from wardround.governance.audit.training import Trainer, trainer_of
-from wardround.learning.glm import evaluate
-from wardround.learning.records import Family
+from wardround.learning.glm import Standardisation, evaluate
+from wardround.learning.private_gradient import PrivateGradient
+from wardround.learning.records import Family, Records
+from wardround.learning.scaling import Scaling
 from wardround.privacy.attacks import infer_membership
 from wardround.privacy.events import Gaussian
 from wardround.privacy.noisy_sums import NoisySums
@@ -178,7 +180,11 @@ def test_what_is_guessed_follows_from_the_plan_alone() -> None:
         ),
         (
             Settings(1000, 100),
-            {"kind": "linear", "algorithm": "noisy-statistics"},
+            {
+                "kind": "linear",
+                "algorithm": "noisy-statistics",
+                "training": {"noise_multiplier": 8.0, "steps": 1},
+            },
             "WR-PRIVACY-035",
         ),
         (Settings(1000, 100), {"epsilon": 0.01}, "WR-STUDY-120"),
@@ -193,6 +199,17 @@ def test_what_can_not_be_audited_is_refused_by_its_code(settings, changes, code)
 def trainer(cohort: Cohort, steps: int, **changes) -> Trainer:
     values = {"clipping_norm": 100.0, "learning_rate": 2.0} | changes
     return trainer_of(cohort, WithoutNoise(keyed(1)), Gaussian(1.0), steps=steps, **values)
+
+
+def test_the_rows_are_those_of_the_study_s_own_task() -> None:
+    study = private()
+    cohort = made_up(study, 50, np.random.default_rng(3))
+    at = np.array([0.2, -0.4, 0.1, 0.3])
+    standardisation = Standardisation(cohort.x.mean(axis=0), cohort.x.std(axis=0))
+    task = PrivateGradient(cohort.variables, Scaling(standardisation), at, 0.7, 50.0, False)
+    records = Records(cohort.x, cohort.y, np.zeros(50, dtype=bool))
+    rows = trainer(cohort, 1, clipping_norm=0.7).gradients(at)
+    assert rows == pytest.approx(task.rows(records), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "linear"])

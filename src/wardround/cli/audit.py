@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from wardround.governance.audit import PrivacyAudit
-    from wardround.study import Study
 
 app = typer.Typer(help="Attack a study before anybody else does.", rich_markup_mode=None)
 
@@ -64,6 +63,7 @@ def privacy(
     from wardround.governance.audit.run import usual_settings
     from wardround.privacy.noisy_sums import NoisySums
     from wardround.study import Study
+    from wardround.study.plan import carriers
 
     asked = Study.draft(study)
     usual, _ = usual_settings(asked)
@@ -83,7 +83,7 @@ def privacy(
     audit = run_audit(
         asked,
         cohort,
-        NoisySums(lambda: secrets.token_bytes(32), _shares(asked)),
+        NoisySums(lambda: secrets.token_bytes(32), carriers(asked, len(asked.sites))),
         _coins,
         generator,
         settings,
@@ -103,11 +103,6 @@ def _coins(count: int) -> NDArray[np.bool_]:
 
     bits = np.unpackbits(np.frombuffer(secrets.token_bytes((count + 7) // 8), dtype=np.uint8))
     return bits[:count].astype(np.bool_)
-
-
-def _shares(study: Study) -> int:
-    """The shares of shared noise that nobody who may be corrupt knows."""
-    return max(study.minimum_survivors() - study.corrupt_sites, 1)
 
 
 def _table(audit: PrivacyAudit) -> RenderableType:

@@ -6,7 +6,6 @@ not a model of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,10 +15,9 @@ from numpy.typing import NDArray
 
 from wardround.privacy.batches import draw_batch
 from wardround.privacy.clipping import clip_and_sum
-from wardround.privacy.events import FRACTIONAL_BITS, L2, Gaussian, Skellam
-from wardround.privacy.gaussian import rounded_gaussian
+from wardround.privacy.events import FRACTIONAL_BITS, Gaussian, Skellam
 from wardround.privacy.randomness import NoiseSource
-from wardround.privacy.skellam import skellam
+from wardround.privacy.shares import noise_share
 
 FreshKey: TypeAlias = Callable[[], bytes]
 """32 bytes of a cryptographic generator, never the same twice."""
@@ -29,12 +27,12 @@ FreshKey: TypeAlias = Callable[[], bytes]
 class NoisySums:
     """The sums of a study as whoever opens them sees them, with exactly the noise that is priced.
 
-    Skellam noise comes in ``shares`` equal shares: of as many hospitals as must survive, less the
+    Skellam noise comes in shares from ``carriers``: as many hospitals as must survive, less the
     corrupt ones, who know their own. Every draw has a key of its own from ``fresh_key``.
     """
 
     fresh_key: FreshKey
-    shares: int = 1
+    carriers: int = 1
 
     def batch(self, patients: int, event: Gaussian | Skellam) -> NDArray[np.bool_]:
         """Who takes part in one release, shape (patients,)."""
@@ -48,13 +46,10 @@ class NoisySums:
 
     def noise(self, lanes: int, event: Gaussian | Skellam) -> NDArray[np.int64]:
         """The noise of one release in steps, shape (lanes,)."""
-        spread = event.noise_multiplier * L2
-        if isinstance(event, Gaussian):
-            return rounded_gaussian(NoiseSource(self.fresh_key()), spread, lanes)
+        shares = self.carriers if isinstance(event, Skellam) else 1
         total = np.zeros(lanes, dtype=np.int64)
-        for _ in range(self.shares):
-            variance = float(math.ceil(spread**2 / self.shares))
-            total += skellam(NoiseSource(self.fresh_key()), variance, lanes)
+        for _ in range(shares):
+            total += noise_share(event, shares, NoiseSource(self.fresh_key()), lanes)
         return total
 
     def in_units(self, total: NDArray[np.int64]) -> NDArray[np.float64]:

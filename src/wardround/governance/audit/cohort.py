@@ -70,8 +70,8 @@ def read_table(path: Path, study: Study, generator: np.random.Generator) -> Coho
     """Read a CSV with a column for each concept of the study, in the concepts' units.
 
     A row with a value that is missing, no number, or outside the concept's plausible range is left
-    out and counted. Raises WR-PRIVACY-031 when the file can't be read, WR-PRIVACY-032 for a column that is
-    missing, WR-PRIVACY-033 when too few patients are left.
+    out and counted. Raises WR-PRIVACY-031 when the file can't be read, WR-PRIVACY-032 for a column
+    that is missing, WR-PRIVACY-033 when too few patients are left.
     """
     variables = variables_of(study)
     names = (*variables.features, variables.outcome)

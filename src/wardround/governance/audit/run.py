@@ -26,6 +26,7 @@ from wardround.governance.audit.result import (
 )
 from wardround.governance.audit.training import Trainer, trainer_of
 from wardround.learning.records import Family
+from wardround.privacy.accountant import epsilon
 from wardround.privacy.attacks import (
     AttributeResult,
     CanaryPlan,
@@ -40,7 +41,6 @@ from wardround.privacy.attacks import (
 )
 from wardround.privacy.attacks.canaries import Coins
 from wardround.privacy.attacks.whitebox import Mechanism, white_box
-from wardround.privacy.accountant import epsilon
 from wardround.privacy.events import Gaussian, Skellam
 from wardround.study.plan import Purpose, lines, require_privacy
 from wardround.study.price import releases, statement_of
@@ -111,9 +111,9 @@ def run_audit(
     """Attack the study's mechanism, ``sums``, over a cohort of which no patient is real, or secret.
 
     ``generator`` makes the attackers' own choices; noise, batches and coins come from elsewhere.
-    Raises WR-PRIVACY-035 for a study by noisy statistics, -036 for more draws than anybody waits for,
-    WR-PRIVACY-037 for a feature that can't be inferred, WR-PRIVACY-030 for canaries that can't be, and
-    WR-STUDY-120 where the plan doesn't fit.
+    Raises WR-PRIVACY-035 for a study by noisy statistics, WR-PRIVACY-036 for more draws than
+    anybody waits for, WR-PRIVACY-037 for a feature that can't be inferred, WR-PRIVACY-030 for
+    canaries that can't be, and WR-STUDY-120 where the plan doesn't fit.
     """
     began = time.monotonic()
     privacy, statement = require_privacy(study), statement_of(study)
@@ -136,6 +136,7 @@ def run_audit(
             steps=training.releases * training.events_per_task,
             clipping_norm=privacy.training.clipping_norm,
             learning_rate=privacy.training.learning_rate,
+            decay=study.model.ridges[0] / privacy.patients,
         )
 
     noisy, clear = trainer(sums), trainer(WithoutNoise(sums))
@@ -198,8 +199,7 @@ def _division(
     everybody = np.ones((1, noisy.patients), dtype=bool)
     errors = []
     for trainer in (clear, noisy):
-        sums, event, lanes = trainer.sums, trainer.event, trainer.design.shape[1]
-        seen = np.zeros((len(chosen), lanes))
+        seen = np.zeros((len(chosen), trainer.design.shape[1]))
 
         def watch(
             coefficients: NDArray[np.float64],
@@ -249,8 +249,8 @@ def _search(
         shortened = max(float(np.linalg.norm(gradient)), 1.0)
         own = sums.clipped_sum(gradient[None, :], np.ones(1, dtype=bool))
         starts = generator.normal(size=(_STARTS, x.shape[1]))
-        for into, noise in zip(errors, (0, sums.noise(len(own), event)), strict=True):
-            seen = sums.in_units(own + noise) * shortened * clipping_norm
+        for into, total in zip(errors, (own, own + sums.noise(len(own), event)), strict=True):
+            seen = sums.in_units(total) * shortened * clipping_norm
             match = match_gradient(network, seen, starts, outcomes=(float(y[patient]),))
             into.append(float(relative_error(_possible(match.x, x), x[patient])))
     return Reconstruction.of(np.array(errors[0]), np.array(errors[1]), np.ones(len(chosen)))

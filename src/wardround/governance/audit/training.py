@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.governance.audit.cohort import Cohort
-from wardround.learning.glm import log_likelihood, mean
+from wardround.learning.glm import log_likelihood
 from wardround.learning.records import Family
+from wardround.learning.scaling import gradients
 from wardround.privacy.attacks.whitebox import Mechanism
 from wardround.privacy.events import Gaussian, Skellam
 
@@ -37,6 +38,8 @@ class Trainer:
     steps: int
     clipping_norm: float
     learning_rate: float
+    decay: float = 0.0
+    """The ridge per patient; it pulls at every coefficient but the intercept."""
 
     @property
     def patients(self) -> int:
@@ -45,9 +48,8 @@ class Trainer:
 
     def gradients(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
         """Each patient's gradient of the log-likelihood in units of the clipping norm, (n, m)."""
-        residual = self.outcome - mean(self.family, self.design @ coefficients)
-        rows: NDArray[np.float64] = self.design * (residual / self.clipping_norm)[:, None]
-        return rows
+        rows = gradients(self.family, self.design, self.outcome, coefficients)
+        return rows / self.clipping_norm
 
     def fit(self, members: NDArray[np.bool_], watch: Watch | None = None) -> NDArray[np.float64]:
         """Coefficients, shape (models, features + 1), intercept first.
@@ -66,7 +68,9 @@ class Trainer:
                 drawn = who & self.sums.batch(self.patients, self.event)
                 totals[place] = self.sums.clipped_sum(self.gradients(at), drawn)
             noise = self.sums.noise(models * lanes, self.event).reshape(models, lanes)
-            coefficients = coefficients + pace * self.sums.in_units(totals + noise)
+            pull = self.learning_rate * self.decay * coefficients
+            pull[:, 0] = 0.0
+            coefficients = coefficients + pace * self.sums.in_units(totals + noise) - pull
         return coefficients
 
     def meets(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,6 +101,7 @@ def trainer_of(
     steps: int,
     clipping_norm: float,
     learning_rate: float,
+    decay: float = 0.0,
 ) -> Trainer:
     """A trainer over a cohort's standardised records."""
     return Trainer(
@@ -108,4 +113,5 @@ def trainer_of(
         steps,
         clipping_norm,
         learning_rate,
+        decay,
     )

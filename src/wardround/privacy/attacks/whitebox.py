@@ -26,7 +26,7 @@ _LANES = 64
 
 
 class Mechanism(Protocol):
-    """A mechanism in its three parts (`privacy.noisy_sums.NoisySums`), each of which may be wrong."""
+    """A mechanism in its parts (`privacy.noisy_sums.NoisySums`), each of which may be wrong."""
 
     def batch(self, patients: int, event: Gaussian | Skellam) -> NDArray[np.bool_]:
         """Who takes part in one release, shape (patients,)."""
