@@ -8,9 +8,9 @@ from plain_federation import FEATURES
 from studies import document
 from wardround.federation.federation import Total
 from wardround.ids import RoundId
-from wardround.learning.private import QUANTILE_WEIGHT
 from wardround.learning.registry import compute, find_private
 from wardround.learning.specify import check_task
+from wardround.privacy.clipping import QUANTILE_WEIGHT
 from wardround.privacy.events import FRACTIONAL_BITS, L2
 from wardround.study import Study
 from wardround.study.plan import line_of
@@ -23,7 +23,8 @@ def private_study(
     features=FEATURES, outcome="malignant", noise=0.1, patients=569, model=None, **privacy
 ):
     """A private study of four sites; ``privacy`` replaces tables or keys of ``[privacy]``."""
-    training = {"noise_multiplier": noise, "steps": 40, **privacy.pop("training", {})}
+    steps = 1 if (model or {}).get("algorithm") == "noisy-statistics" else 40
+    training = {"noise_multiplier": noise, "steps": steps, **privacy.pop("training", {})}
     return Study.parse(
         document(
             profile="private",

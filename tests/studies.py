@@ -83,7 +83,7 @@ def privacy(**changes):
     plain = {
         "epsilon": 1.0,
         "patients": 700,
-        "rationale": "A membership guess is right at most 73 times in 100; the ethics board agreed.",
+        "rationale": "A guess at membership is right at most 73 times in 100; so agreed.",
         "statistics": {"noise_multiplier": 20.0, "spare": 0},
         "training": {"noise_multiplier": 20.0, "steps": 10, "spare": 0},
         "evaluation": {"noise_multiplier": 20.0, "spare": 0},

@@ -1,10 +1,11 @@
 """Private contributions: who takes part, how each is clipped, and what the worker gets to see."""
 
+from statistics import pvariance
+
 import numpy as np
 import pytest
 
-from noise_checks import sampled_apart
-from studies import private, privacy
+from studies import privacy, private
 from wardround import WardroundError
 from wardround.learning.records import TEST_COLUMN
 from wardround.learning.specify import specify
@@ -90,7 +91,7 @@ async def test_one_patient_changes_the_sum_by_the_declared_sensitivity_at_most(w
     for value in (1e300, -5.0, np.nan, np.inf, 1.0):
         one = np.zeros(PATIENTS * 3)
         one[30:33] = value
-        worker.instead = lambda _request, one=one: one
+        worker.instead = lambda request, one=one: one[: 3 * request["batch"]]
         after = (await summed(STUDY, worker, task)).steps
         change = [int(step) for step in after - before]
         assert sum(step * step for step in change) <= L2 * L2
@@ -124,14 +125,19 @@ async def test_batches_are_drawn_patient_by_patient_and_not_shuffled(worker):
     for _ in range(2000):
         answer = await summed(SAMPLED, worker, task)
         sizes.append(round(answer.steps[0] / UNIT))
-    assert sampled_apart(sizes, PATIENTS, 0.1)
+    # A list that is shuffled and cut has batches of one size; these vary as a binomial does. The
+    # variance of 2000 sizes is within a fifth of its expectation but for once in 10^10.
+    assert pvariance(sizes) == pytest.approx(PATIENTS * 0.1 * 0.9, rel=0.2)
+    assert sum(sizes) / len(sizes) == pytest.approx(PATIENTS * 0.1, abs=0.7)
 
 
 async def test_local_steps_are_noisy_and_come_out_as_an_update(worker):
     task = specify(LOCAL, "private_fedavg", SCALED, np.zeros(3))
     first, second = [await summed(LOCAL, worker, task) for _ in range(2)]
     assert isinstance(first, NoisyUpdate)
-    assert len(worker.asked) == 2 * 2  # two steps a round
+    batches = [request["batch"] for request, _ in worker.asked]
+    assert batches.count(PATIENTS) == 2 * 2  # two steps a round
+    assert batches.count(1) == 2 * 3  # a few patients alone, the first time
     assert not np.array_equal(first.steps, second.steps)
     assert sum(int(step) ** 2 for step in first.steps) <= L2 * L2
 
@@ -148,6 +154,18 @@ async def test_a_task_that_the_plan_does_not_list_is_not_computed(worker):
     with pytest.raises(WardroundError, match="WR-STUDY-113"):
         await summed(STUDY, worker, task)
     assert worker.asked == []
+
+
+async def test_a_model_that_mixes_patients_is_refused(worker):
+    """As batch normalisation does: each row depends on who else is there."""
+
+    def centred(request):
+        rows = np.random.default_rng(1).normal(size=(request["batch"], 3))
+        return (rows - rows.mean(axis=0)).ravel()
+
+    worker.instead = centred
+    with pytest.raises(WardroundError, match="WR-LEARN-030"):
+        await summed(STUDY, worker, gradient())
 
 
 async def test_a_rate_that_so_few_patients_can_not_give_is_refused(worker):

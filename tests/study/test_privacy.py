@@ -58,9 +58,8 @@ FEDAVG = {"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 5}}
             "WR-STUDY-116",
             "model.ridge",
         ),
-        (private(model=FEDAVG), "WR-STUDY-117", "privacy.noise"),
         (
-            private(model=FEDAVG, privacy=privacy(noise="site", training=training(steps=9))),
+            private(model=FEDAVG, privacy=privacy(training=training(steps=9))),
             "WR-STUDY-118",
             "privacy.training.steps",
         ),
@@ -161,8 +160,9 @@ def test_noise_at_each_site_is_gaussian_and_shared_noise_skellam():
 
 
 def test_local_steps_are_charged_with_the_answer_that_they_lead_to():
-    study = Study.parse(private(model=FEDAVG, privacy=privacy(noise="site")))
-    fit = lines(study)[1]
+    study = Study.parse(private(model=FEDAVG))
+    statistics, fit, _ = lines(study)
+    assert isinstance(statistics.event, Skellam)
     assert fit.noise_within
     assert (fit.releases, fit.events_per_task, fit.events) == (5, 2, 10)
     assert isinstance(fit.event, Gaussian)

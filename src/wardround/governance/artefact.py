@@ -21,6 +21,7 @@ from wardround.errors import WardroundError
 from wardround.federation.messages import DigestText, Identifier, Statement
 from wardround.governance.files import read_bounded, write_whole
 from wardround.ids import RunId
+from wardround.study.price import statement_of
 from wardround.trust.canonical import JSON, digest, parse_json
 from wardround.trust.dsse import Envelope, sign, verify
 from wardround.trust.keys import SigningKey, VerifyKey

@@ -142,8 +142,8 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
     ]
     if study_holds and case.study.privacy is not None:
         lines += [
-            "That each hospital added the noise that it owes: only its own agent sees the sum before "
-            "the noise is in it.",
+            "That each hospital added the noise that it owes: only its own agent sees the sum "
+            "before the noise is in it.",
             "What earlier runs of the study cost: each hospital's ledger counts them all, and its "
             "head stands in the manifests.",
         ]

@@ -27,8 +27,8 @@ class PrivateComputation(Protocol[Totals]):
     """A private task kind with its parameters read.
 
     ``with_quantile`` asks trusted code for one more lane behind the others: per patient
-    +`clipping.QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, else minus that,
-    and 0 for a row of zeros, which is nobody's (adaptive clipping, Andrew et al. 2021).
+    +`clipping.QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, else minus
+    that, and 0 for a row of zeros, which is nobody's (adaptive clipping, Andrew et al. 2021).
 
     A row may depend on its own patient only. `mixing` tries that.
     """

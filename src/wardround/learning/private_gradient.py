@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from wardround.learning.glm import check_coefficients
 from wardround.learning.parameters import Reader
-from wardround.learning.private import QUANTILE_WEIGHT
 from wardround.learning.records import Records, Variables
 from wardround.learning.scaling import Scaling, gradients
+from wardround.privacy.clipping import QUANTILE_WEIGHT
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON

@@ -35,7 +35,8 @@ def clip_and_sum(
     (patients,), says who counts. A row longer than 1 (sqrt(1 - `QUANTILE_WEIGHT`^2) beside the
     quantile's lane) is scaled to that length, one with anything that isn't a number becomes zero.
     ``with_quantile`` adds a last lane: +`QUANTILE_WEIGHT` for each row that was at most 1 long
-    before it was clipped, else -`QUANTILE_WEIGHT` (Andrew et al. 2021).
+    before it was clipped, else -`QUANTILE_WEIGHT`, and 0 for a row of zeros, which is somebody whom
+    the task doesn't concern (Andrew et al. 2021).
 
     Returns the sum, shape (lanes [+ 1],), of whoever was chosen. Raises WR-PRIVACY-012 for arrays
     of another type or shape, or more than 2^24 lanes, and WR-PRIVACY-013 if a row of integers were
@@ -51,11 +52,11 @@ def clip_and_sum(
         given = rows[start : start + step]
         chunk = buffer[: len(given)]
         vectors = chunk[:, : rows.shape[1]]
-        scale, short = _normalise(given, vectors, radius)
+        scale, side = _normalise(given, vectors, radius)
         counts = chosen[start : start + step].astype(np.float64)
         vectors *= (scale * counts * _STEPS)[:, np.newaxis]
         if with_quantile:
-            chunk[:, -1] = np.where(short, QUANTILE_WEIGHT, -QUANTILE_WEIGHT) * counts * _STEPS
+            chunk[:, -1] = QUANTILE_WEIGHT * side * counts * _STEPS
         np.rint(chunk, out=chunk)
         # Whole numbers below 2^53, so both sums are exact in floating point; and a sum of squares
         # too large to be exact is far beyond the bound.
@@ -73,7 +74,7 @@ def clip_and_sum(
 def _lanes(rows: NDArray[np.float64], chosen: NDArray[np.bool_], with_quantile: bool) -> int:
     """How many elements the sum has, if the arrays are what they should be."""
     if rows.ndim == 2 and rows.dtype == np.float64 and chosen.dtype == np.bool_:
-        lanes = rows.shape[1] + int(with_quantile)
+        lanes: int = rows.shape[1] + int(with_quantile)
         if chosen.shape == rows.shape[:1] and 1 <= lanes <= MAXIMUM_LANES:
             return lanes
     raise WardroundError(
@@ -86,11 +87,12 @@ def _lanes(rows: NDArray[np.float64], chosen: NDArray[np.bool_], with_quantile: 
 
 def _normalise(
     given: NDArray[np.float64], out: NDArray[np.float64], radius: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Write ``given``, shape (n, lanes), to ``out`` scaled by powers of two to be about 1 long.
 
     Returns by what to multiply each so that it is itself again, but no longer than ``radius``; and
-    whether it was at most 1 long. Powers of two lose no bit of a row that needn't be clipped.
+    1 if it was at most 1 long, -1 if it was longer or no number, 0 if it was zero. Powers of two
+    lose no bit of a row that needn't be clipped.
     """
     np.abs(given, out=out)
     largest = out.max(axis=1, initial=0.0)
@@ -106,4 +108,5 @@ def _normalise(
         back = np.ldexp(1.0, exponent)  # 2^1024 is infinite, which is long
         short = back * length <= 1
     limit = radius * _SLACK / np.maximum(length, 0.25)  # a row of zeros has no length
-    return np.minimum(back, limit), short & finite
+    side = np.where(short & finite, 1.0, -1.0) * ((length > 0) | ~finite)
+    return np.minimum(back, limit), side

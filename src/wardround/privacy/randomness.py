@@ -46,7 +46,7 @@ class NoiseSource:
 
     def fill(self, out: NDArray[np.uint64]) -> None:
         """Overwrite ``out``, a contiguous array of any shape, with uniform integers."""
-        raw = memoryview(out).cast("B")
+        raw = out.data.cast("B")
         for start in range(0, len(raw), _CHUNK_BYTES):
             target = raw[start : start + _CHUNK_BYTES]
             self._stream.update_into(_ZEROS[: len(target)], target)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
+from wardround.learning.mixing import refuse_mixing
 from wardround.learning.private import PrivateComputation
 from wardround.learning.private_fedavg import PrivateFedAvg
 from wardround.learning.registry import find_private
@@ -64,6 +65,7 @@ class Patients:
         self._study = study
         self._worker = worker
         self._random_bytes = random_bytes
+        self._tried: set[str] = set()
 
     def source(self) -> NoiseSource:
         """A stream of noise that is used for one answer and forgotten."""
@@ -72,8 +74,9 @@ class Patients:
     async def answer(self, task: Task, patients: int) -> PatientSum | NoisyUpdate:
         """The contribution to a private task over the ``patients`` that the worker has loaded.
 
-        Raises WR-PRIVACY-… for a sampling rate that so few patients can't give, and WR-SITE-012
-        when the worker answers in another shape.
+        Raises WR-LEARN-030 for a model whose layers mix patients, WR-PRIVACY-014 for a sampling
+        rate that so few patients can't give, and WR-SITE-012 when the worker answers in another
+        shape.
         """
         line = line_of(self._study, task.kind)
         computation = find_private(task.kind).parse(task.parameters, _model(task.model))
@@ -92,7 +95,7 @@ class Patients:
                 task, computation, weights, line.event.sampling_rate, patients
             )
             noisy = clipped + noise_share(line.event, 1, source, len(clipped))
-            weights = computation.step(weights, noisy * 2.0**-FRACTIONAL_BITS)
+            weights = computation.step(weights, noisy.astype(np.float64) * 2.0**-FRACTIONAL_BITS)
         update = computation.update(weights)
         encoding = FixedPoint(task.ring_bits, FRACTIONAL_BITS, task.bound, 1)
         return NoisyUpdate(encoding.encode(update).view(np.int64))
@@ -118,8 +121,29 @@ class Patients:
         for start in range(0, len(places), block):
             part = slice(start, start + block)
             rows = await self._rows(task, computation, model, places[part])
+            if start == 0:
+                await self._try_mixing(task, computation, model, places[part], rows)
             total += clip_and_sum(rows, chosen[part], with_quantile=quantile)
         return total
+
+    async def _try_mixing(
+        self,
+        task: Task,
+        computation: PrivateComputation[object],
+        model: Vector | None,
+        places: NDArray[np.int64],
+        rows: NDArray[np.float64],
+    ) -> None:
+        """The first time that a kind of task is asked, a few patients' rows are computed alone too.
+
+        Clipping one patient's row bounds nothing if the others' depend on it (WR-LEARN-030).
+        """
+        if task.kind in self._tried:
+            return
+        for index in {0, len(places) // 2, len(places) - 1}:
+            alone = await self._rows(task, computation, model, places[index : index + 1])
+            refuse_mixing(rows[index : index + 1], alone)
+        self._tried.add(task.kind)
 
     async def _rows(
         self,
@@ -145,7 +169,7 @@ class Patients:
                 "The computation returned another shape than agreed.",
                 "The agent refuses; nothing is lost. Tell the study's coordinator.",
             )
-        return rows.reshape(len(places), computation.lanes)
+        return rows.astype(np.float64, copy=False).reshape(len(places), computation.lanes)
 
 
 def _model(model: Vector | None) -> NDArray[np.float64] | None:

@@ -11,7 +11,6 @@ from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.errors import WardroundError
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.secagg.partition import group_sizes, least_group
-from wardround.study.privacy import NoisePlacement
 from wardround.study.profiles import Profile
 from wardround.study.task import Algorithm, ModelKind
 
@@ -246,13 +245,6 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
         )
     training = privacy.training
     if model.algorithm is Algorithm.FEDAVG and model.fedavg is not None:
-        if privacy.noise is not NoisePlacement.SITE:
-            yield WardroundError(
-                "WR-STUDY-117",
-                "Under fedavg each hospital takes noisy steps of its own, so it carries all noise.",
-                'Write noise = "site", or choose algorithm = "dp-sgd", which needs less.',
-                path="privacy.noise",
-            )
         if training.steps % model.fedavg.rounds:
             yield WardroundError(
                 "WR-STUDY-118",

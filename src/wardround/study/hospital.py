@@ -215,7 +215,7 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
                 "WR-POLICY-052",
                 f"The study asks for {asked_epochs} local epochs per round; this hospital "
                 f"allows {epochs}.",
-                "Lower model.fedavg.local_epochs in a new version of the study, or, with noise, have "
+                "Lower model.fedavg.local_epochs in a new version of the study; with noise, have "
                 "more rounds for as many steps.",
                 path="model.fedavg.local_epochs",
             )

@@ -145,7 +145,7 @@ class Privacy(Closed):
         Rule(
             "WR-STUDY-109",
             "be a whole number of patients",
-            "Say about how many there are at all hospitals together; the exact number stays secret.",
+            "Say about how many all hospitals have together; the exact number stays secret.",
         ),
     ]
     """About how many patients all hospitals have: a public constant by which sums are divided, and

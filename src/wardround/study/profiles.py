@@ -81,8 +81,8 @@ _PRIVATE = (_SUMS - {Protection.DISCLOSURE_RULES}) | {
 }
 _NOISY = (
     "Epsilon holds with its delta, for a patient at one hospital.",
-    "Which hospitals take part is public, and so is that one of them refuses; noise, not a smallest "
-    "cell, hides the few.",
+    "Which hospitals take part is public, and so is that one of them refuses; noise, not a "
+    "smallest cell, hides the few.",
 )
 PROMISES: Mapping[Profile, Promise] = MappingProxyType(
     {

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from wardround.governance.report.data import ReportData
 
-
 AGREED = "Hospitals agreed first."
 
 
