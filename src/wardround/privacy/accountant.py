@@ -50,8 +50,9 @@ STATISTICAL_DISTANCE = 2.0**-50
 """By how much one release may differ from its event in total variation: what the samplers are off
 from the exact noise by, and the chance that a Poisson batch doesn't fit into its padding."""
 
-GRID = 1e-4
-"""Losses are rounded up to multiples of this."""
+GRID = 2.5e-4
+"""Losses are rounded up to multiples of this. Over thousands of releases a finer one gains less
+than 0.02 % of epsilon and takes five times as long."""
 
 
 class Method(StrEnum):

@@ -110,8 +110,10 @@ def _least_that_fits(
     )
     while not fits(high):
         high *= 1 + TOLERANCE
-    near = max(low, high / 1.5)
-    return _bisect(fits, low if fits(near) else near, high)
+    near = max(low, high / 1.2)
+    if near > low and fits(near):
+        return _bisect(fits, low, near)
+    return _bisect(fits, near, high)
 
 
 def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
