@@ -110,9 +110,10 @@ def _least_that_fits(
     )
     while not fits(high):
         high *= 1 + TOLERANCE
+    # Far below it, loss distributions are so wide that they take minutes: go down step by step.
     near = max(low, high / 1.2)
-    if near > low and fits(near):
-        return _bisect(fits, low, near)
+    while near > low and fits(near):
+        high, near = near, max(low, near / 1.2)
     return _bisect(fits, near, high)
 
 
