@@ -213,7 +213,7 @@ def _as_one_gaussian(merged: _Merged) -> float | None:
         if not isinstance(event, Gaussian) or event.sampling_rate < 1:
             return None
         information += times / event.noise_multiplier**2
-    return information**-0.5
+    return 1 / math.sqrt(information)
 
 
 @lru_cache(maxsize=32)
@@ -235,9 +235,9 @@ def _losses(merged: _Merged) -> PrivacyLossDistribution:
             case _:
                 raise TypeError("there is no loss distribution for Skellam noise")
         found = found.compose(one.self_compose(times))
-    noise = _as_one_gaussian(tuple(everybody)) if everybody else None
-    if noise is not None:
-        one = pld.from_gaussian_mechanism(noise, value_discretization_interval=GRID)
+    whole = _as_one_gaussian(tuple(everybody)) if everybody else None
+    if whole is not None:
+        one = pld.from_gaussian_mechanism(whole, value_discretization_interval=GRID)
         found = found.compose(one)
     return found
 

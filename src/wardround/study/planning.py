@@ -107,34 +107,27 @@ class Proposal:
         return found
 
 
-def complete(
-    document: Mapping[str, JSON], shares: Mapping[Purpose, float]
-) -> tuple[dict[str, JSON], bool]:
-    """A study's plain values with whatever its ``[privacy]`` lacks, and whether steps were stated.
+def complete(document: Mapping[str, JSON], shares: Mapping[Purpose, float]) -> dict[str, JSON]:
+    """A study's plain values, with whatever tables its ``[privacy]`` lacks for these shares.
 
-    Noise that isn't stated yet is 1 for the time being. Tables of purposes without a share of
-    the budget are left out.
+    Noise that isn't stated yet is 1 for the time being, and training takes one step. Tables of
+    purposes without a share are left out.
     """
     table = document.get("privacy")
     if not isinstance(table, Mapping):
-        return dict(document), False  # checking the study says what is missing
+        return dict(document)  # checking the study says what is missing
     made: dict[str, JSON] = dict(table)
-    stated = False
     for purpose in Purpose:
+        given = made.pop(purpose.value, {})
         if not shares.get(purpose):
-            made.pop(purpose.value, None)
-            continue
-        given = made.get(purpose.value, {})
-        if not isinstance(given, Mapping):
             continue
         defaults: dict[str, JSON] = {"noise_multiplier": 1.0}
         if purpose is Purpose.TRAINING:
-            stated = "steps" in given
             defaults["steps"] = 1
         if purpose in RELEASES:
             defaults["releases"] = RELEASES[purpose]
-        made[purpose.value] = defaults | dict(given)
-    return {**document, "privacy": made}, stated
+        made[purpose.value] = defaults | dict(given) if isinstance(given, Mapping) else given
+    return {**document, "privacy": made}
 
 
 def propose(
@@ -255,7 +248,9 @@ def _reason(study: Study, chosen: Design, designs: tuple[Design, ...]) -> str:
         return f"{left}; steps and sampling rate were given."
     if chosen.sampling_rate == 1:
         sampled = [design.average_noise for design in designs if design.sampling_rate < 1]
-        others = f"; samples would leave {percent(min(sampled))} or more" if sampled else ""
+        least = percent(min(sampled, default=0))
+        more = "as much" if least == percent(chosen.average_noise) else least
+        others = f"; samples would leave {more} or more" if sampled else ""
         return (
             f"{left}{others}. With everybody in each step the number of steps hardly matters: "
             f"{chosen.steps} are enough for a model of this size and keep each of them quiet."
@@ -264,11 +259,9 @@ def _reason(study: Study, chosen: Design, designs: tuple[Design, ...]) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with two significant digits, such as ``0.83 %`` or ``12 %``."""
+    """A share with two significant digits, such as ``0.83 %``, ``5 %`` or ``12 %``."""
     value = 100 * share
-    if value <= 0 or value >= 10:
-        return f"{value:,.0f} %"
-    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f} %"
+    return f"{value:,.0f} %" if value >= 99.5 else f"{short(float(f'{value:.2g}'))} %"
 
 
 def _drowned(study: Study, best: Design) -> WardroundError:
@@ -289,8 +282,8 @@ def _drowned(study: Study, best: Design) -> WardroundError:
         )
     return WardroundError(
         "WR-STUDY-122",
-        f"With {privacy.patients:,} patients and epsilon {short(privacy.epsilon)}, the noise of one "
-        f"of {best.steps} steps on {best.patients_per_step:,.0f} of them is "
+        f"With {privacy.patients:,} patients and epsilon {short(privacy.epsilon)}, the noise of "
+        f"one of {best.steps} steps on {best.patients_per_step:,.0f} of them is "
         f"{best.step_noise:.1f} times the longest mean gradient: no step would know where to go.",
         remedy,
         path="privacy",
