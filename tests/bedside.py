@@ -23,7 +23,7 @@ from wardround.sandbox import InlineWorker
 from wardround.secagg import FixedPoint, Member
 from wardround.secagg.setup import setup_digest
 from wardround.simulation.inprocess import ENTRY, Keys
-from wardround.site import ledger, tables
+from wardround.site import opened, tables
 from wardround.site.door import Custody, Door, Order
 from wardround.site.seat import Seat
 from wardround.store import Database
@@ -239,7 +239,7 @@ class Bedside:
 
     def spent(self) -> int:
         with self.state.database.begin() as connection:
-            return ledger.spent(connection, self.study.digest)
+            return opened.spent(connection, self.study.digest)
 
     def spooled(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(self.papers.spool.iterdir())}

@@ -78,6 +78,34 @@ def policy():
     }
 
 
+def privacy(**changes):
+    """A budget of epsilon 1 for some seven hundred patients, which its noise keeps to."""
+    plain = {
+        "epsilon": 1.0,
+        "patients": 700,
+        "rationale": "A guess at membership is right at most 73 times in 100; so agreed.",
+        "statistics": {"noise_multiplier": 20.0, "spare": 0},
+        "training": {"noise_multiplier": 20.0, "steps": 10, "spare": 0},
+        "evaluation": {"noise_multiplier": 20.0, "spare": 0},
+    }
+    return plain | changes
+
+
+def private(**changes):
+    """A complete study under the profile ``private``."""
+    plain = {
+        "profile": "private",
+        "model": {"kind": "logistic", "algorithm": "dp-sgd"},
+        "privacy": privacy(),
+    }
+    return document(**(plain | changes))
+
+
+def clinical(**changes):
+    """A study under the profile ``clinical``, which can't be run yet."""
+    return private(**({"profile": "clinical", "policy": policy()} | changes))
+
+
 def codes(error):
     """The codes in an error, of which there may be several."""
     return [one.code for one in getattr(error, "errors", (error,))]

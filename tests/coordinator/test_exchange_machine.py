@@ -28,6 +28,7 @@ from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import RoundId, SiteName
 from wardround.secagg import Advert, FixedPoint, RecoveryShares
+from wardround.secagg.headroom import Headroom
 from wardround.trust.dsse import Envelope
 
 Said = tuple[SiteName, str, Envelope, bytes]
@@ -193,7 +194,7 @@ class ExchangeMachine(RuleBasedStateMachine):
             adverts,
             shares,
             exchange.spool,
-            FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits),
+            Headroom(FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits)),
         )
         assert not suspects
         each = np.arange(1, exchange.manifest.length + 1, dtype=np.uint64)

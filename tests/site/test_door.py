@@ -15,7 +15,7 @@ from wardround.clinical.quality import Check, Finding, Level
 from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead
 from wardround.learning.agreed import variables_of
-from wardround.site import ledger
+from wardround.site import opened
 from wardround.study import HospitalPolicy, Profile, Task, approve, sign_exclusions
 from wardround.study.approval import PAYLOAD_TYPE, Approval
 from wardround.trust.canonical import digest
@@ -500,7 +500,7 @@ async def test_a_round_whose_keys_were_used_for_an_answer_that_failed(
         raise WardroundError("WR-STORE-001", "The disk is full.", "Make room.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(ledger, "charge", fail)
+        broken.setattr(opened, "charge", fail)
         before = bedside.door.answer(bedside.order())
         refusal = await before
     assert bedside.heard(refusal, 0) == "WR-STORE-001"

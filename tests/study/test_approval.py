@@ -3,7 +3,7 @@ from datetime import date
 
 import pytest
 
-from studies import KEYS, codes, document, policy
+from studies import KEYS, clinical, codes, document
 from wardround import WardroundError
 from wardround.study import Profile, Study, approve, check_approval
 from wardround.study.approval import PAYLOAD_TYPE
@@ -99,10 +99,9 @@ def test_no_byte_of_an_approval_can_be_altered():
         ((STUDY, "harbour", KEY, date(2028, 1, 1)), {}, "WR-STUDY-052"),
         ((STUDY, "harbour", KEY, TODAY), {"until": date(2028, 1, 1)}, "WR-STUDY-075"),
         ((STUDY, "harbour", KEY, TODAY), {"until": date(2027, 1, 1)}, "WR-STUDY-075"),
-        ((Study.parse(document(profile="private")), "harbour", KEY, TODAY), {}, "WR-STUDY-050"),
         (
             (
-                Study.parse(document(profile="clinical", policy=policy())),
+                Study.parse(clinical()),
                 "harbour",
                 KEY,
                 TODAY,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import requires
-from studies import KEYS, altered, codes, document, policy, toml
+from studies import KEYS, altered, clinical, codes, document, policy, privacy, private, toml
 from wardround import WardroundError
 from wardround.study import HospitalPolicy, Profile, Study, combine, study_schema
 from wardround.study.task import Algorithm, ModelKind
@@ -196,20 +196,15 @@ def test_every_bound_of_fedavg_too(key, value, code):
                 },
             )
         ),
-        (document(profile="clinical"), "WR-STUDY-045", "policy"),
+        (private(profile="clinical"), "WR-STUDY-045", "policy"),
         (document(policy=policy()), "WR-STUDY-046", "policy"),
         (
-            document(
-                profile="clinical",
-                policy=policy(),
-                model={
-                    "kind": "logistic",
-                    "algorithm": "fedavg",
-                    "fedavg": {"rounds": 1, "local_epochs": 4},
-                },
+            clinical(
+                model={"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 1}},
+                privacy=privacy(noise="site", training={"noise_multiplier": 20.0, "steps": 4}),
             ),
             "WR-STUDY-048",
-            "model.fedavg.local_epochs",
+            "model.fedavg.rounds",
         ),
         (document(surprise=1), "WR-STUDY-003", "surprise"),
         (altered(["model", "rigde"], 1.0), "WR-STUDY-003", "model.rigde"),
@@ -257,7 +252,7 @@ def test_a_typing_error_is_answered_with_the_nearest_name():
 def test_a_violated_policy_inside_a_study_has_the_policys_code():
     wrong = policy()
     wrong["cryptographic_privacy_guardrails"]["differential_privacy_epsilon"] = 2
-    error = refusal(document(profile="clinical", policy=wrong))
+    error = refusal(clinical(policy=wrong))
     assert codes(error) == ["WR-POLICY-021"]
     assert error.path == "policy.cryptographic_privacy_guardrails.differential_privacy_epsilon"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies import codes, document, policy
+from studies import clinical, codes, document
 from wardround import WardroundError
 from wardround.sandbox.limits import BASE_LIMITS, Limit
 from wardround.study import HospitalPolicy, Profile, Study, combine
@@ -47,6 +47,11 @@ def test_the_defaults_are_careful(tmp_path):
         ("[worker]\ncpu_s = 0", "046"),
         ("[worker]\nopen_files = 1", "047"),
         ("[worker]\ntask_s = 0", "048"),
+        ('[privacy]\npopulation = "All patients"', "060"),
+        ("[privacy]\nepsilon = 0", "061"),
+        ("[privacy]\ndelta = 0.5", "062"),
+        ("[privacy]\nmaximum_study_epsilon = -1", "063"),
+        ("[privacy]\nmaximum_study_delta = 0", "064"),
         ("minimum_cel = 5", "032"),
         ("worker = 3", "034"),
         ("minimum_cell =", "031"),
@@ -113,7 +118,7 @@ def test_all_refusals_are_reported_together():
 
 
 def test_the_studys_own_policy_bounds_local_epochs_too():
-    study = Study.parse(document(profile="clinical", policy=policy()))
+    study = Study.parse(clinical())
     assert combine(study, HospitalPolicy()).maximum_local_epochs == 3
 
 

@@ -28,6 +28,10 @@ _STEPS = {
     "fedavg": "federated averaging",
     "score_histogram": "evaluation",
     "prediction_moments": "evaluation",
+    "private_moments": "noisy means and variances",
+    "private_histogram": "noisy histograms",
+    "private_gradient": "noisy step",
+    "private_scores": "noisy evaluation",
 }
 
 
@@ -39,19 +43,27 @@ def demo(
         Path | None,
         typer.Option(help="The folder of the UCI heart-disease data: four real hospitals instead."),
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="Add noise: differential privacy with epsilon 1.5."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a coordinator and four hospital agents as separate processes, and show the result.
 
     The biopsies are real and public; the four hospitals are artificial. With --data the hospitals
     are real as well: Cleveland, Budapest, Switzerland and Long Beach. Profile secure-sum: masked
-    sums, no differential privacy.
+    sums, no differential privacy; with --private the profile private.
     """
     from wardround.governance.summary import summarise
     from wardround.simulation.demo import run_demo
     from wardround.simulation.demo_studies import biopsies, heart_disease
+    from wardround.study import Profile
 
-    played = biopsies() if data is None else heart_disease(data)
+    if private and data is not None:
+        raise typer.BadParameter("The heart-disease study has no private form: leave --data out.")
+    profile = Profile.PRIVATE if private else Profile.SECURE_SUM
+    played = biopsies(profile) if data is None else heart_disease(data)
     say(played.opening)
     screen = _Screen()
     with screen:
@@ -188,10 +200,12 @@ def _say_what_holds(done: Demonstration) -> None:
     data = done.data
     verified = data.verification is not None and data.verification.ok
     checks = len(data.verification.checks) if data.verification else 0
-    say(
-        f"Evidence: {checks} checks, {'all hold' if verified else 'NOT ALL HOLD'}. "
-        f"Profile secure-sum: masked sums, no differential privacy."
-    )
+    say(f"Evidence: {checks} checks, {'all hold' if verified else 'NOT ALL HOLD'}.")
+    if data.privacy is None:
+        say("Profile secure-sum: masked sums, no differential privacy.")
+    else:
+        say(f"Profile private: masked sums with noise. {data.privacy.words}")
+        say("Alone and pooled are fitted without noise, for comparison: nothing of them leaves.")
     say("Hospitals alone are tested on their own held-out records, so their rows don't compare.")
     say("Pooled is the reference that no real study has: all records in one place.")
     for note in done.notes:

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from wardround.secagg.partition import group_sizes
 from wardround.study.document import Study
+from wardround.study.plan import Line, lines
+from wardround.study.price import statement_of
 from wardround.study.profiles import PROMISES, Protection
 from wardround.trust.canonical import JSON
 from wardround.trust.keys import VerifyKey
@@ -54,6 +56,7 @@ def facts(study: Study) -> dict[str, JSON]:
             "totals_per_step": study.totals_per_step,
             "smallest_cohort": study.smallest_cohort,
         },
+        "privacy": None if study.privacy is None else statement_of(study).to_json(),
         "protections": [item.words for item in _protections(study)],
         "caveats": list(PROMISES[study.profile].caveats),
     }
@@ -98,6 +101,7 @@ def summary(study: Study) -> list[tuple[str, str]]:
             + study.graph_rule(cohort, cohort).describe(),
         ),
         ("profile", study.profile.value),
+        *_privacy(study),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
     ]
 
@@ -118,9 +122,12 @@ def details(study: Study) -> list[tuple[str, str]]:
         ("small groups", _who_stays_out(study)),
         (
             "small cells",
-            _small_cells(disclosure.minimum_cell) + "cells of score histograms are exact",
+            "no cell is held back: noise hides the few"
+            if study.privacy
+            else _small_cells(disclosure.minimum_cell) + "cells of score histograms are exact",
         ),
         ("opened numbers", f"at most {disclosure.opened_numbers}"),
+        *_plan(study),
         *(
             ("protection", item.words + ("" if item.exists else " (DOES NOT EXIST YET)"))
             for item in _protections(study)
@@ -138,6 +145,30 @@ def _protections(study: Study) -> list[Protection]:
     off = {Protection.DISCLOSURE_RULES} if study.disclosure.minimum_cell == 0 else set()
     promised = PROMISES[study.profile].protections - off
     return [item for item in Protection if item in promised]
+
+
+def _privacy(study: Study) -> list[tuple[str, str]]:
+    if study.privacy is None:
+        return []
+    statement = statement_of(study)
+    rows = [("privacy" if name == "guarantee" else name, text) for name, text in statement.lines()]
+    return [*rows, ("why", study.privacy.rationale)]
+
+
+def _plan(study: Study) -> list[tuple[str, str]]:
+    if study.privacy is None:
+        return []
+    return [("budget", _line(line)) for line in lines(study)]
+
+
+def _line(line: Line) -> str:
+    event = line.event
+    times = "once" if line.releases == 1 else f"{line.releases} times"
+    if line.spare:
+        times += f" (and {line.spare} more for rounds that fail)"
+    sampled = "" if event.sampling_rate == 1 else f" on a share of {event.sampling_rate:g}"
+    steps = "" if line.events_per_task == 1 else f", {line.events_per_task} steps each"
+    return f"{line.purpose.value}: {times}{steps}, noise {event.noise_multiplier:g}{sampled}"
 
 
 def _visibility(study: Study) -> list[tuple[str, str]]:
@@ -158,6 +189,8 @@ def _ridge(study: Study) -> str:
 
 def _who_stays_out(study: Study) -> str:
     disclosure = study.disclosure
+    if study.privacy is not None:
+        return "nobody is kept out for small groups: a refusal by count would tell the count"
     if disclosure.minimum_cell == 0:
         return "NOBODY is kept out for small groups: the records must be public"
     group = "test records"

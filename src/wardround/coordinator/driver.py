@@ -19,21 +19,24 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
-from wardround.federation.messages import PacketHeader
+from wardround.federation.messages import Manifest, PacketHeader
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import SetupPhase
 from wardround.ids import BatchId, Digest, RoundId, SiteName
-from wardround.secagg import Adversary, Advert, FixedPoint, RecoveryShares
+from wardround.secagg import Adversary, Advert, RecoveryShares
 from wardround.secagg.blame import culprits, is_dealer_guilty
 from wardround.secagg.encoding import RingArray
+from wardround.secagg.headroom import Headroom
 from wardround.store.journalled import Transaction
 from wardround.study import Study, Task
+from wardround.study.plan import headroom, noise_deviation
 from wardround.trust.canonical import digest
 
 PATIENCE_S = 2.0
@@ -116,10 +119,22 @@ class Driver:
         )
         with exchange.state.database.begin() as connection:
             round_, manifest = records.load_round(connection, opened.round)
-        encoding = FixedPoint(
-            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
-        )
-        return Total(encoding.decode(ring), round_.survivors, round_.round)
+        encoding = self._headroom(task, manifest).encoding
+        return self._total(task, manifest, encoding.decode(ring), round_.survivors)
+
+    def _headroom(self, task: Task, manifest: Manifest) -> Headroom:
+        return headroom(self.study, task, len(manifest.roster), len(self.exchange.sites))
+
+    def _total(
+        self,
+        task: Task,
+        manifest: Manifest,
+        values: NDArray[np.float64],
+        survivors: tuple[SiteName, ...],
+    ) -> Total:
+        sizes = len(survivors), len(manifest.roster), len(self.exchange.sites)
+        noise = noise_deviation(self.study, task.kind, *sizes)
+        return Total(values, survivors, RoundId(manifest.round), noise=noise)
 
     @staticmethod
     def _same_task(recorded: Digest | None, task: Task, step: int) -> None:
@@ -227,9 +242,7 @@ class Driver:
         assert exchange.round is not None and exchange.manifest is not None
         state, manifest = exchange.round.state, exchange.manifest
         adversary = Adversary(len(manifest.roster), manifest.corrupt, manifest.threshold)
-        encoding = FixedPoint(
-            task.ring_bits, manifest.fractional_bits, task.bound, len(manifest.roster)
-        )
+        room = self._headroom(task, manifest)
         more = state.on_bad_shares(len(state.shares) - state.threshold + 1)
         if not exchange.graph().can_open(state.shares):  # nobody's fault: too few came yet
             with exchange.state.transaction() as transaction:
@@ -237,7 +250,7 @@ class Driver:
             exchange.changed.notify()
             return None
         try:
-            ring, suspects = await self._add_up(state, encoding)
+            ring, suspects = await self._add_up(state, room)
         except Garbage as garbage:
             audit.begin(exchange, garbage)
             return None
@@ -261,7 +274,7 @@ class Driver:
             return None
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.
         stored = asyncio.to_thread(partial(exchange.blobs.put, ring.data, durable=True))
-        values, name = await asyncio.gather(asyncio.to_thread(encoding.decode, ring), stored)
+        values, name = await asyncio.gather(asyncio.to_thread(room.encoding.decode, ring), stored)
         seconds = time.monotonic() - started
         with exchange.state.transaction() as transaction:
             connection = transaction.connection
@@ -285,21 +298,21 @@ class Driver:
             roster=len(state.roster),
             seconds=seconds,
         )
-        return Total(values, state.survivors, RoundId(state.round))
+        return self._total(task, manifest, values, state.survivors)
 
-    async def _add_up(self, state: Round, encoding: FixedPoint) -> tuple[RingArray, Suspects]:
+    async def _add_up(self, state: Round, room: Headroom) -> tuple[RingArray, Suspects]:
         """Open the total; what is garbage is added up once more.
 
         It is the same sum of the same packets, so nothing more is opened, and a fault of this
         machine's memory that passes does not cost the hospitals a task.
         """
         try:
-            return await asyncio.to_thread(self._open_ring, state, encoding)
+            return await asyncio.to_thread(self._open_ring, state, room)
         except Garbage:
             self.say("added-again", step=state.step)
-            return await asyncio.to_thread(self._open_ring, state, encoding)
+            return await asyncio.to_thread(self._open_ring, state, room)
 
-    def _open_ring(self, state: Round, encoding: FixedPoint) -> tuple[RingArray, Suspects]:
+    def _open_ring(self, state: Round, room: Headroom) -> tuple[RingArray, Suspects]:
         exchange = self.exchange
         assert exchange.manifest is not None and exchange.manifest_envelope is not None
         keys = exchange.keys
@@ -321,7 +334,7 @@ class Driver:
             self._adverts[1],
             shares,
             exchange.spool,
-            encoding,
+            room,
             exchange.graph(),
         )
 

@@ -32,12 +32,12 @@ from wardround.federation.messages import (
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
-from wardround.secagg import FixedPoint
 from wardround.secagg.graph import Graph, GraphRule
 from wardround.secagg.setup import setup_digest
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
 from wardround.study import Study, Task
+from wardround.study.plan import headroom
 from wardround.trust.canonical import canonical, digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Checkpoint, sign_checkpoint
@@ -215,7 +215,7 @@ class Exchange:
         assert self.setup is not None
         setup = self.setup.state
         adversary = self.study.adversary(len(setup.roster), len(self.sites))
-        encoding = FixedPoint.fit(task.bound, len(setup.roster), task.ring_bits)
+        encoding = headroom(self.study, task, len(setup.roster), len(self.sites)).encoding
         if task.model is not None:
             self.blobs.put(task.model.view(np.uint8).data, task.model_digest)
         manifest = Manifest(

@@ -21,9 +21,10 @@ from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
 from wardround.federation.messages import Manifest
 from wardround.ids import Digest, SiteName
-from wardround.secagg import LANES, Adversary, Advert, Checksum, FixedPoint, RecoveryShares
+from wardround.secagg import LANES, Adversary, Advert, Checksum, RecoveryShares
 from wardround.secagg.encoding import RingArray, magnitude
 from wardround.secagg.graph import Graph
+from wardround.secagg.headroom import Headroom
 from wardround.secagg.recovery import Unmasking
 
 Suspects: TypeAlias = Mapping[SiteName, tuple[SiteName, ...]]
@@ -52,7 +53,7 @@ def open_total(
     adverts: Mapping[SiteName, Advert],
     shares: Mapping[SiteName, RecoveryShares],
     spool: Spool,
-    encoding: FixedPoint,
+    room: Headroom,
     graph: Graph | None = None,
 ) -> tuple[RingArray, Suspects]:
     """The sum over the survivors' contributions in the ring, shape ``(manifest.length,)``.
@@ -60,6 +61,7 @@ def open_total(
     And whose shares did not fit whose secrets (`Unmasking.suspects`), though it opened. Raises
     ``WR-SECAGG-…`` when too few good shares are at hand, and `Garbage`.
     """
+    encoding = room.encoding
     whole = np.empty(manifest.length + LANES, encoding.dtype)
     data, lanes = whole[:-LANES], whole[-LANES:]
 
@@ -89,7 +91,7 @@ def open_total(
     failed = []
     if not np.array_equal(seen.lanes, lanes):
         failed.append("checksum")
-    if seen.largest > len(survivors) * encoding.largest:
+    if seen.largest > room.largest_total(len(survivors)):
         failed.append("bounds")
     if failed:
         whole.fill(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,12 +21,14 @@ class Total:
 
     ``values`` has shape ``(task.length,)``. In a study with groups it is the sum of the groups'
     own totals, which are in ``groups`` in the partition's order; ``round`` is then the first's.
+    ``noise`` is the standard deviation of the noise on each element, 0 where there is none.
     """
 
     values: NDArray[np.float64]
     survivors: tuple[SiteName, ...]
     round: RoundId
     groups: tuple[Total, ...] = ()
+    noise: float = 0.0
 
     @classmethod
     def over(cls, groups: Sequence[Total]) -> Total:
@@ -36,6 +39,7 @@ class Total:
             tuple(sorted(site for one in groups for site in one.survivors)),
             groups[0].round,
             tuple(groups),
+            math.sqrt(math.fsum(one.noise * one.noise for one in groups)),
         )
 
 

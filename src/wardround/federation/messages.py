@@ -58,6 +58,11 @@ def _blob(value: object) -> bytes:
     return b64decode(value, validate=True)
 
 
+def _nothing(value: object) -> bool:
+    """Whether a key is left out, as in every statement from before there was such a key."""
+    return not value
+
+
 Signed = Annotated[
     Envelope,
     PlainValidator(_envelope),
@@ -135,12 +140,25 @@ class JournalHead(BaseModel):
     root: Hash
 
 
+class LedgerHead(BaseModel):
+    """How many entries a hospital's privacy ledger has, and the digest of the last one.
+
+    Each entry holds the digest of the one before, so this binds all of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    size: Count
+    digest: DigestText
+
+
 class Manifest(Statement):
     """The signed statement of one round: what is computed, by whom, under which bounds.
 
     ``setup`` is the digest over every advertised key and sealed share of the batch; ``roster`` is
     exactly the set to which shares were dealt; ``journal`` is the coordinator's latest
     checkpoint, which a site countersigns by signing anything over this manifest's digest.
+    ``ledgers``, in a study with noise, is the last `LedgerHead` that the coordinator has heard of
+    from each hospital of the roster: whoever answers the manifest has witnessed it.
     """
 
     study: DigestText
@@ -163,6 +181,7 @@ class Manifest(Statement):
     threshold: Count
     minimum_survivors: Count
     journal: JournalHead
+    ledgers: dict[Name, LedgerHead] = Field(default_factory=dict, exclude_if=_nothing)
 
     @property
     def payload_bytes(self) -> int:
@@ -174,7 +193,8 @@ class PacketHeader(Statement):
     """What a site signs over its protected contribution.
 
     ``payload`` is the digest of the concatenated SHA-256 values of the payload's parts, each
-    ``part_bytes`` long but the last.
+    ``part_bytes`` long but the last. ``ledger``, in a study with noise, is the head of the site's
+    privacy ledger after this answer was charged.
     """
 
     study: DigestText
@@ -187,6 +207,7 @@ class PacketHeader(Statement):
     payload: DigestText
     size_bytes: Annotated[int, Field(ge=1, le=2**36)]
     part_bytes: Annotated[int, Field(ge=1, le=2**26)]
+    ledger: LedgerHead | None = Field(default=None, exclude_if=_nothing)
 
 
 class Refused(Statement):

@@ -21,6 +21,7 @@ from wardround.errors import WardroundError
 from wardround.federation.messages import DigestText, Identifier, Statement
 from wardround.governance.files import read_bounded, write_whole
 from wardround.ids import RunId
+from wardround.study.price import statement_of
 from wardround.trust.canonical import JSON, digest, parse_json
 from wardround.trust.dsse import Envelope, sign, verify
 from wardround.trust.keys import SigningKey, VerifyKey
@@ -85,7 +86,8 @@ def encode_model(candidate: Candidate, study: Study, run: RunId) -> EncodedModel
         "study_version": study.version,
         "run": run,
         "profile": study.profile.value,
-        "protection": "masked sums and disclosure rules; no differential privacy",
+        "protection": _protection(study),
+        **({} if study.privacy is None else {"privacy": statement_of(study).to_json()}),
         "weights": digest(weights),
         "tensors": {
             name: {"dtype": _DTYPES[array.dtype.name], "shape": list(array.shape)}
@@ -101,6 +103,12 @@ def encode_model(candidate: Candidate, study: Study, run: RunId) -> EncodedModel
         study=study.digest, run=run, weights=digest(weights), description=digest(description)
     )
     return EncodedModel(weights, description, statement)
+
+
+def _protection(study: Study) -> str:
+    if study.privacy is None:
+        return "masked sums and disclosure rules; no differential privacy"
+    return f"masked sums with noise; {statement_of(study).words()}"
 
 
 def sign_model(model: EncodedModel, key: SigningKey) -> Envelope:

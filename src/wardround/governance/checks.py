@@ -17,7 +17,6 @@ from wardround.ids import BatchId, Digest, RunId, SiteName
 from wardround.secagg import (
     Advert,
     Deal,
-    FixedPoint,
     SurvivorVote,
     adverts_digest,
     open_adverts,
@@ -28,6 +27,7 @@ from wardround.secagg import (
 from wardround.secagg.sparse import Choices, plant
 from wardround.secagg.sparse import setup_digest as sparse_setup_digest
 from wardround.study.approval import check_approval
+from wardround.study.plan import headroom
 from wardround.trust.canonical import parse_json
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import VerifyKey
@@ -175,7 +175,7 @@ def check_manifests(case: Case) -> str:
         task = case.tasks.get(manifest.task)
         if task is None:
             raise Unmet(f"The task of {one.name} is not the one its manifest names.")
-        encoding = FixedPoint.fit(task.bound, len(roster), task.ring_bits)
+        encoding = headroom(study, task, len(roster), whole).encoding
         stated = (
             manifest.kind,
             manifest.model,

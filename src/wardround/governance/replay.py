@@ -7,7 +7,7 @@ is found out.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,10 +17,11 @@ from wardround.errors import WardroundError
 from wardround.federation.federation import Total
 from wardround.governance.artefact import encode_model
 from wardround.governance.case import Case, OpenedRound, require
-from wardround.ids import RoundId
-from wardround.secagg import FixedPoint, RingArray
+from wardround.ids import RoundId, RunId, SiteName
+from wardround.secagg import RingArray
 from wardround.secagg.encoding import magnitude
 from wardround.study import Study, Task
+from wardround.study.plan import headroom, noise_deviation
 
 if TYPE_CHECKING:
     from wardround.algorithms.candidate import Candidate
@@ -36,8 +37,14 @@ class ReplayFederation:
     for more steps than there are.
     """
 
-    def __init__(self, study: Study, steps: Sequence[Sequence[OpenedRound]]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        steps: Sequence[Sequence[OpenedRound]],
+        cohorts: Mapping[RunId, tuple[SiteName, ...]],
+    ) -> None:
         self._study = study
+        self._cohorts = cohorts
         self._steps = steps
         self._step = 0
 
@@ -60,17 +67,20 @@ class ReplayFederation:
         totals = [self._opened(task, one, step) for one in self._steps[step]]
         return totals[0] if self._study.cohort.groups is None else Total.over(totals)
 
-    @staticmethod
-    def _opened(task: Task, one: OpenedRound, step: int) -> Total:
+    def _opened(self, task: Task, one: OpenedRound, step: int) -> Total:
         if task.hash != one.manifest.task or one.record.total is None:
             raise _departed(step, "and that is not the task on record")
-        encoding = FixedPoint.fit(task.bound, len(one.manifest.roster), task.ring_bits)
+        roster = len(one.manifest.roster)
+        whole = len(self._cohorts[one.run])
+        room = headroom(self._study, task, roster, whole)
         if len(one.record.total) != task.length * task.ring_bits // 8:
             raise _departed(step, "and its total is of another length")
         ring = _ring(one.record.total, task.ring_bits)
-        if magnitude(ring) > len(one.survivors) * encoding.largest:
+        if magnitude(ring) > room.largest_total(len(one.survivors)):
             raise _departed(step, "whose total is larger than the bound on contributions allows")
-        return Total(encoding.decode(ring), one.survivors, RoundId(one.manifest.round))
+        noise = noise_deviation(self._study, task.kind, len(one.survivors), roster, whole)
+        values = room.encoding.decode(ring)
+        return Total(values, one.survivors, RoundId(one.manifest.round), noise=noise)
 
     def say(self, event: str, **facts: str | float) -> None:
         """Nobody listens to a replay."""
@@ -106,7 +116,7 @@ def replay(case: Case) -> tuple[Candidate, bool]:
         [[one.run for one in step] for step in steps] == [list(case.cohorts)] * len(steps),
         "There is not one total for each step, or for each group and step.",
     )
-    federation = ReplayFederation(case.study, steps)
+    federation = ReplayFederation(case.study, steps, case.cohorts)
     return without_waiting(run_study(federation)), federation.finished
 
 

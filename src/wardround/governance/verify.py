@@ -15,6 +15,7 @@ from pathlib import Path
 from wardround.errors import WardroundError
 from wardround.governance import chain, checks
 from wardround.governance.artefact import load_model
+from wardround.governance.budget import check_budget
 from wardround.governance.case import Case, Unmet, require
 from wardround.governance.evidence import EvidenceFile
 from wardround.governance.findings import Check, VerificationReport
@@ -77,8 +78,10 @@ def verify(
 
 
 def _checks(case: Case) -> list[tuple[str, Callable[[Case], str]]]:
-    """All checks; a file that speaks of groups, or should, gets one more."""
+    """All checks; a file that speaks of groups or of noise, or should, gets one more for each."""
     checks = list(CHECKS)
+    if case.evidence.study.get("profile") != "secure-sum":
+        checks.insert(4, ("Privacy budget", check_budget))
     cohort = case.evidence.study.get("cohort")
     if case.evidence.partition is not None or (isinstance(cohort, dict) and "groups" in cohort):
         checks.insert(2, ("Groups", check_groups))
@@ -137,6 +140,13 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
         "How many numbers earlier runs of the study opened: the limit is checked for this run, and "
         "by each hospital for all of them.",
     ]
+    if study_holds and case.study.privacy is not None:
+        lines += [
+            "That each hospital added the noise that it owes: only its own agent sees the sum "
+            "before the noise is in it.",
+            "What earlier runs of the study cost: each hospital's ledger counts them all, and its "
+            "head stands in the manifests.",
+        ]
     if study_holds:
         try:
             lines += _other_runs(case) + _unopened(case)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from wardround.clinical.graph import ConceptGraph
+from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.errors import WardroundError
 from wardround.learning.fit import Grid, Rule
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Variables
 from wardround.study import Study
+from wardround.study.plan import lines, require_privacy
+from wardround.study.profiles import Profile
 from wardround.trust.canonical import JSON
 
 _ALWAYS = frozenset({"outcome_counts", "moments", "histogram"})
@@ -17,14 +19,77 @@ def allowed_kinds(study: Study) -> frozenset[str]:
     """The task kinds that the study's plan can ever ask for.
 
     A study by FedAvg ends with one Newton sum: it yields the standard errors, and tells how far
-    from the optimum the rounds stopped.
+    from the optimum the rounds stopped. Under differential privacy the kinds are those that the
+    study's lines have noise for.
     """
+    if is_private(study):
+        return frozenset(kind for line in lines(study) for kind in line.kinds)
     family = Family(study.model.kind)
     scored = "score_histogram" if family is Family.LOGISTIC else "prediction_moments"
     kinds = _ALWAYS | {f"newton_{family}", scored}
     if study.model.folds is not None:
         kinds |= {"fold_newton", "fold_scores"}
     return kinds | {"fedavg"} if study.model.algorithm == "fedavg" else kinds
+
+
+def is_private(study: Study) -> bool:
+    """Whether every total of the study carries noise."""
+    return study.profile is not Profile.SECURE_SUM
+
+
+def expected_training(study: Study) -> float:
+    """How many training patients all sites are expected to have: a public constant.
+
+    Where a concept says who is held out, nobody knows beforehand, and all patients count.
+    """
+    share = 1.0 if study.data.held_out is not None else 1.0 - study.data.test_fraction
+    return require_privacy(study).patients * share
+
+
+def agreed_private(study: Study, kind: str) -> dict[str, JSON]:
+    """What the study fixes of a private task beside ``variables``, by the task's kind."""
+    privacy = require_privacy(study)
+    plan = privacy.training
+    if kind == "private_moments":
+        return {"patients": expected_training(study), "measured": _measured(study)}
+    if kind == "private_gradient":
+        fixed: dict[str, JSON] = {
+            "training": {
+                "patients": expected_training(study) * plan.sampling_rate,
+                "adaptive_clipping": plan.adaptive_clipping,
+            }
+        }
+        return fixed if plan.adaptive_clipping else {**fixed, "clipping_norm": plan.clipping_norm}
+    if kind == "private_products":
+        return {"clipping_norm": plan.clipping_norm}
+    if kind == "private_fedavg":
+        return {"training": _agreed_local_training(study)}
+    return {}
+
+
+def _measured(study: Study) -> list[JSON]:
+    """1 for each feature that is measured, 0 for a yes/no one."""
+    graph = ConceptGraph.load()
+    return [
+        int(graph.concept(name).type is not ConceptType.BOOLEAN) for name in study.data.features
+    ]
+
+
+def _agreed_local_training(study: Study) -> dict[str, JSON]:
+    plan, settings = require_privacy(study).training, study.model.fedavg
+    if settings is None:
+        raise _no_fedavg()
+    (line,) = (line for line in lines(study) if "private_fedavg" in line.kinds)
+    here = expected_training(study) / len(study.sites)
+    return {
+        "local_steps": line.events_per_task,
+        "learning_rate": plan.learning_rate,
+        "clipping_norm": plan.clipping_norm,
+        "update_norm": settings.clipping_norm,
+        "decay": study.model.ridges[0] / expected_training(study),
+        "patients": here * plan.sampling_rate,
+        "sites": len(study.sites),
+    }
 
 
 def rule_of(study: Study) -> Rule | Grid:
@@ -59,18 +124,22 @@ def agreed_training(study: Study) -> dict[str, JSON]:
     """The ``training`` that every `fedavg` task carries."""
     settings = study.model.fedavg
     if settings is None:
-        raise WardroundError(
-            "WR-LEARN-003",
-            "The study doesn't say how FedAvg is to train.",
-            "Add a [model.fedavg] table to the study.",
-            path="model.fedavg",
-        )
+        raise _no_fedavg()
     return {
         "local_epochs": settings.local_epochs,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "clipping_norm": settings.clipping_norm,
     }
+
+
+def _no_fedavg() -> WardroundError:
+    return WardroundError(
+        "WR-LEARN-003",
+        "The study doesn't say how FedAvg is to train.",
+        "Add a [model.fedavg] table to the study.",
+        path="model.fedavg",
+    )
 
 
 def _range(concept: str) -> list[JSON]:

@@ -70,6 +70,13 @@ class Reader:
             raise self.malformed(key, f"must hold whole numbers from {low} to {high}")
         return found
 
+    def truth(self, key: str) -> bool:
+        """True or false."""
+        value = self._get(key)
+        if not isinstance(value, bool):
+            raise self.malformed(key, "must be true or false")
+        return value
+
     def number(self, key: str, low: float, high: float) -> float:
         """A finite number from ``low`` to ``high``."""
         value = _finite(self._get(key))

@@ -20,10 +20,6 @@ from wardround.learning.records import Records, Variables
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
 
-QUANTILE_WEIGHT = 0.1
-"""Length of the lane that tells whether a patient's vector was shorter than the clipping norm; the
-others are then clipped to sqrt(1 - 0.1^2), so that both together have length 1 at most."""
-
 Totals = TypeVar("Totals", covariant=True)
 
 
@@ -31,8 +27,11 @@ class PrivateComputation(Protocol[Totals]):
     """A private task kind with its parameters read.
 
     ``with_quantile`` asks trusted code for one more lane behind the others: per patient
-    +`QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, else -`QUANTILE_WEIGHT`
-    (adaptive clipping, Andrew et al. 2021).
+    +`clipping.QUANTILE_WEIGHT` if the row was at most 1 long before it was clipped, minus that if
+    it was longer, and 0 for a row of zeros, which is nobody's (adaptive clipping, Andrew et al.
+    2021).
+
+    A row may depend on its own patient only. `mixing` tries that.
     """
 
     kind: ClassVar[str]
@@ -68,3 +67,35 @@ class PrivateComputation(Protocol[Totals]):
         ``total``: what a patient's clipped row is measured in.
         """
         ...
+
+
+class LocalComputation(PrivateComputation[Totals], Protocol[Totals]):
+    """A kind whose sites take noisy steps of their own before they answer (FedAvg).
+
+    ``rows`` are those of one local step at the coefficients that came as the model; trusted code
+    clips and sums them, adds the site's whole noise, and asks `step` where to go on; after
+    `local_steps` it encodes `update`. All of that is post-processing of the noisy sums.
+    """
+
+    @property
+    def local_steps(self) -> int:
+        """How many noisy steps a site takes for one answer."""
+        ...
+
+    def step(self, weights: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The coefficients after a step from ``weights`` along the noisy sum, both (lanes,)."""
+        ...
+
+    def update(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What a site answers that began at the model and came to ``weights``: length at most 1."""
+        ...
+
+
+def rows_of(private: PrivateComputation[object], records: Records) -> NDArray[np.float64]:
+    """The rows as they go to trusted code, shape (patients, lanes): all finite.
+
+    What isn't (a model that ran away) becomes a row of zeros, as an error would tell of a patient.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = private.rows(records)
+    return np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)

@@ -103,13 +103,7 @@ class Records:
         Raises WR-LEARN-005 for a missing column, WR-LEARN-006 for values outside the agreed
         range, WR-LEARN-007 for too many records. None of them says which record or value.
         """
-        for name in (*variables.features, variables.outcome, TEST_COLUMN):
-            if name not in columns:
-                raise WardroundError(
-                    "WR-LEARN-005",
-                    f"The site's table has no column {name}.",
-                    "Map a source to this concept and have the steward approve the mapping.",
-                )
+        _check_columns(columns, variables)
         if len(columns[TEST_COLUMN]) >= MAXIMUM_RECORDS:
             raise WardroundError(
                 "WR-LEARN-007",
@@ -129,6 +123,33 @@ class Records:
             raise _out_of_range(variables.outcome)
         fold = columns.get(FOLD_COLUMN)
         return cls(x, y, test, None if fold is None else np.asarray(fold, dtype=np.float64))
+
+    @classmethod
+    def within(
+        cls,
+        columns: Mapping[str, NDArray[np.float64]],
+        variables: Variables,
+        chosen: NDArray[np.int64],
+    ) -> Records:
+        """Pick some records for a computation under noise, each value held to its agreed range.
+
+        Records out of range were quarantined long before; a refusal for one that got through would
+        tell of that patient, so such a value becomes the nearest one that is allowed, and one that
+        is missing the middle. Raises WR-LEARN-005 as `take` does, which is about the site's table,
+        not about anybody in it.
+        """
+        _check_columns(columns, variables)
+
+        def pick(name: str, low: float, high: float) -> NDArray[np.float64]:
+            values = np.asarray(columns[name], dtype=np.float64)[chosen]
+            return np.clip(np.where(np.isnan(values), low + 0.5 * (high - low), values), low, high)
+
+        ranges = zip(variables.features, variables.low, variables.high, strict=True)
+        x = np.column_stack([pick(name, low, high) for name, low, high in ranges])
+        y = pick(variables.outcome, variables.outcome_low, variables.outcome_high)
+        if variables.family is Family.LOGISTIC:
+            y = np.rint(y)
+        return cls(x, y, np.asarray(columns[TEST_COLUMN])[chosen] != 0)
 
     def of(self, split: Split) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The features and outcomes of the training or of the held-out records."""
@@ -154,6 +175,16 @@ class Records:
 
     def _among(self, chosen: NDArray[np.bool_]) -> Records:
         return Records(self.x[chosen], self.y[chosen], self.test[chosen], self._folds()[chosen])
+
+
+def _check_columns(columns: Mapping[str, NDArray[np.float64]], variables: Variables) -> None:
+    for name in (*variables.features, variables.outcome, TEST_COLUMN):
+        if name not in columns:
+            raise WardroundError(
+                "WR-LEARN-005",
+                f"The site's table has no column {name}.",
+                "Map a source to this concept and have the steward approve the mapping.",
+            )
 
 
 def read_split(reader: Reader) -> Split:

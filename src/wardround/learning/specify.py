@@ -14,9 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
-from wardround.learning.agreed import agreed_training, agreed_variables, allowed_kinds
+from wardround.learning.agreed import (
+    agreed_private,
+    agreed_training,
+    agreed_variables,
+    allowed_kinds,
+    is_private,
+)
 from wardround.learning.contribution import BOUND, RESOLUTION
-from wardround.learning.registry import find, length
+from wardround.learning.registry import PRIVATE_KINDS, find, find_private, length, private_length
+from wardround.secagg.encoding import RingBits
 from wardround.secagg.headroom import choose
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON
@@ -36,7 +43,8 @@ def specify(
     Raises WR-LEARN-001 to -004 for anything that is malformed, unknown or not in the study's plan,
     and WR-LEARN-009 if a concept of the study has no plausible range.
     """
-    computation_type = find(kind)
+    if kind not in PRIVATE_KINDS:
+        find(kind)
     if kind not in allowed_kinds(study):
         raise WardroundError(
             "WR-LEARN-003",
@@ -45,15 +53,21 @@ def specify(
             path="task.kind",
         )
     complete: dict[str, JSON] = {**parameters, "variables": agreed_variables(study)}
-    if kind == "fedavg":
-        complete["training"] = agreed_training(study)
-    computation = computation_type.parse(complete, model)
+    if is_private(study):
+        complete |= agreed_private(study, kind)
+        elements = private_length(find_private(kind).parse(complete, model))
+        ring: RingBits = 64  # the largest patient's clipped row, in steps of 2^-22, and noise
+    else:
+        if kind == "fedavg":
+            complete["training"] = agreed_training(study)
+        elements = length(find(kind).parse(complete, model))
+        ring = choose(BOUND, len(study.sites), RESOLUTION).encoding.ring_bits
     return Task(
         kind=kind,
         parameters=complete,
-        length=length(computation),
+        length=elements,
         bound=BOUND,
-        ring_bits=choose(BOUND, len(study.sites), RESOLUTION).encoding.ring_bits,
+        ring_bits=ring,
         model=model,
     )
 

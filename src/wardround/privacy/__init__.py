@@ -1,7 +1,8 @@
-"""What may be said about few people: the disclosure rules, as pure functions without noise.
+"""What may be said about people: disclosure rules, and what differential privacy is made of.
 
-Accountant, clipping and noise will live here too. Until they do, nothing in this package makes a
-result differentially private.
+Handed on here are the disclosure rules, pure functions without noise. `events` says what was
+released; `batches`, `clipping` and `adaptive` choose, bound and add up patients' vectors;
+`gaussian`, `skellam` and `laplace` draw the noise, from a `randomness` key that comes from outside.
 """
 
 from wardround.privacy.disclosure import (

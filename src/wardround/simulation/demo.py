@@ -109,7 +109,7 @@ class _Stage:
         expires = (datetime.now(UTC) + timedelta(days=30)).date()
         path.write_text(self._played.toml(coordinator, sites, expires), encoding="utf-8")
         for one in self._hospitals:
-            lines = 'accepted_profiles = ["secure-sum"]\n'
+            lines = f'accepted_profiles = ["{self._played.profile}"]\n'
             lines += f"required_limits = {json.dumps(limits)}\n{self._played.hospital}"
             (self._folder / one.name / "hospital.toml").write_text(lines, encoding="utf-8")
         self._call("coordinator", "invite", self._home("coordinator"), str(path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from wardround.ids import SiteName
 from wardround.simulation import heart, hospitals
 from wardround.simulation.records import DemoHospital, toml_table
+from wardround.study.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class DemoStudy:
     hospital: str = ""
     overrides: tuple[LetPass, ...] = ()
     closing: tuple[str, ...] = ()
+    profile: Profile = Profile.SECURE_SUM
 
     def toml(
         self, coordinator: dict[str, object], sites: Sequence[dict[str, object]], expires: date
@@ -52,7 +54,7 @@ class DemoStudy:
         return f"""\
 # The demonstration's study. A real one starts with `wardround study new`.
 {self.top}version = 1
-profile = "secure-sum"
+profile = "{self.profile}"
 expires = {expires.isoformat()}
 
 [coordinator]
@@ -69,8 +71,42 @@ deadline_s = 30
 {self.body}"""
 
 
-def biopsies() -> DemoStudy:
-    """Four artificial hospitals that hold 569 real biopsies."""
+_EXACT = """\
+[model]
+kind = "logistic"
+algorithm = "newton"
+ridge = 1.0
+"""
+_PRIVATE = """\
+[model]
+kind = "logistic"
+algorithm = "dp-sgd"
+ridge = 1.0
+
+# `wardround privacy plan` found the noise for this epsilon.
+[privacy]
+epsilon = 1.5
+patients = 570
+rationale = "A demonstration on public records; 1.5 is what the compliance policy allows at most."
+
+[privacy.statistics]
+noise_multiplier = 10.2
+spare = 0
+
+[privacy.training]
+noise_multiplier = 11.5
+steps = 10
+spare = 1
+
+[privacy.evaluation]
+noise_multiplier = 6.21
+spare = 0
+"""
+
+
+def biopsies(profile: Profile = Profile.SECURE_SUM) -> DemoStudy:
+    """Four artificial hospitals that hold 569 real biopsies, without noise or with it."""
+    private = profile is Profile.PRIVATE
     return DemoStudy(
         write=hospitals.write_demo_hospitals,
         opening="Four artificial hospitals, real biopsies, separate processes, mutual TLS on "
@@ -94,14 +130,11 @@ outcome = "{hospitals.OUTCOME}"
 also_required = ["age_years"]  # derived from invented birth dates; never a model input
 test_fraction = 0.35
 
-[model]
-kind = "logistic"
-algorithm = "newton"
-ridge = 1.0
-
+{_PRIVATE if private else _EXACT}
 [disclosure]
 opened_numbers = 50000
 """,
+        profile=profile,
     )
 
 

@@ -138,7 +138,8 @@ async def open_federation(
     """Run a coordinator and one agent per table until the block ends.
 
     ``document`` is a study without coordinator and sites; ``folder`` takes blobs and spools;
-    databases are in memory. ``hospital`` (default: accepts ``secure-sum``) holds for every site.
+    databases are in memory. ``hospital`` (default: accepts ``secure-sum`` and ``private``) holds
+    for every site.
     """
     keys = Keys.generate(tuple(tables))
     study = keys.seal(document)
@@ -150,7 +151,7 @@ async def open_federation(
         database=Database("sqlite://", COORDINATOR_SCHEMA),
     )
     app = create_app(coordinator)
-    policy = hospital or HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM,))
+    policy = hospital or HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
     agents: dict[SiteName, Agent] = {}
     tasks: dict[SiteName, asyncio.Task[None]] = {}
     for site, table in tables.items():

@@ -24,15 +24,18 @@ from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, Pac
 from wardround.federation.packet import Packet, Refusal
 from wardround.ids import Digest, RoundId, RunId
 from wardround.privacy.disclosure import check_cohort
+from wardround.privacy.shares import noise_share
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg import LANES, Checksum
-from wardround.secagg.encoding import FixedPoint, RingArray
-from wardround.site import ledger, records
+from wardround.secagg.encoding import RingArray
+from wardround.site import opened, records
 from wardround.site.custody import Custody, computable
+from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, check_approval, load_exclusions
 from wardround.study.hospital import Terms, combine
+from wardround.study.plan import carriers, headroom
 from wardround.study.profiles import Profile, refuse_if_incomplete
 from wardround.trust.canonical import digest, digest_json
 from wardround.trust.dsse import Envelope
@@ -69,6 +72,7 @@ class Door:
         self._state = state
         self._check_task = check_task
         self._now = now
+        self._clipped = Patients(self._study, worker)
         self._checked_on: date | None = None
         self._terms: Terms | None = None
         self._list: bytes | None = None
@@ -89,7 +93,7 @@ class Door:
             values = await self._compute(order, terms)
             self._bound(order, values)
             ring = self._encode(order, values)
-            self._noise(terms)
+            self._noise(order, values, ring)
             self._protect(order, ring)
             packet = self._sign(order, ring)
             self._journal(order, packet, patients)
@@ -153,7 +157,7 @@ class Door:
         whole = self._seat.grouping.whole
         adversary = self._study.adversary(len(manifest.roster), whole)
         least = self._study.minimum_survivors(len(manifest.roster), whole)
-        encoding = FixedPoint.fit(task.bound, len(manifest.roster), task.ring_bits)
+        encoding = headroom(self._study, task, len(manifest.roster), whole).encoding
         as_derived = (
             manifest.study == self._study.digest
             and manifest.study_id == self._study.id
@@ -189,8 +193,12 @@ class Door:
             await self._load(computable(self._study, table))
             self._patients = records.patient_set(table.patient_ids, custody.patient_key)
             self._list = content
-        check_cohort(len(self._patients), terms.minimum_cohort)
         with self._state.database.begin() as connection:
+            if self._study.privacy is not None:
+                # Noise hides the few, and every answer has its own and is paid for.
+                records.check_same_task(connection, order.manifest)
+                return self._patients
+            check_cohort(len(self._patients), terms.minimum_cohort)
             records.check_task(connection, order.manifest, self._patients)
             least = max(terms.minimum_cell, records.LEAST_DIFFERENCE)
             records.check_patients(connection, self._question(order), self._patients, least)
@@ -224,16 +232,30 @@ class Door:
     def _budget(self, order: Order, terms: Terms) -> None:
         """The opened numbers still fit under the lower of the study's and the hospital's limit."""
         with self._state.database.begin() as connection:
-            ledger.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
+            opened.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
 
     def _opened(self, order: Order) -> int:
         """Numbers that the study opens with this task: in each group, whichever is this site's."""
         return order.task.length * self._study.totals_per_step
 
-    async def _compute(self, order: Order, terms: Terms) -> Vector:
-        """The task runs in the sandbox, beside the records."""
+    async def _compute(self, order: Order, terms: Terms) -> Vector | PatientSum | NoisyUpdate:
+        """The task runs in the sandbox, beside the records; patients are clipped outside of it."""
         task = order.task
-        request = {
+        try:
+            if self._study.privacy is not None:
+                return await self._clipped.answer(task, len(self._patients))
+            return await self._worker.call(self._request(order, terms), task.model)
+        except WardroundError as error:
+            if error.code.startswith(
+                "WR-SANDBOX"
+            ):  # it may have ended: the next answer has a new one
+                self._list = None
+            raise
+
+    @staticmethod
+    def _request(order: Order, terms: Terms) -> dict[str, object]:
+        task = order.task
+        return {
             "kind": task.kind,
             "parameters": dict(task.parameters),
             "length": task.length,
@@ -242,35 +264,44 @@ class Door:
                 "minimum_cohort": terms.minimum_cohort,
             },
         }
-        try:
-            return await self._worker.call(request, task.model)
-        except WardroundError as error:
-            if error.code.startswith(
-                "WR-SANDBOX"
-            ):  # it may have ended: the next answer has a new one
-                self._list = None
-            raise
 
-    def _bound(self, order: Order, values: Vector) -> None:
-        """The contribution has the task's shape; its range is checked where it is encoded."""
-        if values.shape != (order.task.length,):
+    def _bound(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> None:
+        """The contribution has the task's shape; its range is checked where it is encoded.
+
+        A private one is a sum over patients none of whom is longer than the agreed sensitivity.
+        """
+        found = values.shape if isinstance(values, np.ndarray) else values.steps.shape
+        if found != (order.task.length,):
             raise _refused("WR-SITE-012", "The computation returned another shape than agreed.")
 
-    def _encode(self, order: Order, values: Vector) -> RingArray:
+    def _encode(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
 
         Behind the values there is room for the lanes by which a total that is garbage is found.
         """
         task, roster = order.task, order.manifest.roster
-        encoding = FixedPoint.fit(task.bound, len(roster), task.ring_bits)
+        whole = self._seat.grouping.whole
+        encoding = headroom(self._study, task, len(roster), whole).encoding
         ring: RingArray = np.empty(task.length + LANES, encoding.dtype)
-        encoding.encode(values, out=ring[:-LANES])
+        if isinstance(values, np.ndarray):
+            encoding.encode(values, out=ring[:-LANES])
+        else:
+            ring[:-LANES] = values.steps.view(np.uint64)
         return ring
 
-    def _noise(self, terms: Terms) -> None:
-        """`secure-sum` adds none, and says so on every page; any other profile stops here."""
-        if terms.profile is not Profile.SECURE_SUM:
-            raise _refused("WR-SITE-013", "The profile asks for noise, which does not exist yet.")
+    def _noise(
+        self, order: Order, values: Vector | PatientSum | NoisyUpdate, ring: RingArray
+    ) -> None:
+        """Every private sum gets this site's noise; `secure-sum` has none, and its pages say so."""
+        if self._study.profile is Profile.SECURE_SUM and isinstance(values, np.ndarray):
+            return
+        if isinstance(values, PatientSum):
+            whole = self._seat.grouping.whole
+            shared = carriers(self._study, len(order.manifest.roster), whole)
+            size, source = len(values.steps), self._clipped.source()
+            ring[:-LANES] += noise_share(values.line.event, shared, source, size).view(np.uint64)
+        elif not isinstance(values, NoisyUpdate):
+            raise _refused("WR-SITE-013", "The profile promises noise, and there is none.")
 
     def _protect(self, order: Order, ring: RingArray) -> None:
         """The vector gets its lanes and is masked in place; then it says nothing on its own.
@@ -324,7 +355,7 @@ class Door:
             connection = transaction.connection
             records.bind(connection, manifest, packet, self._question(order), patients)
             records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
-            ledger.charge(
+            opened.charge(
                 connection,
                 self._study.digest,
                 packet.round,

@@ -68,15 +68,25 @@ def set_digest(patients: frozenset[bytes]) -> Digest:
 
 def check_task(connection: Connection, manifest: Manifest, patients: frozenset[bytes]) -> None:
     """One total per task: the same task over the same patients, and never after recovery."""
-    row = connection.execute(_TASK, {"run": manifest.run, "step": manifest.step}).first()
+    row = check_same_task(connection, manifest)
     if row is None:
         return
-    if row.task != manifest.task:
-        raise _never("WR-SITE-021", "This step was bound to another task before.")
     if row.recovered:
         raise _never("WR-SITE-022", "Recovery shares were given for this task; it is closed.")
     if row.patients != set_digest(patients):
         raise _never("WR-SITE-023", "This task was answered over another set of patients.")
+
+
+def check_same_task(connection: Connection, manifest: Manifest) -> Row[tuple[object, ...]] | None:
+    """A step is bound to its first task for ever; what is known of it, if it was answered before.
+
+    In a study with noise that is all: an answer given again has fresh noise and is paid for anew,
+    over whoever consents by then, even if the first may have been opened.
+    """
+    row = connection.execute(_TASK, {"run": manifest.run, "step": manifest.step}).first()
+    if row is not None and row.task != manifest.task:
+        raise _never("WR-SITE-021", "This step was bound to another task before.")
+    return row
 
 
 def check_patients(

@@ -16,7 +16,7 @@ from wardround.governance.files import write_whole
 from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
 from wardround.sandbox import ConfinedWorker
-from wardround.site import ledger
+from wardround.site import opened
 from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
 from wardround.site.consent import compare
@@ -87,7 +87,7 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     try:
         await agent.run()
         with database.begin() as connection:
-            opened = ledger.spent(connection, study.digest)
+            numbers = opened.spent(connection, study.digest)
     finally:
         renewal.cancel()
         await agent.close()
@@ -96,7 +96,7 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:
-        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, opened)
+        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, numbers)
         await write_local_report(home, used, kept[-1], own, limits, figures)
     finally:
         await own.close()

@@ -71,7 +71,7 @@ charges = Table(
     Column("numbers", Integer, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
 )
-"""The ledger: numbers given out, charged before they leave and never refunded."""
+"""Numbers given out, charged before they leave and never refunded."""
 
 patient_sets = Table(
     "patient_sets",
@@ -121,6 +121,26 @@ partitions = Table(
 )
 """The one partition that this site has accepted for a study, and what it follows from."""
 
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+"""The privacy ledger: a chain of entries over all studies of this hospital, in canonical JSON."""
+
+witnessed = Table(
+    "witnessed",
+    metadata,
+    Column("coordinator", String, primary_key=True),
+    Column("site", String, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+)
+"""The heads of other hospitals' ledgers as this site has seen them last; coordinator and site are
+public keys."""
+
 journal = leaf_table(metadata)
 
 
@@ -139,4 +159,9 @@ def add_cohorts(connection: Connection) -> None:
     cohorts.create(connection, checkfirst=True)
 
 
-MIGRATIONS = (create, add_partitions, add_cohorts)
+def add_ledger(connection: Connection) -> None:
+    """Version 4: the privacy ledger, and what is remembered of others'."""
+    metadata.create_all(connection, [ledger, witnessed])
+
+
+MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger)

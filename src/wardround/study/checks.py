@@ -17,6 +17,7 @@ from wardround.study.task import Algorithm, ModelKind
 if TYPE_CHECKING:
     from wardround.study.document import Study
 
+_NOISY = (Algorithm.DP_SGD, Algorithm.NOISY_STATISTICS)
 _OUTCOME_TYPES = {
     ModelKind.LOGISTIC: ConceptType.BOOLEAN,
     ModelKind.LINEAR: ConceptType.NUMERIC,
@@ -32,6 +33,7 @@ def disagreements(study: Study) -> Iterator[WardroundError]:
     yield from _concepts(study, ConceptGraph.load())
     yield from _model(study)
     yield from _policy(study)
+    yield from _privacy(study)
 
 
 def _sites(study: Study) -> Iterator[WardroundError]:
@@ -211,6 +213,83 @@ def _budget(study: Study, fits: int) -> Iterator[WardroundError]:
         )
 
 
+def _privacy(study: Study) -> Iterator[WardroundError]:
+    """Whether there is a budget where noise is promised, and whether it can be spent so."""
+    privacy, model = study.privacy, study.model
+    noisy = study.profile is not Profile.SECURE_SUM
+    if not noisy:
+        if privacy is not None:
+            yield WardroundError(
+                "WR-STUDY-114",
+                "The profile 'secure-sum' adds no noise, so it can't keep what [privacy] promises.",
+                "Choose the profile 'private', or remove the table.",
+                path="privacy",
+            )
+        if model.algorithm in _NOISY:
+            yield _algorithm(study, "newton or fedavg")
+        return
+    if privacy is None:
+        yield lacks_privacy(study)
+        return
+    if model.algorithm is Algorithm.NEWTON or (
+        model.algorithm is Algorithm.NOISY_STATISTICS and model.kind is not ModelKind.LINEAR
+    ):
+        linear = ", noisy-statistics" if model.kind is ModelKind.LINEAR else ""
+        yield _algorithm(study, f"dp-sgd{linear} or fedavg")
+    if len(model.ridges) > 1:
+        yield WardroundError(
+            "WR-STUDY-116",
+            "Cross-validation fits many models, and the study's plan has no noise for them.",
+            "Choose one ridge beforehand: tuning on the patients would spend their budget.",
+            path="model.ridge",
+        )
+    training = privacy.training
+    if model.algorithm is Algorithm.FEDAVG and model.fedavg is not None:
+        if training.steps % model.fedavg.rounds:
+            yield WardroundError(
+                "WR-STUDY-118",
+                f"{training.steps} noisy steps can't be divided into {model.fedavg.rounds} rounds.",
+                "Choose a number of steps that is a multiple of model.fedavg.rounds.",
+                path="privacy.training.steps",
+            )
+    if model.algorithm is Algorithm.NOISY_STATISTICS and (
+        training.steps != 1 or training.sampling_rate != 1
+    ):
+        yield WardroundError(
+            "WR-STUDY-118",
+            "Noisy statistics are one sum over everybody.",
+            "Write steps = 1 and leave sampling_rate out.",
+            path="privacy.training.steps",
+        )
+    if training.sampling_rate * privacy.patients < 1:
+        yield WardroundError(
+            "WR-STUDY-119",
+            f"Of {privacy.patients} patients a step would take fewer than one on average.",
+            "Raise sampling_rate; below some thousand patients 1 is best.",
+            path="privacy.training.sampling_rate",
+        )
+
+
+def lacks_privacy(study: Study) -> WardroundError:
+    """The refusal of a study that promises noise and doesn't say how much."""
+    return WardroundError(
+        "WR-STUDY-112",
+        f"A study of the profile {study.profile.value!r} lacks the table [privacy].",
+        "Add epsilon, patients and rationale; `wardround privacy plan` proposes the rest.",
+        path="privacy",
+    )
+
+
+def _algorithm(study: Study, instead: str) -> WardroundError:
+    return WardroundError(
+        "WR-STUDY-115",
+        f"Under the profile {study.profile.value!r} no {study.model.kind.value} model is fitted by "
+        f"{study.model.algorithm.value}.",
+        f"Choose {instead}.",
+        path="model.algorithm",
+    )
+
+
 def _policy(study: Study) -> Iterator[WardroundError]:
     clinical = study.profile is Profile.CLINICAL
     if clinical and study.policy is None:
@@ -229,13 +308,21 @@ def _policy(study: Study) -> Iterator[WardroundError]:
             "Choose the profile 'clinical', or remove the table.",
             path="policy",
         )
-    fedavg = study.model.fedavg
     allowed = study.policy.node_execution_bounds.maximum_local_epochs_per_round
-    if fedavg is not None and fedavg.local_epochs > allowed:
+    if study.local_epochs > allowed:
         yield WardroundError(
             "WR-STUDY-048",
-            f"The study asks for {fedavg.local_epochs} local epochs per round, and its policy "
+            f"The study asks for {study.local_epochs} local epochs per round, and its policy "
             f"allows {allowed}.",
-            "Lower model.fedavg.local_epochs.",
-            path="model.fedavg.local_epochs",
+            "Have more rounds for as many noisy steps.",
+            path="model.fedavg.rounds",
+        )
+    privacy, agreed = study.privacy, study.policy.cryptographic_privacy_guardrails
+    if privacy is not None and privacy.epsilon > agreed.differential_privacy_epsilon:
+        yield WardroundError(
+            "WR-STUDY-130",
+            f"The study may spend epsilon {privacy.epsilon:g}, and its policy allows "
+            f"{agreed.differential_privacy_epsilon:g}.",
+            "Lower privacy.epsilon, and have `wardround privacy plan` find the noise for it.",
+            path="privacy.epsilon",
         )

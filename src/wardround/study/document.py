@@ -6,6 +6,7 @@ what is digested and signed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
@@ -111,7 +112,7 @@ class Study(Closed):
         Rule(
             "WR-STUDY-008",
             'be "secure-sum", "private" or "clinical"',
-            'Only "secure-sum" is complete yet; it has no differential privacy.',
+            '"secure-sum" has no differential privacy, "clinical" is not complete yet.',
         ),
     ]
     """The protection in force."""
@@ -233,6 +234,19 @@ class Study(Closed):
         of = max(sites, largest if whole is None else whole)
         votes = Adversary(of, self.corrupt_sites).threshold
         return Adversary(sites, self.corrupt_sites, votes)
+
+    @property
+    def local_epochs(self) -> int:
+        """Passes over its own data that a hospital takes between two exchanges, rounded up.
+
+        Under differential privacy it takes noisy steps instead, each on a share of its patients.
+        """
+        fedavg, privacy = self.model.fedavg, self.privacy
+        if fedavg is None:
+            return 0
+        if privacy is None:
+            return fedavg.local_epochs
+        return math.ceil(privacy.training.steps / fedavg.rounds * privacy.training.sampling_rate)
 
     @property
     def visibility(self) -> str:

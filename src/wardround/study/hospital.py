@@ -17,6 +17,7 @@ from wardround.errors import WardroundError
 from wardround.sandbox.limits import BASE_LIMITS, MEBIBYTE, Limit, Limits
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.study.document import Study
+from wardround.study.population import PopulationPrivacy, refusals
 from wardround.study.profiles import Profile
 from wardround.study.rules import Closed, Codes, Rule, json_schema, raise_all, read_toml, validate
 from wardround.study.sections import none_or_three
@@ -143,6 +144,9 @@ class HospitalPolicy(Closed):
 
     worker: Worker = Worker()
 
+    privacy: PopulationPrivacy = PopulationPrivacy()
+    """How much studies with noise may learn about the hospital's patients."""
+
     quality: Thresholds = Thresholds()
     """Where the checks of the hospital's records start to warn and to block."""
 
@@ -175,17 +179,17 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
     """Return the terms on which this hospital takes part in the study, or refuse it.
 
     Raises, together, WR-POLICY-050 for a profile that the hospital doesn't accept, WR-POLICY-051
-    for a study of too few sites, and WR-POLICY-052 for too many local epochs.
+    for a study of too few sites, WR-POLICY-052 for too many local epochs, and WR-POLICY-065 to -067
+    for one that costs its patients more than the hospital allows.
     """
-    fedavg, policy = study.model.fedavg, study.policy
-    asked_epochs = 0 if fedavg is None else fedavg.local_epochs
+    asked_epochs, policy = study.local_epochs, study.policy
     epochs = hospital.maximum_local_epochs
     if policy is not None:
         epochs = min(epochs, policy.node_execution_bounds.maximum_local_epochs_per_round)
-    refusals = []
+    reasons = list(refusals(study, hospital.privacy))
     if study.profile not in hospital.accepted_profiles:
         accepted = ", ".join(profile.value for profile in hospital.accepted_profiles)
-        refusals.append(
+        reasons.append(
             WardroundError(
                 "WR-POLICY-050",
                 f"This hospital doesn't take part under {study.profile.value!r}; it accepts "
@@ -196,7 +200,7 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
         )
     if study.smallest_cohort < hospital.minimum_sites:
         whose = "The study" if study.cohort.groups is None else "A group of the study"
-        refusals.append(
+        reasons.append(
             WardroundError(
                 "WR-POLICY-051",
                 f"{whose} has {study.smallest_cohort} sites; this hospital asks for at least "
@@ -206,16 +210,17 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
             )
         )
     if asked_epochs > epochs:
-        refusals.append(
+        reasons.append(
             WardroundError(
                 "WR-POLICY-052",
                 f"The study asks for {asked_epochs} local epochs per round; this hospital "
                 f"allows {epochs}.",
-                "Lower model.fedavg.local_epochs in a new version of the study.",
+                "Lower model.fedavg.local_epochs in a new version of the study; with noise, have "
+                "more rounds for as many steps.",
                 path="model.fedavg.local_epochs",
             )
         )
-    raise_all(refusals)
+    raise_all(reasons)
     own_limit, disclosure = hospital.opened_numbers, study.disclosure
     return Terms(
         profile=study.profile,

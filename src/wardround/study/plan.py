@@ -7,17 +7,25 @@ coordinator asks in, what it gets is a part of one multiset of events that was p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from wardround.errors import WardroundError
-from wardround.privacy.events import Event, Gaussian, Skellam
+from wardround.privacy.events import FRACTIONAL_BITS, Gaussian, Skellam, deviation
+from wardround.secagg.encoding import FixedPoint
+from wardround.secagg.headroom import Headroom, Noise
+from wardround.study.checks import lacks_privacy
 from wardround.study.privacy import NoisePlacement, Privacy
 from wardround.study.task import Algorithm, ModelKind
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
+    from wardround.study.task import Task
+
+RING_BITS = 64
+"""The ring of every private sum: noise needs room beside the data."""
 
 
 class Purpose(StrEnum):
@@ -41,10 +49,12 @@ class Line:
 
     purpose: Purpose
     kinds: tuple[str, ...]
-    event: Event
+    event: Gaussian | Skellam
     releases: int
     spare: int
     events_per_task: int = 1
+    noise_within: bool = False
+    """Whether the noise is in what a hospital computes, and none is added to what it answers."""
 
     @property
     def events(self) -> int:
@@ -100,15 +110,52 @@ def line_of(study: Study, kind: str) -> Line:
     )
 
 
+def carriers(study: Study, roster: int, whole: int | None = None) -> int:
+    """Among how many sites of a roster shared noise is divided: those that are sure to be there.
+
+    A total is opened over the minimum of survivors at least, of whom f may be corrupt and tell the
+    coordinator their shares; all others together carry the noise that the plan asks for. ``whole``
+    as for `Study.adversary`.
+    """
+    return study.minimum_survivors(roster, whole) - study.corrupt_sites
+
+
+def headroom(study: Study, task: Task, roster: int, whole: int | None = None) -> Headroom:
+    """How a task's contributions are encoded for a roster of so many sites.
+
+    Without noise as finely as the ring allows; private sums all on the one scale of their
+    sensitivity, with room for the noise of everybody on the roster.
+    """
+    if study.privacy is None:
+        return Headroom(FixedPoint.fit(task.bound, roster, task.ring_bits))
+    encoding = FixedPoint(task.ring_bits, FRACTIONAL_BITS, task.bound, roster)
+    noise = noise_deviation(study, task.kind, roster, roster, whole)
+    room = Noise(noise).room(FRACTIONAL_BITS, roster) if noise else 0
+    return Headroom(encoding, room)
+
+
+def noise_deviation(
+    study: Study, kind: str, sites: int, roster: int, whole: int | None = None
+) -> float:
+    """The standard deviation of the noise on each element of a total over so many sites.
+
+    In units of a patient's clipped vector; 0 without noise, or where it lies within what the sites
+    computed. With shared noise a total has the more of it the more sites take part beyond those
+    that carry what is needed.
+    """
+    if study.privacy is None:
+        return 0.0
+    line = line_of(study, kind)
+    if line.noise_within:
+        return 0.0
+    shares = 1 if isinstance(line.event, Gaussian) else carriers(study, roster, whole)
+    return deviation(line.event.noise_multiplier) * math.sqrt(sites / shares)
+
+
 def require_privacy(study: Study) -> Privacy:
     """The study's ``[privacy]``; raises WR-STUDY-112 where it has none."""
     if study.privacy is None:
-        raise WardroundError(
-            "WR-STUDY-112",
-            f"A study of the profile {study.profile.value!r} lacks the table [privacy].",
-            "Add epsilon, patients and rationale; `wardround privacy plan` proposes the rest.",
-            path="privacy",
-        )
+        raise lacks_privacy(study)
     return study.privacy
 
 
@@ -117,12 +164,11 @@ def _training(study: Study, privacy: Privacy) -> Line:
     match study.model.algorithm:
         case Algorithm.FEDAVG:
             # Each hospital's own noisy steps; what it answers is post-processing of them.
-            event: Event = Gaussian(plan.noise_multiplier, plan.sampling_rate)
+            event: Gaussian | Skellam = Gaussian(plan.noise_multiplier, plan.sampling_rate)
             rounds = study.model.fedavg.rounds if study.model.fedavg else 1
             per_round = -(-plan.steps // rounds)
-            return Line(
-                Purpose.TRAINING, ("private_fedavg",), event, rounds, plan.spare, per_round
-            )
+            kinds = ("private_fedavg",)
+            return Line(Purpose.TRAINING, kinds, event, rounds, plan.spare, per_round, True)
         case Algorithm.NOISY_STATISTICS:
             event = _event(privacy, plan.noise_multiplier)
             return Line(Purpose.TRAINING, ("private_products",), event, 1, plan.spare)
@@ -131,7 +177,9 @@ def _training(study: Study, privacy: Privacy) -> Line:
             return Line(Purpose.TRAINING, ("private_gradient",), event, plan.steps, plan.spare)
 
 
-def _event(privacy: Privacy, noise_multiplier: float, sampling_rate: float = 1.0) -> Event:
+def _event(
+    privacy: Privacy, noise_multiplier: float, sampling_rate: float = 1.0
+) -> Gaussian | Skellam:
     if privacy.noise is NoisePlacement.SHARED:
         return Skellam(noise_multiplier, sampling_rate)
     return Gaussian(noise_multiplier, sampling_rate)

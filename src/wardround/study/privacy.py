@@ -145,7 +145,7 @@ class Privacy(Closed):
         Rule(
             "WR-STUDY-109",
             "be a whole number of patients",
-            "Say about how many there are at all hospitals together; the exact number stays secret.",
+            "Say about how many all hospitals have together; the exact number stays secret.",
         ),
     ]
     """About how many patients all hospitals have: a public constant by which sums are divided, and
@@ -189,4 +189,4 @@ class Privacy(Closed):
     @property
     def delta_in_force(self) -> float:
         """The stated delta, or the default: min(1e-5, 1 / (10 patients))."""
-        return min(1e-5, 0.1 / self.patients) if self.delta is None else self.delta
+        return min(1e-5, 1 / (10 * self.patients)) if self.delta is None else self.delta

@@ -38,13 +38,13 @@ class Protection(Enum):
     SIGNED_APPROVAL = ("each hospital's signed, expiring approval", True)
     CONFINED_COMPUTATION = ("computation in a confined process without a network", True)
     EPOCH_LIMIT = ("at most five passes over the local data per round", True)
-    PATIENT_CLIPPING = ("clipping per patient, in a process that runs no study code", False)
-    NOISE = ("noise from a cryptographic generator, added before anything leaves", False)
+    PATIENT_CLIPPING = ("clipping per patient, in a process that runs no study code", True)
+    NOISE = ("noise from a cryptographic generator, added before anything leaves", True)
     NOISE_FLOOR = ("a noise multiplier of at least 0.5 in each site's own share", False)
-    SAMPLING = ("Poisson sampling and padded batches, so that no batch size shows", False)
-    ACCOUNTANT = ("an accountant that prices every opened total in epsilon and delta", False)
-    LEDGER = ("a durable ledger at each site, charged before anything leaves", False)
-    LEDGER_WITNESSES = ("peers that witness the ledger's head against roll-back", False)
+    SAMPLING = ("Poisson sampling and padded batches, so that no batch size shows", True)
+    ACCOUNTANT = ("an accountant that prices every opened total in epsilon and delta", True)
+    LEDGER = ("a durable ledger at each site, charged before anything leaves", True)
+    LEDGER_WITNESSES = ("peers that witness the ledger's head against roll-back", True)
     ATTESTATION = ("attested enclaves: no verified attestation, no model key", False)
     FHIR_INGESTION = ("every source presented as a stream of FHIR R4 resources", False)
     PAILLIER = ("threshold Paillier encryption of weights", False)
@@ -71,7 +71,7 @@ _SUMS = frozenset(
         Protection.CONFINED_COMPUTATION,
     }
 )
-_PRIVATE = _SUMS | {
+_PRIVATE = (_SUMS - {Protection.DISCLOSURE_RULES}) | {
     Protection.PATIENT_CLIPPING,
     Protection.NOISE,
     Protection.SAMPLING,
@@ -79,6 +79,11 @@ _PRIVATE = _SUMS | {
     Protection.LEDGER,
     Protection.LEDGER_WITNESSES,
 }
+_NOISY = (
+    "Epsilon holds with its delta, for a patient at one hospital.",
+    "Which hospitals take part is public, and so is that one of them refuses; noise, not a "
+    "smallest cell, hides the few.",
+)
 PROMISES: Mapping[Profile, Promise] = MappingProxyType(
     {
         Profile.SECURE_SUM: Promise(
@@ -92,9 +97,7 @@ PROMISES: Mapping[Profile, Promise] = MappingProxyType(
                 "federation.",
             ),
         ),
-        Profile.PRIVATE: Promise(
-            _PRIVATE, ("Epsilon holds with its delta, for a patient at one hospital.",)
-        ),
+        Profile.PRIVATE: Promise(_PRIVATE, _NOISY),
         Profile.CLINICAL: Promise(
             _PRIVATE
             | {
@@ -104,7 +107,7 @@ PROMISES: Mapping[Profile, Promise] = MappingProxyType(
                 Protection.FHIR_INGESTION,
                 Protection.PAILLIER,
             },
-            ("Epsilon holds with its delta, for a patient at one hospital.",),
+            _NOISY,
         ),
     }
 )
@@ -128,7 +131,12 @@ def missing(profile: Profile) -> tuple[Protection, ...]:
 
 
 def refuse_if_incomplete(study: Study) -> None:
-    """Refuse a study whose profile promises what doesn't exist, naming all of it."""
+    """Refuse a study whose profile promises what doesn't exist, naming all of it.
+
+    And one whose noise is too little for its epsilon (WR-STUDY-120).
+    """
+    from wardround.study.price import check_plan  # which knows the whole document
+
     lacking = missing(study.profile)
     if lacking:
         raise WardroundError(
@@ -139,3 +147,5 @@ def refuse_if_incomplete(study: Study) -> None:
             "which has no differential privacy.",
             path="profile",
         )
+    if study.privacy is not None:
+        check_plan(study)

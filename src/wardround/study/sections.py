@@ -386,9 +386,9 @@ class Model(Closed):
         Rule(
             "WR-STUDY-032",
             'be "newton", "fedavg", "dp-sgd" or "noisy-statistics"',
-            '"newton" is exact and needs few rounds, "fedavg" averages locally trained models; under '
-            'the profile "private", "dp-sgd" takes noisy steps and "noisy-statistics" fits a linear '
-            "model from one noisy sum.",
+            '"newton" is exact and needs few rounds, "fedavg" averages local models; under '
+            '"private", "dp-sgd" takes noisy steps and "noisy-statistics" fits a linear model from '
+            "one noisy sum.",
         ),
     ] = Algorithm.NEWTON
     """How it is fitted."""

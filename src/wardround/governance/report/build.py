@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 from wardround.governance.findings import VerificationReport
 from wardround.governance.report.data import (
+    BudgetLine,
     Coefficient,
     Evaluation,
     LocalReport,
     ModelFacts,
     Performance,
+    PrivacyFacts,
     ReportData,
     RoundFacts,
     StudyFacts,
 )
 from wardround.ids import Digest, RunId
+from wardround.study.plan import lines, require_privacy
+from wardround.study.price import statement_of
 from wardround.trust.canonical import JSON
 
 if TYPE_CHECKING:
@@ -48,6 +52,7 @@ def report_data(
     suppressed = candidate.statistics.get("suppressed_total", 0)
     return ReportData(
         study=study_facts(study),
+        privacy=None if study.privacy is None else privacy_facts(study, rounds),
         run=run,
         started=started,
         finished=finished,
@@ -87,6 +92,32 @@ def study_facts(study: Study) -> StudyFacts:
             "minimum_cohort": study.disclosure.minimum_cohort,
             "opened_numbers_limit": study.disclosure.opened_numbers,
         }
+    )
+
+
+def privacy_facts(study: Study, rounds: Sequence[RoundFacts]) -> PrivacyFacts:
+    """The study's statement and budget, and how often each part of it was asked for."""
+    statement, privacy = statement_of(study), require_privacy(study)
+    plan = lines(study)
+    costs = [line.events / line.event.noise_multiplier**2 for line in plan]
+    return PrivacyFacts(
+        epsilon=statement.epsilon,
+        delta=statement.delta,
+        words=statement.words(),
+        particulars=tuple(statement.lines()),
+        rationale=privacy.rationale,
+        budget=tuple(
+            BudgetLine(
+                purpose=line.purpose.value,
+                releases=line.releases,
+                spare=line.spare,
+                answered=sum(one.kind in line.kinds for one in rounds),
+                noise_multiplier=line.event.noise_multiplier,
+                sampling_rate=line.event.sampling_rate,
+                share=cost / sum(costs),
+            )
+            for line, cost in zip(plan, costs, strict=True)
+        ),
     )
 
 

@@ -137,8 +137,8 @@ class StudyFacts(Facts):
     question: str = ""
     purpose: str = ""
     digest: str
-    profile: Literal["secure-sum"]
-    """The other profiles get their pages together with their protections."""
+    profile: Literal["secure-sum", "private"]
+    """``clinical`` gets its pages together with its protections."""
     expires: date | None = None
     coordinator: str = ""
     sites: tuple[str, ...]
@@ -151,6 +151,33 @@ class StudyFacts(Facts):
     minimum_cell: Count
     minimum_cohort: Count
     opened_numbers_limit: Count | None = None
+
+
+class BudgetLine(Facts):
+    """A part of the privacy budget: what was planned and signed, and what was used of it.
+
+    ``share`` is the part of the whole plan's noise budget (the sum of 1 / noise multiplier squared
+    over all releases); ``answered`` counts rounds that were paid for, failed ones included.
+    """
+
+    purpose: str
+    releases: Count
+    spare: Count
+    answered: Count
+    noise_multiplier: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    sampling_rate: Share
+    share: Share
+
+
+class PrivacyFacts(Facts):
+    """What was promised to each patient, in the words that stand everywhere, and why."""
+
+    epsilon: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    delta: Share
+    words: str
+    particulars: tuple[tuple[str, str], ...]
+    rationale: str
+    budget: tuple[BudgetLine, ...]
 
 
 class Coefficient(Facts):
@@ -228,6 +255,7 @@ class ReportData(Facts):
     """Everything on the page. What is absent is left out of the page, never guessed."""
 
     study: StudyFacts
+    privacy: PrivacyFacts | None = None
     run: str
     started: datetime
     finished: datetime

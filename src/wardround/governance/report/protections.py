@@ -1,7 +1,7 @@
 """What protected a run, and what that protection does not do, in sentences for any reader.
 
-A page that names a protection also names its limit (DESIGN sections 5, 6 and 12). The profiles
-``private`` and ``clinical`` get their sentences together with their protections.
+A page that names a protection also names its limit (DESIGN sections 5, 6 and 12). The profile
+``clinical`` gets its sentences together with its protections.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wardround.governance.report.data import ReportData
+
+AGREED = "Hospitals agreed first."
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
             "Every vector left its hospital under one-time masks; the coordinator could open "
             f"nothing but a total over at least {study.minimum_survivors} hospitals.",
         ),
+        *_noise(data),
         *_groups(data),
         Statement(
-            "Hospitals agreed first.",
+            AGREED,
             "Each approved this exact study with its own key, and its agent answered nothing else.",
         ),
         *_small_groups(data),
@@ -53,13 +56,33 @@ def in_force(data: ReportData) -> tuple[Statement, ...]:
         )
         names = ", ".join(sorted(name.replace("_", " ") for name in everywhere))
         statements.insert(
-            2 if study.groups is None else 3,
+            statements.index(next(one for one in statements if one.claim == AGREED)) + 1,
             Statement(
                 "The computation was confined.",
                 f"Limits enforced at every hospital that reported: {names or 'none in common'}.",
             ),
         )
     return tuple(statements)
+
+
+def _noise(data: ReportData) -> tuple[Statement, ...]:
+    """What stands between a patient and the totals, in a private study."""
+    if data.privacy is None:
+        return ()
+    return (
+        Statement("Differential privacy.", data.privacy.words),
+        Statement(
+            "Every patient counts alike, and little.",
+            "Each patient’s part was shortened to one length by the hospital’s own agent, outside "
+            "the process that computes, before anything was summed; then noise from a "
+            "cryptographic generator was added in whole steps.",
+        ),
+        Statement(
+            "Every answer was paid for first.",
+            "Each hospital’s ledger was charged durably before a contribution left, and its head "
+            "is witnessed by the other hospitals.",
+        ),
+    )
 
 
 def _groups(data: ReportData) -> tuple[Statement, ...]:
@@ -83,7 +106,7 @@ def _groups(data: ReportData) -> tuple[Statement, ...]:
 def _small_groups(data: ReportData) -> tuple[Statement, ...]:
     """In a study of public records that rule is off, which `limits` says."""
     study = data.study
-    if study.minimum_cell == 0:
+    if study.minimum_cell == 0 or data.privacy is not None:
         return ()
     return (
         Statement(
@@ -100,6 +123,32 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
     """What the same protections leave open."""
     lacking = sorted({name.replace("_", " ") for s in data.sites for name in s.sandbox.missing})
     statements = [
+        *(_without_noise(data) if data.privacy is None else _of_noise(data)),
+        Statement(
+            "Truth is not shown.",
+            "Signatures show who said what, not that a hospital’s records were true or complete.",
+        ),
+        Statement(
+            "No attested hardware.",
+            "Whoever runs a hospital’s own computer can read what is on it.",
+        ),
+    ]
+    if lacking:
+        statements.append(
+            Statement(
+                "Some hosts could not enforce every limit.",
+                f"Missing at one hospital or more: {', '.join(lacking)}.",
+            )
+        )
+    if any(site.sandbox.simulated for site in data.sites):
+        statements.append(
+            Statement("Simulated confinement.", "The computation ran without a sandbox.")
+        )
+    return tuple(statements)
+
+
+def _without_noise(data: ReportData) -> list[Statement]:
+    statements = [
         Statement(
             "No differential privacy.",
             "No noise was added, so the totals are exact. Whoever knows every record of a total "
@@ -114,14 +163,6 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
         Statement(
             "The model may remember.",
             "A fitted model can reveal something about the people it was fitted to.",
-        ),
-        Statement(
-            "Truth is not shown.",
-            "Signatures show who said what, not that a hospital’s records were true or complete.",
-        ),
-        Statement(
-            "No attested hardware.",
-            "Whoever runs a hospital’s own computer can read what is on it.",
         ),
     ]
     if data.model.kind == "logistic":
@@ -142,18 +183,27 @@ def limits(data: ReportData) -> tuple[Statement, ...]:
                 "public anyway may be used: sums may be about a single person.",
             ),
         )
-    if lacking:
-        statements.append(
-            Statement(
-                "Some hosts could not enforce every limit.",
-                f"Missing at one hospital or more: {', '.join(lacking)}.",
-            )
-        )
-    if any(site.sandbox.simulated for site in data.sites):
-        statements.append(
-            Statement("Simulated confinement.", "The computation ran without a sandbox.")
-        )
-    return tuple(statements)
+    return statements
+
+
+def _of_noise(data: ReportData) -> list[Statement]:
+    return [
+        Statement(
+            "Epsilon is a bound, not a wall.",
+            "It limits how much better anybody can guess that a patient took part; what is true of "
+            "everybody, a model may still say of each.",
+        ),
+        Statement(
+            "It holds under its assumptions.",
+            "They stand under Privacy above. Which hospitals took part is public, and so is that "
+            "one of them refused.",
+        ),
+        Statement(
+            "Figures carry noise.",
+            "Coefficients and performance are less certain than the same figures without noise; "
+            "intervals include it where they are given.",
+        ),
+    ]
 
 
 def adversary(data: ReportData) -> str:

@@ -41,6 +41,21 @@ _KINDS = {
     "fedavg": "Fit, federated averaging",
     "score_histogram": "Evaluation",
     "prediction_moments": "Evaluation",
+    "private_moments": "Noisy means and variances",
+    "private_histogram": "Noisy histograms",
+    "private_gradient": "Fit, noisy steps",
+    "private_products": "Fit, one noisy sum",
+    "private_fedavg": "Fit, averages of locally noisy steps",
+    "private_scores": "Noisy evaluation",
+    "private_residuals": "Noisy evaluation",
+}
+
+
+_HOW = {
+    "newton": "secure Newton steps",
+    "fedavg": "federated averaging",
+    "dp-sgd": "noisy gradient steps over all hospitals together",
+    "noisy-statistics": "one noisy sum of products",
 }
 
 
@@ -68,6 +83,7 @@ def render_report(data: ReportData) -> str:
         coefficient_heading="Log odds" if data.model.kind == "logistic" else "Effect",
         coefficients=coefficients,
         ridges=ridges,
+        budget=_budget(data),
         egress=_egress(data.sites),
         records=[_record_row(site, data.sites) for site in data.sites],
         lanes=lanes,
@@ -180,6 +196,9 @@ def _headline(data: ReportData) -> list[dict[str, str]]:
         add("Variance explained", share(held_out.r_squared), "on held-out records")
     if held_out.rmse is not None:
         add("Typical error", f"{held_out.rmse:.3g}", "root mean square, held out")
+    if data.privacy is not None:
+        note = f"δ {data.privacy.delta:.2g}, a patient at one hospital"
+        add("Epsilon", f"{data.privacy.epsilon:.3g}", note)
     add("Hospitals", str(len(data.study.sites)), "each signed the study")
     if data.sites:
         used = sum(site.records_used for site in data.sites)
@@ -239,7 +258,9 @@ def _model_note(data: ReportData) -> str:
     penalty = f" with ridge {model.ridge:g}" if model.ridge else ""
     if model.ridge_losses:
         penalty += f" (of {len(model.ridge_losses)}, by {model.folds}-fold cross-validation)"
-    how = "secure Newton steps" if model.algorithm == "newton" else "federated averaging"
+    how = _HOW.get(model.algorithm, model.algorithm)
+    if data.privacy is not None and model.algorithm == "fedavg":
+        how = "averages of models that each hospital trained by noisy steps of its own"
     stop = f" Stopped: {model.stopping}." if model.stopping else ""
     return (
         f"{kind} regression{penalty} by {how}. Coefficients are per standard deviation of the "
@@ -297,6 +318,26 @@ def _ridges(model: ModelFacts) -> tuple[list[dict[str, object]], Markup | None]:
         for row in model.ridge_losses
     ]
     return drawn, plots.axis_strip(scale)
+
+
+def _budget(data: ReportData) -> list[dict[str, object]]:
+    if data.privacy is None:
+        return []
+    most = max(line.share for line in data.privacy.budget)
+    return [
+        {
+            "purpose": line.purpose.capitalize(),
+            "strip": plots.bar_strip(most, line.share),
+            "share": f"{line.share:.0%}",
+            "answered": f"{line.answered:,}",
+            "allowed": f"{line.releases + line.spare:,}",
+            "noise": f"{line.noise_multiplier:g}",
+            "sampling": ""
+            if line.sampling_rate == 1
+            else f"each patient with chance {line.sampling_rate:g}",
+        }
+        for line in data.privacy.budget
+    ]
 
 
 def _egress(sites: tuple[LocalReport, ...]) -> list[dict[str, object]]:
