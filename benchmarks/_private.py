@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import tempfile
 from collections.abc import Callable, Mapping
@@ -71,8 +72,12 @@ def privacy_table(
     }
 
 
-async def federated(document: Mapping[str, JSON], tables: Tables) -> Candidate:
+def federated(document: Mapping[str, JSON], tables: Tables) -> Candidate:
     """One run through the real services, each hospital's noise drawn by itself."""
+    return asyncio.run(_federated(document, tables))
+
+
+async def _federated(document: Mapping[str, JSON], tables: Tables) -> Candidate:
     hospital = HospitalPolicy(accepted_profiles=tuple(Profile), minimum_cell=0, minimum_cohort=5)
     with tempfile.TemporaryDirectory() as folder:
         async with open_federation(document, tables, Path(folder), hospital=hospital) as opened:
@@ -84,8 +89,12 @@ def sealed(document: Mapping[str, JSON], tables: Tables) -> Study:
     return Keys.generate(tuple(tables)).seal(document)
 
 
-async def central(document: Mapping[str, JSON], tables: Tables) -> Candidate:
+def central(document: Mapping[str, JSON], tables: Tables) -> Candidate:
     """One run of the same study over all records in one place."""
+    return asyncio.run(_central(document, tables))
+
+
+async def _central(document: Mapping[str, JSON], tables: Tables) -> Candidate:
     return await run_study(await CentralFederation.pool(sealed(document, tables), tables))
 
 
@@ -109,10 +118,8 @@ class Compared:
         return gap / self.standard_error if self.standard_error else 0.0
 
 
-async def compare(
-    document: Mapping[str, JSON], tables: Tables, runs: int, measure: Measure
-) -> Compared:
+def compare(document: Mapping[str, JSON], tables: Tables, runs: int, measure: Measure) -> Compared:
     """Run a study ``runs`` times both ways, with fresh noise each time."""
-    here = [measure(await federated(document, tables)) for _ in range(runs)]
-    there = [measure(await central(document, tables)) for _ in range(runs)]
+    here = [measure(federated(document, tables)) for _ in range(runs)]
+    there = [measure(central(document, tables)) for _ in range(runs)]
     return Compared(np.array(here), np.array(there))

@@ -11,12 +11,11 @@ shows; what costs is clipping, since only the few who are readmitted have long g
 clipping norm is about as long as a row of sixteen standardised features. It, the steps and the
 learning rate were chosen by cross-validation among the training patients, and the division of the
 budget was not tuned. Both fits are tried on the same held-out third, here, to the last patient; the
-federation's own figure, by its noisy evaluation, is in the table too.
+federation's own figure, from its noisy evaluation, stands beside it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +45,7 @@ def run() -> Report:
     """The private fit several times, by the federation and in one place, and one without noise."""
     with tempfile.TemporaryDirectory() as folder:
         tables = diabetes_tables(data_file(), Path(folder) / "hospitals")
-    return asyncio.run(_run(tables))
+    return _compare(tables)
 
 
 def document() -> dict[str, JSON]:
@@ -89,7 +88,7 @@ def auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return above / (yes * (len(score) - yes))
 
 
-async def _run(tables: Tables) -> Report:
+def _compare(tables: Tables) -> Report:
     test = np.concatenate([one.columns[HELD_OUT] for one in tables.values()]) == 1
     again = np.concatenate([one.columns[OUTCOME] for one in tables.values()])[test] == 1
     x = np.concatenate([one.matrix(FEATURES) for one in tables.values()])[test]
@@ -99,15 +98,16 @@ async def _run(tables: Tables) -> Report:
         return auroc(model.predict(x), again)
 
     study = private()
-    fits = [await federated(study, tables) for _ in range(RUNS)]
+    fits = [federated(study, tables) for _ in range(RUNS)]
     private_runs = np.array([measure(one) for one in fits])
-    central_runs = np.array([measure(await central(study, tables)) for _ in range(RUNS)])
-    plain = measure(await federated(document(), tables))
+    central_runs = np.array([measure(central(study, tables)) for _ in range(RUNS)])
+    plain = measure(federated(document(), tables))
     rows: list[Mapping[str, Cell]] = [
         _row("private, ten artificial hospitals", private_runs),
         _row("private, one place", central_runs),
         _row("without privacy, ten artificial hospitals", np.array([plain])),
     ]
+    told = [_told(one) for one in fits]
     patients = sum(map(len, tables.values()))
     return Report(
         rows,
@@ -115,6 +115,7 @@ async def _run(tables: Tables) -> Report:
             "auroc_private": float(private_runs.mean()),
             "auroc_central": float(central_runs.mean()),
             "auroc_non_private": plain,
+            "auroc_told": float(np.mean([one[0] for one in told])),
             "difference": plain - float(private_runs.mean()),
             "patients": float(patients),
             "test_patients": float(test.sum()),
@@ -123,9 +124,19 @@ async def _run(tables: Tables) -> Report:
             statement_of(sealed(study, tables)).words(),
             "the hospitals are artificial: the records name none, and were divided at random",
             "target: auroc_private within 0.01 of auroc_non_private",
+            "auroc_told is the federation's own, from its noisy evaluation; 95 % intervals: "
+            + ", ".join(f"{low:.3f} to {high:.3f}" for _, low, high in told),
             f"readmitted within 30 days: {again.mean():.3f} of the test patients",
         ],
     )
+
+
+def _told(candidate: Candidate) -> tuple[float, ...]:
+    """What the federation says of its model's AUROC on held-out patients, and the interval."""
+    held_out = candidate.evaluation["held_out"]
+    assert isinstance(held_out, Mapping)
+    figures = [held_out[name] for name in ("auroc", "auroc_low", "auroc_high")]
+    return tuple(float(str(one)) for one in figures)
 
 
 def _row(what: str, runs: NDArray[np.float64]) -> Mapping[str, Cell]:
