@@ -20,7 +20,7 @@ from wardround.federation.packet import Packet, Refusal
 from wardround.ids import BatchId, RoundId, RunId, SiteName
 from wardround.learning.specify import check_task, specify
 from wardround.sandbox import InlineWorker
-from wardround.secagg import FixedPoint, Member
+from wardround.secagg import Member
 from wardround.secagg.setup import setup_digest
 from wardround.simulation.inprocess import ENTRY, Keys
 from wardround.site import opened, tables
@@ -29,6 +29,7 @@ from wardround.site.seat import Seat
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, sign_exclusions
+from wardround.study.plan import headroom
 from wardround.trust.canonical import JSON
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Entry, Journal, MemoryLeafStore
@@ -147,7 +148,7 @@ class Bedside:
     def manifest(self, task: Task, index: int = 0, step: int = 0, attempt: int = 0) -> Manifest:
         """What an honest coordinator would sign."""
         adversary = self.study.adversary(len(SITES))
-        encoding = FixedPoint.fit(task.bound, len(SITES), task.ring_bits)
+        encoding = headroom(self.study, task, len(SITES)).encoding
         return Manifest(
             study=self.study.digest,
             study_id=self.study.id,

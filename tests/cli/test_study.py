@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from commands import Command
-from studies import KEYS, altered, document, toml
+from studies import KEYS, altered, clinical, document, privacy, private, toml
 from wardround.cli.studywords import details, grid, summary
 from wardround.study import Study
+from wardround.study.price import statement_of
 from wardround.trust.keys import SigningKey
 
 
@@ -69,12 +70,39 @@ def test_check_without_draft_names_missing_keys(command: Command, tmp_path: Path
 
 
 def test_check_refuses_what_can_not_be_kept(command: Command, tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(toml(document(profile="private", expires="2020-01-01")))
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(clinical(expires="2020-01-01")))
     checked = command("study", "check", path, "--json")
     assert checked.code == 1
     found = [error["code"] for error in json.loads(checked.out)["errors"]]
     assert found == ["WR-STUDY-050", "WR-STUDY-052"]
+
+
+def test_check_refuses_noise_that_is_too_little_for_its_epsilon(
+    command: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(private(privacy=privacy(epsilon=0.1))))
+    checked = command("study", "check", path, "--json")
+    assert checked.code == 1
+    (error,) = json.loads(checked.out)["errors"]
+    assert error["code"] == "WR-STUDY-120"
+    assert "0.1" in error["problem"]
+
+
+def test_a_private_study_is_shown_with_its_statement_and_budget(
+    command: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(private()))
+    shown = command("study", "show", path)
+    assert shown.code == 0
+    statement = statement_of(Study.load(path)).words()
+    assert statement in " ".join(shown.out.split())
+    assert "training: 10 times, noise 20" in shown.out
+    assert privacy()["rationale"] in " ".join(shown.out.split())
+    facts = json.loads(command("study", "show", path, "--json").out)
+    assert facts["privacy"]["epsilon"] <= 1.0
 
 
 def test_check_tells_programs_what_follows(command: Command, study: Path) -> None:

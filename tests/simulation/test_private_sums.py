@@ -32,7 +32,7 @@ def budget(releases, **changes):
 
 
 async def noisy_sums(folder, count, privacy, **changes):
-    """Totals of one task asked ``count`` times (a step each), and the noise they are said to have."""
+    """Totals of one task asked ``count`` times, a step each."""
     document = {**private(), **plan(), "profile": "private", "privacy": privacy, **changes}
     document["model"] = private()["model"]
     document.pop("coordinator"), document.pop("sites")

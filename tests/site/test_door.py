@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from bedside import ME, PEERS, Bedside
+from studies import policy as compliance
+from studies import private
 from ward import SITES, TODAY, plan, policy
 from wardround.clinical.quality import Check, Finding, Level
 from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead
 from wardround.learning.agreed import variables_of
 from wardround.site import opened
+from wardround.site.patients import Patients
 from wardround.study import HospitalPolicy, Profile, Task, approve, sign_exclusions
 from wardround.study.approval import PAYLOAD_TYPE, Approval
 from wardround.trust.canonical import digest
@@ -443,30 +446,36 @@ async def test_a_value_out_of_bound(bedside: Bedside, value: float) -> None:
 
 
 async def test_a_profile_with_protections_that_do_not_exist(tmp_path: Path) -> None:
-    both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
+    both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.CLINICAL))
     bedside = Bedside(tmp_path, hospital=both)
-    _make_private(bedside)
+    _become(bedside, Profile.CLINICAL, policy=compliance())
     bedside.set_up()
-    assert (await bedside.refused(bedside.order())).startswith("WR-STUDY-")
+    order = bedside.order(bedside.task("private_moments"))
+    assert await bedside.refused(order) == "WR-STUDY-050"
     assert bedside.worker.calls == []
 
 
-async def test_noise_that_does_not_exist_is_never_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wardround.site.door.refuse_if_incomplete", lambda _study: None)
+async def test_noise_is_never_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault by which a private task is answered without it stops at the door."""
+
+    async def exact(self: Patients, task: Task, patients: int) -> np.ndarray:
+        return np.zeros(task.length)
+
+    monkeypatch.setattr("wardround.site.patients.Patients.answer", exact)
     both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
     bedside = Bedside(tmp_path, hospital=both)
-    _make_private(bedside)
+    _become(bedside, Profile.PRIVATE)
     bedside.set_up()
-    bedside.give_shares(bedside.order())
-    assert await bedside.refused(bedside.order()) == "WR-SITE-013"
+    order = bedside.order(bedside.task("private_moments"))
+    bedside.give_shares(order)
+    assert await bedside.refused(order) == "WR-SITE-013"
 
 
-def _make_private(bedside: Bedside) -> None:
-    """An approval that nobody's tool would sign."""
-    study = bedside.keys.seal(plan(profile="private"))
-    approval = Approval(study.digest, ME, Profile.PRIVATE, TODAY, study.expires)
+def _become(bedside: Bedside, profile: Profile, **more: object) -> None:
+    """A study of another profile, with an approval that nobody's tool might sign."""
+    changes = {key: private()[key] for key in ("model", "privacy")}
+    study = bedside.keys.seal(plan(profile=profile.value, **changes, **more))
+    approval = Approval(study.digest, ME, profile, TODAY, study.expires)
     key = bedside.keys.sites[ME]
     bedside.study = study
     envelope = sign(PAYLOAD_TYPE, approval.to_payload(), key)
