@@ -144,13 +144,25 @@ class Curve:
 _SIZE, _LEFT, _TOP, _SIDE = 380, 44, 10, 322
 
 
-def roc_plot(curves: Sequence[Curve], description: str, *, zoom: bool) -> Markup:
+def roc_plot(
+    curves: Sequence[Curve],
+    description: str,
+    *,
+    zoom: bool,
+    allowed: Sequence[tuple[float, float]] = (),
+) -> Markup:
     """ROC curves in a square; with ``zoom``, the corner that matters again, enlarged.
 
     A good classifier leaves the lower right half of the square empty: the enlargement of the
-    region above 75 % sensitivity and below 25 % false positives goes there.
+    region above 75 % sensitivity and below 25 % false positives goes there. ``allowed`` outlines,
+    from (0, 0) or above it to (1, 1), what lies between it and the diagonal and is tinted.
     """
     parts = [_square_axes("False-positive rate", "Sensitivity"), _diagonal()]
+    if allowed:
+        corners = " ".join(
+            f"{_LEFT + _SIDE * x:.2f},{_TOP + _SIDE * (1 - y):.2f}" for x, y in ((0, 0), *allowed)
+        )
+        parts.insert(0, f'<polygon class="allowed" points="{corners}"/>')
     if zoom:
         corner = _SIDE * 0.25
         parts.append(

@@ -56,7 +56,8 @@ def invert_layer(weights: NDArray[np.float64], biases: NDArray[np.float64]) -> N
     """
     top = np.einsum("...u,...ui->...i", biases, weights)
     bottom = np.einsum("...u,...u->...", biases, biases)[..., None]
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    found: NDArray[np.float64] = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    return found
 
 
 def relative_error(found: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
