@@ -1,19 +1,22 @@
 """Private studies, and sites in one process whose noisy sums are added in the clear."""
 
 import copy
+import math
 
 import numpy as np
 
-from plain_federation import FEATURES
+from plain_federation import FEATURES, pooled
 from studies import document
 from wardround.federation.federation import Total
 from wardround.ids import RoundId
 from wardround.learning.registry import compute, find_private
 from wardround.learning.specify import check_task
 from wardround.privacy.clipping import clip_and_sum
-from wardround.privacy.events import FRACTIONAL_BITS, L2
+from wardround.privacy.events import FRACTIONAL_BITS
+from wardround.privacy.randomness import NoiseSource
+from wardround.privacy.shares import noise_share, share_variance
 from wardround.study import Study
-from wardround.study.plan import line_of
+from wardround.study.plan import carriers, line_of
 from wardround.study.task import Task
 
 ONE = 1 << FRACTIONAL_BITS
@@ -31,6 +34,9 @@ def private_study(
             data={"outcome": outcome, "features": list(features)},
             model={"kind": "logistic", "algorithm": "dp-sgd", **(model or {})},
             disclosure={"opened_numbers": 100_000},
+            # Nobody is corrupt and nobody may be missing: shares add up to the whole noise.
+            adversary={"corrupt_sites": 0},
+            cohort={"minimum_sites": 4},
             privacy={
                 "epsilon": 1.0,
                 "patients": patients,
@@ -51,36 +57,41 @@ def clip_each(rows, with_quantile=False):
 
 
 class PlainPrivateFederation:
-    """``sites`` maps a name to its columns. ``noise`` False leaves it out, to compare.
+    """``sites`` maps a name to its columns; noise is the real one, of keys that follow ``seed``.
 
-    ``central`` pools all sites' records: one holder of all data carries the whole noise.
+    ``noise`` False leaves it out, to compare. ``central``: one holder of all sites' records, with
+    the whole noise, asks nobody.
     """
 
     def __init__(self, study, sites, seed=0, noise=True, central=False):
         self.study = study
-        self.sites = sites
+        self.sites = {"everybody": pooled(sites)} if central else sites
         self.rng = np.random.default_rng(seed)
         self.noise = noise
-        self.central = central
+        self.carriers = 1 if central else carriers(study, len(sites))
         self.tasks = []
         self.said = []
 
     async def sum(self, task):
+        # What a site gets has crossed the wire.
         model = None if task.model is None else task.model.tobytes()
         task = Task.from_wire(copy.deepcopy(task.to_wire()), model)
         check_task(self.study, task)
         self.tasks.append(task)
-        event = line_of(self.study, task.kind).event
-        local = task.kind == "private_fedavg"
-        answers = [
-            self._local(task, one, event) if local else self._rows(task, one, event, task.model)
-            for one in self.sites.values()
-        ]
-        total = np.sum(answers, axis=0)
-        if not local:
-            total = total + self._noise(event, task.length)
+        line = line_of(self.study, task.kind)
+        total = np.zeros(task.length, dtype=np.int64)
+        for columns in self.sites.values():
+            if line.noise_within:
+                total += self._local(task, columns, line)
+            else:
+                total += self._rows(task, columns, line.event, task.model)
+                total += self._share(line.event, self.carriers, task.length)
+        noise = 1e-9
+        if self.noise and not line.noise_within:
+            variance = share_variance(line.event, self.carriers) * len(self.sites)
+            noise = math.sqrt(variance) / ONE
         name = RoundId(f"round-{len(self.tasks)}")
-        return Total(total / ONE, tuple(sorted(self.sites)), name)
+        return Total(total / ONE, tuple(sorted(self.sites)), name, noise=noise)
 
     def _rows(self, task, columns, event, model):
         n = len(columns["_test"])
@@ -91,18 +102,19 @@ class PlainPrivateFederation:
         rows = compute(columns, self.request(task, n), array).reshape(n, computation.lanes)
         return clip_and_sum(rows, places >= 0, computation.with_quantile)
 
-    def _local(self, task, columns, event):
+    def _local(self, task, columns, line):
         computation = find_private(task.kind).parse(task.parameters, task.model)
         weights = task.model
-        for _ in range(computation.local_steps):
-            noisy = self._rows(task, columns, event, weights) + self._noise(event, task.length)
+        for _ in range(line.events_per_task):
+            clipped = self._rows(task, columns, line.event, weights)
+            noisy = clipped + self._share(line.event, 1, task.length)
             weights = computation.step(weights, noisy / ONE)
         return np.rint(computation.update(weights) * ONE).astype(np.int64)
 
-    def _noise(self, event, length):
+    def _share(self, event, among, length):
         if not self.noise:
             return np.zeros(length, dtype=np.int64)
-        return np.rint(self.rng.normal(size=length) * event.noise_multiplier * L2).astype(np.int64)
+        return noise_share(event, among, NoiseSource(self.rng.bytes(32)), length)
 
     def request(self, task, batch):
         rules = self.study.disclosure

@@ -11,9 +11,10 @@ from wardround.algorithms.candidate import (
 )
 from wardround.algorithms.cross_validation import choose_ridge
 from wardround.algorithms.evaluation import evaluate
+from wardround.algorithms.private_plan import run_private_study
 from wardround.algorithms.statistics import describe
 from wardround.federation.federation import Federation
-from wardround.learning.agreed import rule_of, variables_of
+from wardround.learning.agreed import is_private, rule_of, variables_of
 from wardround.learning.fit import Grid
 from wardround.learning.glm import LinearModel
 from wardround.learning.records import Split
@@ -22,6 +23,8 @@ from wardround.learning.records import Split
 async def run_study(federation: Federation) -> Candidate:
     """Run the signed study's plan; raises the first error of any of its steps."""
     study = federation.study
+    if is_private(study):
+        return await run_private_study(federation)
     statistics = await describe(federation)
     standardisation = statistics.standardisation
     rule, choice = rule_of(study), None

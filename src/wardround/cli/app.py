@@ -35,6 +35,7 @@ class Entry:
 ENTRIES = {
     "demo": Entry("wardround.cli.demo", "demo", "See it work: four hospitals train one model."),
     "study": Entry("wardround.cli.study", "app", "Write, check and read a study document."),
+    "privacy": Entry("wardround.cli.privacy", "app", "Divide a study's epsilon, with noise."),
     "coordinator": Entry("wardround.cli.coordinator", "app", "Set up and run a coordinator."),
     "site": Entry("wardround.cli.site", "app", "Set up and run a hospital's agent."),
     "verify": Entry("wardround.cli.verify", "verify", "Check a finished study, offline."),

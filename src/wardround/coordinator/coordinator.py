@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from wardround.coordinator import records, tables
+from wardround.coordinator import ledgers, records, tables
 from wardround.coordinator.asks import instruction
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.drawing import Drawing
@@ -20,6 +20,7 @@ from wardround.coordinator.intake import Intake
 from wardround.coordinator.refusals import Refusals
 from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
+from wardround.federation.messages import LedgerReport
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
@@ -148,6 +149,11 @@ class Coordinator:
                 "WR-COORD-036", "No run is under way.", "Ask again when the run has started."
             )
         return self.exchange if self.groups is None else self.groups.exchange_of(peer.site)
+
+    def ledger_report(self, site: SiteName) -> LedgerReport:
+        """What was last heard of a site's privacy ledger, for that site's start."""
+        with self.state.database.begin() as connection:
+            return ledgers.report(connection, site)
 
     def intake_for(self, peer: Peer) -> Intake | Groups:
         """Where the statements of an approved site are taken in."""

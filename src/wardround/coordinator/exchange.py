@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from wardround.coordinator import records
+from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
@@ -166,6 +166,8 @@ class Exchange:
             connection = transaction.connection
             for one in pending:
                 records.save_statement(connection, one.scope, one.kind, one.site, one.sent)
+                if one.kind == "packet":
+                    ledgers.save(connection, one.site, one.sent.envelope)
                 statement = digest(one.sent.envelope.payload)
                 transaction.record(one.kind, scope=one.scope, site=one.site, statement=statement)
             new_setup, new_round = self.setup, self.round
@@ -218,6 +220,8 @@ class Exchange:
         encoding = headroom(self.study, task, len(setup.roster), len(self.sites)).encoding
         if task.model is not None:
             self.blobs.put(task.model.view(np.uint8).data, task.model_digest)
+        with self.state.database.begin() as connection:
+            heads = ledgers.heads(connection, setup.roster)
         manifest = Manifest(
             study=self.study.digest,
             study_id=self.study.id,
@@ -239,6 +243,7 @@ class Exchange:
             threshold=adversary.threshold,
             minimum_survivors=self.minimum_survivors(len(setup.roster)),
             journal=self.journal_head(),
+            ledgers=heads,
         )
         envelope = manifest.sign(self._key)
         round_ = Round(
@@ -264,6 +269,7 @@ class Exchange:
             new_setup = records.replace_setup(connection, self.setup, used)
             wire = canonical(task.to_wire())
             new_round = records.insert_round(connection, round_, envelope, wire, self._now())
+            ledgers.named(connection, heads, round_.round)
         if self.round is not None:
             self._said.pop(self.round.state.round, None)
         self.setup, self.round, self.task = new_setup, new_round, wire

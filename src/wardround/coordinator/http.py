@@ -80,6 +80,12 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         peer, body = await reception.admit(request)
         coordinator.approve(peer, Envelope.from_json(body))
 
+    @app.get("/v1/ledger")
+    async def ledger(request: Request) -> Response:
+        peer, _ = await reception.admit(request)
+        report = coordinator.ledger_report(peer.site).model_dump_json()
+        return Response(report, media_type="application/json")
+
     @app.post("/v1/next")
     async def following(request: Request) -> Response:
         peer, _ = await reception.admit(request)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
+from wardround.coordinator import ledgers
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.records import Sent
 from wardround.errors import WardroundError
@@ -224,6 +225,11 @@ class Intake:
         )
         if answers != (manifest, task, step, size, PART_BYTES):
             raise refused("WR-COORD-025", "The packet answers another manifest or task.")
+        if exchange.study.privacy is not None:
+            with exchange.state.database.begin() as connection:
+                charged = header.ledger and ledgers.grows(connection, site, header.ledger)
+            if not charged:
+                raise refused("WR-COORD-028", "The packet was not charged to the site's ledger.")
         if attachment:
             exchange.spool.put(round_, site, 0, attachment, size)
         arrived = exchange.spool.payload_digest(round_, site, size)

@@ -112,6 +112,18 @@ checkpoints = Table(
     Column("envelope", LargeBinary, nullable=False),
 )
 
+ledgers = Table(
+    "ledgers",
+    metadata,
+    Column("site", String, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("header", LargeBinary, nullable=False),
+    Column("round", String, nullable=True),
+)
+"""The head of each hospital's privacy ledger as heard of last, with the packet header that says so,
+and the round whose manifest showed it to the others last."""
+
 journal = leaf_table(metadata)
 
 
@@ -125,4 +137,9 @@ def add_draws(connection: Connection) -> None:
     metadata.create_all(connection, [draws])
 
 
-MIGRATIONS = (create, add_draws)
+def add_ledgers(connection: Connection) -> None:
+    """Version 3: what was heard of privacy ledgers."""
+    metadata.create_all(connection, [ledgers])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers)

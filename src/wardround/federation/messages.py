@@ -340,6 +340,27 @@ class Instruction(BaseModel):
             raise malformed("instruction") from error
 
 
+class LedgerReport(BaseModel):
+    """What a coordinator last heard of a hospital's privacy ledger: for that hospital's start.
+
+    ``header`` is the last packet header that the hospital signed, ``manifest`` the last manifest
+    that names its ledger's head, ``packets`` the headers with which others answered that.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    header: Signed | None = None
+    manifest: Signed | None = None
+    packets: dict[Name, Signed] = Field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, document: object) -> LedgerReport:
+        """A report from its JSON; a malformed one is ``WR-ROUND-001``."""
+        try:
+            return cls.model_validate(document)
+        except (ValidationError, ValueError) as error:
+            raise malformed("report") from error
+
+
 def draw_scope(number: int) -> str:
     """The name under which the statements of a draw of the study's partition are kept."""
     return f"draw.{number}"

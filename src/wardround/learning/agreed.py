@@ -46,6 +46,12 @@ def expected_training(study: Study) -> float:
     return require_privacy(study).patients * share
 
 
+def expected_test(study: Study) -> float:
+    """How many held-out patients all sites are expected to have; a quarter where nobody knows."""
+    share = 0.25 if study.data.held_out is not None else study.data.test_fraction
+    return require_privacy(study).patients * share
+
+
 def agreed_private(study: Study, kind: str) -> dict[str, JSON]:
     """What the study fixes of a private task beside ``variables``, by the task's kind."""
     privacy = require_privacy(study)

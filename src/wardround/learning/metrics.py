@@ -159,8 +159,10 @@ def auroc(table: ScoreTable) -> tuple[float, float]:
     return float((table.cases * below).sum()) / pairs + tied, tied
 
 
-def auroc_interval(area: float, cases: float, without: float) -> Interval:
+def auroc_interval(area: float, cases: float, without: float, noise: float = 0.0) -> Interval:
     """A 95 % interval that stays inside [0, 1] and is sensible at 1.
+
+    ``noise`` is the variance of what was added to ``area`` on purpose, beside that of sampling.
 
     Newcombe 2006 (Statistics in Medicine 25:559-573), method 5: the values whose distance from
     ``area`` is at most 1.96 of their own standard error, by Hanley and McNeil's variance with
@@ -171,16 +173,24 @@ def auroc_interval(area: float, cases: float, without: float) -> Interval:
     def excess(value: float) -> float:
         spread = 1.0 + spare * ((1.0 - value) / (2.0 - value) + value / (1.0 + value))
         variance = value * (1.0 - value) * spread / (cases * without)
-        return abs(area - value) - _Z * math.sqrt(max(variance, 0.0))
+        return abs(area - value) - _Z * math.sqrt(max(variance, 0.0) + noise)
 
     return _root(excess, area, 0.0), _root(excess, area, 1.0)
 
 
-def wilson(successes: float, n: float) -> Interval:
-    """Wilson's 95 % score interval of a proportion (Wilson 1927)."""
+def wilson(successes: float, n: float, noise: float = 0.0) -> Interval:
+    """Wilson's 95 % score interval of a proportion (Wilson 1927).
+
+    ``noise`` is the variance of what was added to the proportion on purpose: with it, the values
+    whose distance from the proportion is at most 1.96 standard errors of both together.
+    """
     share, z2 = successes / n, _Z * _Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = (
+        _Z
+        / (1 + z2 / n)
+        * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n) + noise * (1 + z2 / n))
+    )
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 

@@ -17,7 +17,6 @@ from wardround.learning.glm import check_coefficients
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Records, Variables
 from wardround.learning.scaling import Scaling, gradients
-from wardround.privacy.clipping import QUANTILE_WEIGHT
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class NoisyGradient:
     """The sum (m,) of clipped gradients with noise of the standard deviation ``noise`` on each
-    element; with adaptive clipping also the noisy share of gradients that were short enough."""
+    element; with adaptive clipping also the quantile's lane, in units of a clipped vector."""
 
     gradient: NDArray[np.float64]
     noise: float
-    short: float | None
+    quantile: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +82,6 @@ class PrivateGradient:
 
     def read(self, total: NDArray[np.float64], noise: float) -> NoisyGradient:
         """Back to the gradient's own units."""
-        short: float | None = None
-        if self.with_quantile:
-            # Those who were short less those who weren't, of about so many patients.
-            difference = float(total[self.lanes]) / QUANTILE_WEIGHT
-            short = 0.5 * (1.0 + difference / self.patients)
+        quantile = float(total[self.lanes]) if self.with_quantile else None
         gradient = total[: self.lanes] * self.clipping_norm
-        return NoisyGradient(gradient, noise * self.clipping_norm, short)
+        return NoisyGradient(gradient, noise * self.clipping_norm, quantile)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_EDGES = 128
 
-REACH = 4.0
+REACH = 3.0
 """A residual, and an outcome's distance from its centre, counts as this many of the outcome's
 standard deviations at most."""
 
@@ -128,13 +128,14 @@ class PrivateScores:
 class NoisyResiduals:
     """Patients, squared residuals, outcomes and their squares, in outcome deviations from its
     centre; each is a noisy sum over one part. ``noise`` is the deviation of the noise on
-    ``patients``."""
+    ``patients``, and on the other sums before they were put in units; squares end at ``reach``."""
 
     patients: float
     residual_squares: float
     outcomes: float
     outcome_squares: float
     noise: float
+    reach: float = REACH
 
 
 @dataclass(frozen=True, eq=False)

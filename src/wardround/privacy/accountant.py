@@ -50,8 +50,9 @@ STATISTICAL_DISTANCE = 2.0**-50
 """By how much one release may differ from its event in total variation: what the samplers are off
 from the exact noise by, and the chance that a Poisson batch doesn't fit into its padding."""
 
-GRID = 1e-4
-"""Losses are rounded up to multiples of this."""
+GRID = 2.5e-4
+"""Losses are rounded up to multiples of this. Over thousands of releases a finer one gains less
+than 0.02 % of epsilon and takes five times as long."""
 
 
 class Method(StrEnum):
@@ -193,7 +194,26 @@ def _total(merged: _Merged) -> Curve:
 
 
 def _by_pld(merged: _Merged, delta: float) -> float:
+    whole = _as_one_gaussian(merged)
+    if whole is not None:
+        from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+
+        return float(get_epsilon_gaussian(whole, delta, tol=1e-9)) + 1e-9
     return float(_losses(merged).get_epsilon_for_delta(delta))
+
+
+def _as_one_gaussian(merged: _Merged) -> float | None:
+    """The noise of the one Gaussian release over everybody that says as much as all of these.
+
+    Precisions add up; the loss of a Gaussian release is known in closed form (Balle and Wang 2018).
+    None where there are others among them.
+    """
+    information = 0.0
+    for event, times in merged:
+        if not isinstance(event, Gaussian) or event.sampling_rate < 1:
+            return None
+        information += times / event.noise_multiplier**2
+    return 1 / math.sqrt(information)
 
 
 @lru_cache(maxsize=32)
@@ -201,12 +221,9 @@ def _losses(merged: _Merged) -> PrivacyLossDistribution:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     found = pld.identity(GRID)
-    information = 0.0
-    for event, times in merged:
+    everybody = [release for release in merged if _as_one_gaussian((release,)) is not None]
+    for event, times in (release for release in merged if release not in everybody):
         match event:
-            case Gaussian(noise, 1.0):
-                information += times / noise**2
-                continue
             case Gaussian(noise, rate):
                 one = pld.from_gaussian_mechanism(
                     noise, value_discretization_interval=GRID, sampling_prob=rate
@@ -218,12 +235,10 @@ def _losses(merged: _Merged) -> PrivacyLossDistribution:
             case _:
                 raise TypeError("there is no loss distribution for Skellam noise")
         found = found.compose(one.self_compose(times))
-    if information:
-        # Several Gaussian releases over everybody are one with the sum of their precisions.
-        noise = information**-0.5
-        found = found.compose(
-            pld.from_gaussian_mechanism(noise, value_discretization_interval=GRID)
-        )
+    whole = _as_one_gaussian(tuple(everybody)) if everybody else None
+    if whole is not None:
+        one = pld.from_gaussian_mechanism(whole, value_discretization_interval=GRID)
+        found = found.compose(one)
     return found
 
 

@@ -110,8 +110,11 @@ def _least_that_fits(
     )
     while not fits(high):
         high *= 1 + TOLERANCE
-    near = max(low, high / 1.5)
-    return _bisect(fits, low if fits(near) else near, high)
+    # Far below it, loss distributions are so wide that they take minutes: go down step by step.
+    near = max(low, high / 1.2)
+    while near > low and fits(near):
+        high, near = near, max(low, near / 1.2)
+    return _bisect(fits, near, high)
 
 
 def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:

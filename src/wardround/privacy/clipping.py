@@ -47,7 +47,6 @@ def clip_and_sum(
     total = np.zeros(lanes, np.int64)
     step = max(1, _CHUNK_ELEMENTS // lanes)
     buffer = np.empty((min(step, len(rows)), lanes))
-    longest = 0.0
     for start in range(0, len(rows), step):
         given = rows[start : start + step]
         chunk = buffer[: len(given)]
@@ -60,21 +59,15 @@ def clip_and_sum(
         np.rint(chunk, out=chunk)
         # Whole numbers below 2^53, so both sums are exact in floating point; and a sum of squares
         # too large to be exact is far beyond the bound.
-        longest = max(longest, float(np.einsum("ij,ij->i", chunk, chunk).max()))
+        _check_lengths(np.einsum("ij,ij->i", chunk, chunk))
         total += chunk.sum(axis=0).astype(np.int64)
-    if not longest <= L2 * L2:
-        raise WardroundError(
-            "WR-PRIVACY-013",
-            "A patient's clipped vector is longer than the noise accounts for.",
-            "Nothing was released. This is a fault in the program; report it.",
-        )
     return total
 
 
 def _lanes(rows: NDArray[np.float64], chosen: NDArray[np.bool_], with_quantile: bool) -> int:
     """How many elements the sum has, if the arrays are what they should be."""
     if rows.ndim == 2 and rows.dtype == np.float64 and chosen.dtype == np.bool_:
-        lanes: int = rows.shape[1] + int(with_quantile)
+        lanes = int(rows.shape[1]) + int(with_quantile)
         if chosen.shape == rows.shape[:1] and 1 <= lanes <= MAXIMUM_LANES:
             return lanes
     raise WardroundError(
@@ -83,6 +76,16 @@ def _lanes(rows: NDArray[np.float64], chosen: NDArray[np.bool_], with_quantile: 
         f"one to {MAXIMUM_LANES} wide.",
         "The task's own code gave something else; the hospital that sees this should report it.",
     )
+
+
+def _check_lengths(squares: NDArray[np.float64]) -> None:
+    """Refuse unless every squared length, in steps, is a number within the bound."""
+    if not bool((squares <= L2 * L2).all()):
+        raise WardroundError(
+            "WR-PRIVACY-013",
+            "A patient's clipped vector is longer than the noise accounts for.",
+            "Nothing was released. This is a fault in the program; report it.",
+        )
 
 
 def _normalise(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
-from wardround.privacy.inversion import draw
+from wardround.privacy.inversion import draw, whole_steps
 from wardround.privacy.randomness import NoiseSource
 
 NDTRI_ERROR = 2.0**-47
@@ -63,7 +63,7 @@ class RoundedGaussian:
         )
         over = libmp.mpf_sqrt(libmp.from_int(8), precision)
         tail = libmp.mpf_erfc(libmp.mpf_div(scaled, over, precision), precision)
-        return int(libmp.to_fixed(tail, bits - 1))
+        return whole_steps(tail, bits - 1)
 
 
 def upper_quantiles(uniform: NDArray[np.float64], out: NDArray[np.float64]) -> None:

@@ -118,6 +118,13 @@ def _settled(source: NoiseSource, law: Law, uniform: int, margin: float) -> floa
     return float(lazy.magnitude(max(0, math.floor(y))))
 
 
+def whole_steps(probability: tuple[int, int, int, int], bits: int) -> int:
+    """Return an mpmath number times 2^``bits``, rounded to nearest and so within 1 of the exact."""
+    from mpmath import libmp
+
+    return (int(libmp.to_fixed(probability, bits + 1)) + 1) >> 1
+
+
 class LazyUniform:
     """A uniform number whose bits are drawn as they are needed, compared with a law's tail."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
-from wardround.privacy.inversion import draw
+from wardround.privacy.inversion import draw, whole_steps
 from wardround.privacy.randomness import NoiseSource
 
 SMALLEST_SCALE = 2.0**-6
@@ -62,7 +62,7 @@ class DiscreteLaplaceLaw:
         step = libmp.mpf_exp(libmp.mpf_neg(libmp.mpf_div(one, scale, precision)), precision)
         power = libmp.mpf_exp(libmp.mpf_div(libmp.from_int(-k), scale, precision), precision)
         tail = libmp.mpf_div(power, libmp.mpf_add(one, step, precision), precision)
-        return int(libmp.to_fixed(tail, bits))
+        return whole_steps(tail, bits)
 
 
 def discrete_laplace(source: NoiseSource, scale: float, size: int) -> NDArray[np.int64]:

@@ -14,12 +14,12 @@ come from inverting it lazily (`inversion`):
   points the lattice distribution is interpolated by one with characteristic function
   e^(variance (cos t - 1)) (t/2) / sin(t/2) (Kolassa and McCullagh 1990), that is with variance
   s^2 = variance - 1/12 and fourth cumulant about s^2, so the quantile is
-  s z + (z^3 - 3 z) / (24 s), up to about 0.0046 z^5 / s^3.
+  s z + (z^3 - 3 z) / (24 s), up to terms of order z^5 / s^3.
 
 Nothing is added to delta. That rests on what `gaussian` rests on (``ndtri`` and the cipher), on
-mpmath's sine and exponential functions, and on the remainder being below (1 + z^5) / (64 s^3). The
-last is an asymptotic bound with a factor of 3 to spare, not a theorem: tests compare it with
-exact tails from the smallest variance it is used for upwards, where it falls as variance^(-3/2).
+mpmath's sine and exponential functions, and on the remainder being below (8 + z^5) / (64 s^3). The
+last is an asymptotic bound with a factor of 2.5 to spare, not a theorem: a test compares it with
+exact tails, for z up to 7.3 and variances from the smallest it is used for up to 2^48.
 At 2^48, a deviation of four times a patient's vector, it is 10^-21 steps.
 """
 
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.privacy.gaussian import upper_quantile_errors, upper_quantiles
-from wardround.privacy.inversion import CHUNK, FIRST_BITS, MAGNITUDE, LazyUniform, draw
+from wardround.privacy.inversion import CHUNK, FIRST_BITS, MAGNITUDE, LazyUniform, draw, whole_steps
 from wardround.privacy.randomness import NoiseSource
 
 SMALLEST_VARIANCE = 2.0**-20
@@ -74,7 +74,7 @@ def tail(variance: float, k: int, bits: int) -> int:
         total = libmp.mpf_add(total, libmp.mpf_shift(term, int(twice)), precision)
     inside = libmp.mpf_div(total, libmp.from_int(points), precision)
     outside = libmp.mpf_sub(libmp.from_int(1), inside, precision)
-    return int(libmp.to_fixed(outside, bits - 1))
+    return whole_steps(outside, bits - 1)
 
 
 def _exact(variance: float) -> tuple[int, int, int, int]:
@@ -139,7 +139,7 @@ class LargeSkellam:
         spread = self._spread
         slope = spread + z * z / (8 * spread)
         bound: NDArray[np.float64] = slope * upper_quantile_errors(uniform)
-        bound += (1 + z**5) / (64 * spread**3)
+        bound += (8 + z**5) / (64 * spread**3)
         return bound
 
     def tail(self, k: int, bits: int) -> int:
@@ -158,7 +158,7 @@ class SmallSkellam:
         return tail(self.variance, k, bits)
 
     def draw(self, source: NoiseSource, size: int, margin: int = 1) -> NDArray[np.int64]:
-        """Draw integers, shape (size,); within ``margin`` of 2^-64 of an edge they are searched for."""
+        """Draw integers, shape (size,); search for those within ``margin`` 2^-64 of an edge."""
         table = _table(self.variance)
         last = len(table) - 1
         result = np.empty(size, np.int64)
@@ -217,6 +217,7 @@ def skellam(source: NoiseSource, variance: float, size: int) -> NDArray[np.int64
             "Skellam noise needs a variance from 2^-20 to 2^80.",
             "Ask `wardround privacy plan` for a noise multiplier.",
         )
-    if variance > TABLE_VARIANCE:
-        return draw(source, LargeSkellam(variance), size)
-    return SmallSkellam(variance).draw(source, size)
+    exact = variance if isinstance(variance, int) else float(variance)
+    if exact > TABLE_VARIANCE:
+        return draw(source, LargeSkellam(exact), size)
+    return SmallSkellam(exact).draw(source, size)

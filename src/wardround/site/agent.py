@@ -81,6 +81,10 @@ class Agent:
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
+        if self._study.privacy is not None:
+            report = await self.link.ledger_report()
+            with self._state.database.begin() as connection:
+                self._door.witnesses.check_report(connection, report)
         await self.link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
         self._say("connected")
         asked: Asked | None = None

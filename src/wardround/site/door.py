@@ -30,12 +30,15 @@ from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
 from wardround.site import opened, records
 from wardround.site.custody import Custody, computable
+from wardround.site.entry import LedgerEntry
+from wardround.site.ledger import PrivacyLedger
 from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
+from wardround.site.witness import Witnesses
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, check_approval, load_exclusions
 from wardround.study.hospital import Terms, combine
-from wardround.study.plan import carriers, headroom
+from wardround.study.plan import carriers, headroom, line_of
 from wardround.study.profiles import Profile, refuse_if_incomplete
 from wardround.trust.canonical import digest, digest_json
 from wardround.trust.dsse import Envelope
@@ -79,7 +82,15 @@ class Door:
         self._patients: frozenset[bytes] = frozenset()
         self.reason: WardroundError | None = None
         """Why the last refusal was one: for the hospital's own eyes."""
+        self._ledger = PrivacyLedger(
+            custody.study, custody.site, custody.key.public, custody.hospital
+        )
+        self.witnesses = Witnesses(custody.study, custody.site, self._ledger)
+        """The other hospitals' ledgers as this one remembers them."""
         with state.database.begin() as connection:
+            if self._study.privacy is not None:
+                self._ledger.verify(connection)
+                self._ledger.admit(connection, now())
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
     async def answer(self, order: Order) -> Packet | Refusal:
@@ -95,8 +106,9 @@ class Door:
             ring = self._encode(order, values)
             self._noise(order, values, ring)
             self._protect(order, ring)
-            packet = self._sign(order, ring)
-            self._journal(order, packet, patients)
+            charge = self._charge(order)
+            packet = self._sign(order, ring, charge)
+            self._journal(order, packet, patients, charge)
         except WardroundError as reason:
             return self.refuse(order.manifest.run, order.manifest.round, reason)
         return packet
@@ -175,6 +187,8 @@ class Door:
         self.follow(manifest.journal, order.consistency)
         with self._state.database.begin() as connection:
             records.check_index(connection, manifest, order.manifest_digest)
+            if self._study.privacy is not None:
+                self.witnesses.check(connection, manifest)
         return terms
 
     async def _consent(self, order: Order, terms: Terms) -> frozenset[bytes]:
@@ -230,8 +244,15 @@ class Door:
         return digest_json({"study": self._study.digest, "kind": order.task.kind})
 
     def _budget(self, order: Order, terms: Terms) -> None:
-        """The opened numbers still fit under the lower of the study's and the hospital's limit."""
+        """One more answer fits into what the study, and this hospital, may still give out.
+
+        With noise that is the ledger's to say; without, the opened numbers are counted.
+        """
         with self._state.database.begin() as connection:
+            if self._study.privacy is not None:
+                line = line_of(self._study, order.task.kind)
+                self._ledger.check(connection, line, self._now())
+                return
             opened.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
 
     def _opened(self, order: Order) -> int:
@@ -312,7 +333,15 @@ class Door:
         Checksum(manifest.study, manifest.run, manifest.step, manifest.task).seal(ring)
         self._seat.mask(order.manifest, order.manifest_digest, ring)
 
-    def _sign(self, order: Order, ring: RingArray) -> Packet:
+    def _charge(self, order: Order) -> LedgerEntry | None:
+        """The ledger's entry for this answer, in a study with noise; its head is signed with it."""
+        if self._study.privacy is None:
+            return None
+        line = line_of(self._study, order.task.kind)
+        with self._state.database.begin() as connection:
+            return self._ledger.propose(connection, line, order.manifest, self._now())
+
+    def _sign(self, order: Order, ring: RingArray, charge: LedgerEntry | None) -> Packet:
         """The masked vector is spooled, and its digest signed with what it answers.
 
         It is written over the packet of the round before: fresh pages of a file cost more than
@@ -345,16 +374,26 @@ class Door:
             payload=digest(b"".join(parts)),
             size_bytes=len(data),
             part_bytes=PART_BYTES,
+            ledger=None if charge is None else charge.head,
         )
         return Packet(header, header.sign(self._custody.key), path, tuple(parts))
 
-    def _journal(self, order: Order, packet: Packet, patients: frozenset[bytes]) -> None:
+    def _journal(
+        self,
+        order: Order,
+        packet: Packet,
+        patients: frozenset[bytes],
+        charge: LedgerEntry | None,
+    ) -> None:
         """Binding, charge and journal leaf, durable together before anything is sent."""
         manifest = order.manifest
         with self._state.transaction() as transaction:
             connection = transaction.connection
             records.bind(connection, manifest, packet, self._question(order), patients)
             records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
+            if charge is not None:
+                self._ledger.charge(transaction, charge)
+                self.witnesses.remember(connection, manifest)
             opened.charge(
                 connection,
                 self._study.digest,

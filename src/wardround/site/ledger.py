@@ -95,6 +95,10 @@ class PrivacyLedger:
         """The number of entries, and the digest of the last one."""
         return self._current(connection).head
 
+    def words(self, connection: Connection) -> str:
+        """What was spent, in a few words for an error."""
+        return self._current(connection).words()
+
     def digest_at(self, connection: Connection, size: int) -> str | None:
         """The head's digest when there were ``size`` entries; None before there were as many."""
         if size == 0:

@@ -26,6 +26,7 @@ from wardround.federation.messages import (
     INLINE_BYTES,
     PART_BYTES,
     Instruction,
+    LedgerReport,
     frame,
     malformed,
     unframe,
@@ -99,6 +100,10 @@ class Link:
                 raise malformed("part of a model")
             buffer[start : start + len(part)] = part
         return memoryview(buffer).toreadonly()
+
+    async def ledger_report(self) -> LedgerReport:
+        """What the coordinator has last heard of this hospital's privacy ledger."""
+        return LedgerReport.parse(_document(await self._request("GET", "/v1/ledger", b"")))
 
     async def renew(self, csr: bytes) -> bytes:
         """A new certificate (PEM) for a new request under the current one."""

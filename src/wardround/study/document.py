@@ -165,12 +165,12 @@ class Study(Closed):
     @staticmethod
     def load(path: Path) -> Study:
         """Read and check ``study.toml`` (or ``.json``). Whether it has expired is asked apart."""
-        return Study.parse(_read(path))
+        return Study.parse(read_document(path))
 
     @staticmethod
     def draft(path: Path) -> Study:
         """Read a study that may lack the coordinator's address and anyone's keys."""
-        return Study.parse(_read(path), draft=True)
+        return Study.parse(read_document(path), draft=True)
 
     @property
     def is_draft(self) -> bool:
@@ -300,5 +300,6 @@ def study_schema() -> dict[str, JSON]:
     return json_schema(Study, "Wardround study", STUDY_SCHEMA_ID)
 
 
-def _read(path: Path) -> dict[str, JSON]:
+def read_document(path: Path) -> dict[str, JSON]:
+    """The plain values in ``study.toml`` (or ``.json``), which nobody has checked yet."""
     return read_json(path, _CODES) if path.suffix == ".json" else read_toml(path, _CODES)
