@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
 _FOUND = 1e-12
 """A fit so close, relative to the gradient's squared length, is the record: no start is better."""
 
