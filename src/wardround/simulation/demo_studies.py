@@ -90,16 +90,16 @@ patients = 570
 rationale = "A demonstration on public records; 1.5 is what the compliance policy allows at most."
 
 [privacy.statistics]
-noise_multiplier = 10.2
+noise_multiplier = 12.5
 spare = 0
 
 [privacy.training]
-noise_multiplier = 11.5
+noise_multiplier = 13.8
 steps = 10
 spare = 1
 
 [privacy.evaluation]
-noise_multiplier = 6.21
+noise_multiplier = 4.16
 spare = 0
 """
 

@@ -104,7 +104,7 @@ def privacy_facts(study: Study, rounds: Sequence[RoundFacts]) -> PrivacyFacts:
         epsilon=statement.epsilon,
         delta=statement.delta,
         words=statement.words(),
-        particulars=tuple(statement.lines()),
+        particulars=tuple(line for line in statement.lines() if line[0] != "guarantee"),
         rationale=privacy.rationale,
         budget=tuple(
             BudgetLine(
