@@ -9,6 +9,7 @@ import typer
 
 from wardround.cli import data
 from wardround.cli.console import Json, emit, err, say, suggest, table
+from wardround.cli.ledger import ledger
 from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ def journal(folder: Folder, json: Json = False) -> None:
         page.show(Journal(SqlLeafStore(database, leaves), f"wardround/{home.name}"), json)
     finally:
         database.close()
+
+
+app.command()(ledger)
 
 
 @app.command()
