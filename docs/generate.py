@@ -10,7 +10,9 @@ import contextlib
 import io
 import math
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import cast
@@ -19,12 +21,15 @@ import typer
 
 from wardround.cli import app as root
 from wardround.cli.explain import pages as error_pages
+from wardround.cli.tradeoff_picture import draw
 from wardround.clinical import Concept, ConceptGraph, ConceptType
 from wardround.clinical.picture import picture
 from wardround.clinical.quarantine import Reason
-from wardround.study.document import study_schema
+from wardround.study.document import Study, study_schema
 from wardround.study.hospital import hospital_schema
+from wardround.study.planning import SHARES, Proposal, complete, propose
 from wardround.study.policy import policy_schema
+from wardround.study.template import template
 from wardround.trust.canonical import JSON
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -60,8 +65,21 @@ def reference() -> dict[Path, str]:
         "set-aside.md": set_aside_page(),
     }
     graph = ConceptGraph.load()
-    drawn = {PICTURES / "concept.svg": picture(graph, graph.concept("systolic_blood_pressure"))}
+    drawn = {
+        PICTURES / "concept.svg": picture(graph, graph.concept("systolic_blood_pressure")),
+        PICTURES / "privacy-plan.svg": draw(example_plan()),
+    }
     return {REFERENCE / name: text for name, text in texts.items()} | drawn
+
+
+def example_plan() -> Proposal:
+    """The plan for what `plan-privacy.md` shows, put into the draft that `study new` writes."""
+    page = (REFERENCE.parent / "how-to" / "plan-privacy.md").read_text(encoding="utf-8")
+    asked = page.partition("```toml\n")[2].partition("```")[0]
+    draft = tomllib.loads(template(date(2030, 1, 1)) + "\n" + asked)
+    draft |= {"profile": "private", "expires": "2031-01-01"}
+    draft["model"]["algorithm"] = "dp-sgd"
+    return propose(Study.parse(complete(draft, SHARES), draft=True), SHARES)
 
 
 def command_paths() -> Iterator[tuple[str, ...]]:

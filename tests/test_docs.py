@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -11,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import requires
+from commands import Command
 from studies import document
+from wardround.cli.tradeoff import shown as shown_plan
 from wardround.clinical.graph import ConceptGraph
 from wardround.clinical.mapping import Mapping
 from wardround.governance.summary import Summary
@@ -139,6 +143,30 @@ def test_studies_shown_are_valid() -> None:
     parts = [tomllib.loads(block) for block in toml_blocks("choose-a-ridge.md")]
     Study.parse(document(**parts[0]))
     Study.parse(document(**parts[1]))
+
+
+def test_the_plan_shown_is_what_the_command_prints() -> None:
+    text = (ROOT / "docs" / "how-to" / "plan-privacy.md").read_text(encoding="utf-8")
+    (shown_here,) = re.findall(r"```text\n(.*?)```", text, flags=re.S)
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(shown_plan(generate.example_plan()), markup=False)
+    printed = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert [line for line in shown_here.splitlines() if line not in printed] == []
+
+
+def test_the_commands_that_plan_run(command: Command, tmp_path: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "plan-privacy.md"
+    path = tmp_path / "study.toml"
+    command("study", "new", path)
+    text = path.read_text().replace('profile = "secure-sum"', 'profile = "private"')
+    asked = toml_blocks("plan-privacy.md")[0]
+    path.write_text(text.replace('algorithm = "newton"', 'algorithm = "dp-sgd"') + asked)
+    for line in shown(page):
+        words = [
+            str(tmp_path / word) if word.endswith((".toml", ".svg")) else word
+            for word in shlex.split(line)[1:]
+        ]
+        assert command(*words).code == 0, line
 
 
 def test_thresholds_shown_are_those_of_the_code() -> None:

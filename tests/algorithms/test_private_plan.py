@@ -173,7 +173,7 @@ def test_a_ridge_follows_the_noise_and_only_as_far_as_needed():
     assert code_of(solve_noisy, hopeless, 1.0) == "WR-LEARN-031"
 
 
-@pytest.mark.parametrize("bins", [4, 6, 8, 10, 12])
+@pytest.mark.parametrize("bins", [8, 12, 16])
 @pytest.mark.parametrize("intercept", [0.0, -2.5, 0.1, 300.0])
 def test_scores_are_cut_into_about_equal_shares_and_at_zero(bins, intercept):
     nothing = Standardisation(np.zeros(3), np.ones(3))
@@ -185,9 +185,26 @@ def test_scores_are_cut_into_about_equal_shares_and_at_zero(bins, intercept):
     rng = np.random.default_rng(5)
     scores = model.scores(rng.normal(size=(20_000, 3)))
     shares = np.histogram(scores, [-np.inf, *edges, np.inf])[0] / 20_000
-    assert shares.max() < 2.2 / bins
+    assert shares.max() < 2.5 / bins
     flat = LinearModel(Family.LOGISTIC, FEW, nothing, np.zeros(4))
     assert len(set(score_edges(flat, bins))) == bins - 1
+
+
+async def test_told_intervals_hold_the_exact_figures(sites):
+    """Over 25 runs: what is told under noise against all held-out patients' exact scores."""
+    agreed = private_study(
+        FEW, noise=8.0, training={"steps": 5}, evaluation={"noise_multiplier": 4.0}
+    )
+    everyone, variables = pooled(sites), variables_of(agreed)
+    hits = {"auroc": 0, "accuracy": 0}
+    for seed in range(25):
+        candidate = await run_study(PlainPrivateFederation(agreed, sites, seed))
+        model = LinearModel.from_arrays(variables.family, variables.features, candidate.model)
+        exact, told = assess(everyone, variables, model), candidate.evaluation["held_out"]
+        for name in hits:
+            hits[name] += told[f"{name}_low"] <= getattr(exact, name) <= told[f"{name}_high"]
+            assert told[f"{name}_high"] - told[f"{name}_low"] < 0.5
+    assert min(hits.values()) >= 22
 
 
 class FourfoldNoise(PlainPrivateFederation):

@@ -26,7 +26,7 @@ from wardround.privacy.gaussian import (
     upper_quantile_errors,
     upper_quantiles,
 )
-from wardround.privacy.inversion import LazyUniform, draw
+from wardround.privacy.inversion import draw
 from wardround.privacy.laplace import DiscreteLaplaceLaw, discrete_laplace
 from wardround.privacy.randomness import NoiseSource
 from wardround.privacy.skellam import LargeSkellam, SmallSkellam, skellam
@@ -128,25 +128,6 @@ def test_what_is_not_settled_is_in_the_slow_path_at_the_bounds_that_are_claimed(
     assert law.errors(at)[0] <= law.error
     between = np.geomspace(law.smallest, 0.49999, 1000)
     assert law.errors(between).max() <= law.error
-
-
-@pytest.mark.parametrize(
-    ("law", "k"),
-    [
-        (RoundedGaussian(4.0 * STEPS), 9 * STEPS),
-        (RoundedGaussian(1.0), 3),
-        (DiscreteLaplaceLaw(10.0), 14),
-        (LargeSkellam(1 << 48), 9 * STEPS),
-        (SmallSkellam(5.5), 4),
-    ],
-    ids=str,
-)
-def test_a_tie_is_settled_by_further_bits(law, k):
-    tie = law.tail(k, 128) >> 64  # the first bits of U are those of the edge itself
-    behind = (law.tail(k, 128) & (2**64 - 1)) / 2**64
-    shared = source(32)
-    reached = sum(LazyUniform(shared, law, tie).reaches(k) for _ in range(1000))
-    assert abs(reached - 1000 * behind) < 5 * math.sqrt(1000 * behind * (1 - behind))
 
 
 @pytest.mark.parametrize(
@@ -253,25 +234,103 @@ def test_every_draw_is_the_rounding_of_its_own_uniform_number():
             assert value == 0 or (value < 0) == bool(word >> 63)
 
 
-class Rare(NoiseSource):
-    """A source whose first bits are those that nobody lives to see: uniform numbers down to 0."""
+class Given(NoiseSource):
+    """A source whose first bits are given, and only the further ones drawn."""
 
-    words = np.array([0, 1, 2, *(3 << e for e in range(62)), 2**63 - 1], np.uint64)
+    def __init__(self, words):
+        super().__init__(bytes(32))
+        self.words = np.array(words, np.uint64)
 
     def fill(self, out):
         out[:] = self.words[: len(out)]
 
+    def draws(self, law, margin=0):
+        n = len(self.words)
+        if isinstance(law, SmallSkellam):
+            return law.draw(self, n, 1 + int(margin * 2**61))
+        return draw(self, law, n, margin)
 
-@pytest.mark.parametrize("law", [*LAWS, SmallSkellam(0.01), SmallSkellam(65_536)], ids=str)
+
+TABLES = [SmallSkellam(0.01), SmallSkellam(65_536)]
+
+
+def places(law):
+    """Some k of which the tail is from nearly a half down to 2^-21 and far beyond."""
+    ks = []
+    for exponent in (1.01, 1.3, 2, 3, 5, 8, 12, 17, 20.9, 23, 30, 39, 45):
+        high, goal = 1, 2.0 ** (128 - exponent)
+        while law.tail(high, 128) > goal:
+            high *= 2
+        low = high // 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if law.tail(middle, 128) > goal else (low, middle)
+        ks.append(high)
+    return sorted(set(ks))
+
+
+@pytest.mark.parametrize("law", [*LAWS, *TABLES], ids=str)
+def test_numbers_next_to_an_edge_fall_on_their_side_of_it(law):
+    # Two steps of 2^-64 from an edge, which floating point can't see.
+    for k in places(law):
+        edge = law.tail(k, 64)
+        inside, outside = Given([edge - 2, edge + 2]).draws(law).tolist()
+        assert inside >= k > outside
+        if k == 1 or law.tail(k - 1, 64) - edge > 4:  # else one step of U is more than one k
+            assert outside == k - 1
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_floating_point_keeps_its_bounds_at_exact_edges(law):
+    for k in places(law):
+        edge = law.tail(k, 128) / 2**128
+        if edge > 2.0**-40:
+            uniform, quantile = np.array([edge]), np.empty(1)
+            bound = law.errors(uniform)[0]
+            law.quantiles(uniform, quantile)
+            assert abs(quantile[0] - (k - 0.5)) <= bound
+
+
+@pytest.mark.parametrize("law", [*LAWS, *TABLES], ids=str)
 def test_the_far_tail_is_exact_too(law):
-    n = len(Rare.words)
-    stream = Rare(bytes(32))
-    draws = law.draw(stream, n) if isinstance(law, SmallSkellam) else draw(stream, law, n)
+    # What nobody lives to see: uniform numbers down to 0.
+    words = [0, 1, 2, *(3 << e for e in range(0, 61, 3)), 2**63 - 1]
+    draws = Given(words).draws(law)
     assert (np.diff(draws) <= 0).all()
-    for k, word in zip(draws.tolist(), Rare.words.tolist(), strict=True):
+    for k, word in zip(draws.tolist(), words, strict=True):
         # Edges are known within 1 at 64 bits more than the word's.
-        assert word << 64 <= law.tail(k, 128) + 1 or k == 0
+        assert word << 64 <= law.tail(k, 128) + 1 if k else True
         assert (word + 1) << 64 >= law.tail(k + 1, 128) - 1
+    assert (Given(words).draws(law, margin=1) == draws).all()
+
+
+@pytest.mark.parametrize(
+    ("law", "k"),
+    [
+        (RoundedGaussian(4.0 * STEPS), 9 * STEPS),
+        (RoundedGaussian(1.0), 3),
+        (DiscreteLaplaceLaw(10.0), 14),
+        (LargeSkellam(1 << 48), 9 * STEPS),
+        (SmallSkellam(5.5), 4),
+    ],
+    ids=str,
+)
+def test_a_tie_is_settled_by_further_bits(law, k):
+    tie = law.tail(k, 128) >> 64  # the first bits of U are those of the edge itself
+    behind = (law.tail(k, 128) & (2**64 - 1)) / 2**64
+    reached = (Given([tie] * 500).draws(law) >= k).sum()
+    assert abs(reached - 500 * behind) < 4.5 * math.sqrt(500 * behind * (1 - behind))
+
+
+@pytest.mark.parametrize("law", [RoundedGaussian(4.0 * STEPS), DiscreteLaplaceLaw(10.0)], ids=str)
+def test_beyond_the_first_bits_the_tail_goes_on_as_the_law_does(law):
+    # U below 2^-64, which says no more than that the element is far out.
+    draws = Given([0] * 400).draws(law)
+    for share in (0.1, 0.5, 0.9):
+        k = int(np.quantile(draws, 1 - share))
+        exact = law.tail(k, 128) / 2**64
+        reached = (draws >= k).mean()
+        assert abs(reached - exact) < 4.5 * math.sqrt(exact * (1 - exact) / 400)
 
 
 def samplers():

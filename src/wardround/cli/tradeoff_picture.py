@@ -98,7 +98,7 @@ def _ways(proposal: Proposal) -> Iterator[str]:
     if axes.y[0] < 1 <= axes.y[1]:
         yield _rule("limit", axes, 1)
         x, y = axes.left + 4, axes.at(axes.x[0], 1)[1]
-        yield _text("chosen", x, y - 8, "above, a step is drowned")
+        yield _text("chosen", x, y + 17, "above this, a step is drowned")
     whole = [design for design in designs if design.sampling_rate == 1]
     samples = [design for design in designs if design.sampling_rate < 1]
     yield _polyline("loud", [axes.at(one.steps, one.step_noise) for one in designs])

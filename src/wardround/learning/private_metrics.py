@@ -5,6 +5,10 @@ smooth function of noisy numbers, and the variance that noise gives it follows f
 (delta method). That is added to the variance of sampling patients. Estimates use the counts as they
 came, negative ones too, which makes sums of them unbiased; only curves and groups for drawing use
 the nearest non-negative counts. A figure whose denominator is itself mostly noise is None.
+
+Noise leaves room for few bins, and patients in one bin count as tied. The AUROC's interval is
+therefore extended upwards by half the share of tied pairs: it holds for the model's own scores if
+those are no worse than chance inside the bins.
 """
 
 from __future__ import annotations
@@ -92,11 +96,13 @@ def noisy_classification(table: ScoreTable, noise: float) -> NoisyClassification
     area = _within(raw)
     area_noise = noise * noise * _auroc_gain(table, raw, cases, without)
     line = _recalibration(table, noise)
+    blurred = max(tied, 0.0)
+    low, high = auroc_interval(area, cases, without, area_noise)
     figures = replace(
         figures,
         auroc=area,
-        auroc_interval=_around(area, auroc_interval(area, cases, without, area_noise)),
-        auroc_uncertainty=abs(tied),
+        auroc_interval=_around(area, (low, min(high + blurred, 1.0))),
+        auroc_uncertainty=blurred,
         calibration_intercept=None if line is None else line[0],
         calibration_slope=None if line is None else line[1],
         roc=roc(drawn),

@@ -244,14 +244,14 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
             path="model.ridge",
         )
     training = privacy.training
-    if model.algorithm is Algorithm.FEDAVG and model.fedavg is not None:
-        if training.steps % model.fedavg.rounds:
-            yield WardroundError(
-                "WR-STUDY-118",
-                f"{training.steps} noisy steps can't be divided into {model.fedavg.rounds} rounds.",
-                "Choose a number of steps that is a multiple of model.fedavg.rounds.",
-                path="privacy.training.steps",
-            )
+    rounds = model.fedavg.rounds if model.fedavg is not None else 1
+    if model.algorithm is Algorithm.FEDAVG and training.steps % rounds:
+        yield WardroundError(
+            "WR-STUDY-118",
+            f"{training.steps} noisy steps can't be divided into {rounds} rounds.",
+            "Choose a number of steps that is a multiple of model.fedavg.rounds.",
+            path="privacy.training.steps",
+        )
     if model.algorithm is Algorithm.NOISY_STATISTICS and (
         training.steps != 1 or training.sampling_rate != 1
     ):

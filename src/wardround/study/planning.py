@@ -123,11 +123,19 @@ def complete(document: Mapping[str, JSON], shares: Mapping[Purpose, float]) -> d
             continue
         defaults: dict[str, JSON] = {"noise_multiplier": 1.0}
         if purpose is Purpose.TRAINING:
-            defaults["steps"] = 1
+            defaults["steps"] = _rounds_in(document)
         if purpose in RELEASES:
             defaults["releases"] = RELEASES[purpose]
         made[purpose.value] = defaults | dict(given) if isinstance(given, Mapping) else given
     return {**document, "privacy": made}
+
+
+def _rounds_in(document: Mapping[str, JSON]) -> JSON:
+    """The rounds of local training, if that is how the study trains; nobody has checked them."""
+    found: JSON = document
+    for key in ("model", "fedavg", "rounds"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return 1 if found is None else found
 
 
 def propose(
@@ -149,9 +157,9 @@ def propose(
     privacy = require_privacy(study)
     candidates = _candidates(study, steps, sampling_rate)
     designs = tuple(_design(study, shares, *candidate, privacy.epsilon) for candidate in candidates)
-    chosen = _choose(study, designs, fixed=steps is not None or sampling_rate is not None)
+    chosen = _choose(study, designs)
     if chosen.drowned:
-        raise _drowned(study, chosen)
+        raise _drowned(study, shares, chosen)
     rate = round_up(USUAL_STEPS / chosen.steps, 2) if learning_rate is None else learning_rate
     planned = _with_training(
         study,
@@ -181,13 +189,11 @@ def training_patients(study: Study) -> float:
 
 
 def _candidates(study: Study, steps: int | None, rate: float | None) -> list[tuple[float, int]]:
-    algorithm, fedavg = study.model.algorithm, study.model.fedavg
-    if algorithm is Algorithm.NOISY_STATISTICS:
+    if study.model.algorithm is Algorithm.NOISY_STATISTICS:
         return [(1.0, 1)]
-    found = [(1.0, count) for count in STEPS] + list(SAMPLES)
-    if algorithm is Algorithm.FEDAVG and fedavg is not None:
-        rounds = fedavg.rounds
-        found = [(q, rounds * max(1, round(count / rounds))) for q, count in found]
+    unit = _rounds(study)
+    whole = [(1.0, count) for count in STEPS]
+    found = [(q, unit * max(1, round(count / unit))) for q, count in (*whole, *SAMPLES)]
     if steps is not None:
         found = [(q, steps) for q, _ in found]
     if rate is not None:
@@ -225,7 +231,7 @@ def _average(
     return found.average_noise
 
 
-def _choose(study: Study, designs: tuple[Design, ...], *, fixed: bool) -> Design:
+def _choose(study: Study, designs: tuple[Design, ...]) -> Design:
     """The least noise in the model; of ways that are alike, the usual number of steps."""
     if len(designs) == 1:
         return designs[0]
@@ -264,30 +270,41 @@ def percent(share: float) -> str:
     return f"{value:,.0f} %" if value >= 99.5 else f"{short(float(f'{value:.2g}'))} %"
 
 
-def _drowned(study: Study, best: Design) -> WardroundError:
+def _drowned(study: Study, shares: Mapping[Purpose, float], best: Design) -> WardroundError:
+    """The refusal, with how many steps over everybody would do, or how many patients it takes."""
     privacy = require_privacy(study)
-    remedy = "Plan fewer steps or larger samples, or agree on a larger epsilon."
-    if best.steps > 1 and best.average_noise < 1 and best.sampling_rate == 1:
-        fewer = math.floor(best.steps / best.step_noise**2)
-        if fewer >= 1:
-            remedy = (
-                f"At most {fewer} steps over everybody would do, or about "
-                f"{math.ceil(privacy.patients * best.step_noise):,} patients."
-            )
-    elif best.sampling_rate == 1:
-        needed = math.ceil(privacy.patients * best.average_noise)
+    unit = _rounds(study)
+
+    def least_loud(times: int) -> Design:
+        return _design(study, shares, 1.0, unit * times, privacy.epsilon)
+
+    single = least_loud(1)
+    if single.drowned:
+        needed = math.ceil(privacy.patients * single.step_noise)
+        many = "a single step" if unit == 1 else "one step in each round"
         remedy = (
-            f"At epsilon {short(privacy.epsilon)} it takes about {needed:,} patients even for a "
-            "single step; find more of them, use fewer features, or agree on a larger epsilon."
+            f"It takes about {needed:,} patients even for {many} over everybody; find more of "
+            "them, use fewer features, or agree on a larger epsilon."
         )
+    else:
+        low, high = 1, max(2, best.steps // unit + 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if least_loud(middle).drowned else (middle, high)
+        remedy = f"At most {unit * low} steps over everybody would do."
     return WardroundError(
         "WR-STUDY-122",
         f"With {privacy.patients:,} patients and epsilon {short(privacy.epsilon)}, the noise of "
-        f"one of {best.steps} steps on {best.patients_per_step:,.0f} of them is "
-        f"{best.step_noise:.1f} times the longest mean gradient: no step would know where to go.",
+        f"a step on {best.patients_per_step:,.0f} of them, one of {best.steps}, is "
+        f"{percent(best.step_noise)} of the longest mean gradient: it couldn't know where to go.",
         remedy,
         path="privacy",
     )
+
+
+def _rounds(study: Study) -> int:
+    """Training takes a multiple of so many steps."""
+    return 1 if study.model.fedavg is None else study.model.fedavg.rounds
 
 
 def _check(shares: Mapping[Purpose, float]) -> None:

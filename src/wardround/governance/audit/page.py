@@ -31,7 +31,7 @@ CAN_NOT_SHOW = (
         "knows a better one learns more, up to the claim.",
     ),
     (
-        "What a hospital's installation does.",
+        "What a hospital’s installation does.",
         "The same code ran here as runs there, but on this machine, over other data. An altered "
         "installation, a broken generator of randomness or a stolen key is not seen from here.",
     ),

@@ -25,6 +25,7 @@ from wardround.governance.audit.result import (
     Settings,
 )
 from wardround.governance.audit.training import Trainer, trainer_of
+from wardround.learning.agreed import expected_training
 from wardround.learning.records import Family
 from wardround.privacy.accountant import epsilon
 from wardround.privacy.attacks import (
@@ -136,7 +137,7 @@ def run_audit(
             steps=training.releases * training.events_per_task,
             clipping_norm=privacy.training.clipping_norm,
             learning_rate=privacy.training.learning_rate,
-            decay=study.model.ridges[0] / privacy.patients,
+            decay=study.model.ridges[0] / expected_training(study),
         )
 
     noisy, clear = trainer(sums), trainer(WithoutNoise(sums))

@@ -1,10 +1,11 @@
 """A record from its gradient by search: change a made-up record until its gradient fits.
 
 Zhu, Liu and Han, Deep leakage from gradients, NeurIPS 2019: minimise the squared distance between
-the gradient of a dummy record with a dummy label and the one that was seen, by L-BFGS. It needs no
-bias and no layer of a known form, only the model. Here for generalised linear models and for a
-network with one hidden layer, with the derivatives of the gradient worked out by hand, so that
-neither PyTorch nor finite differences are needed.
+the gradient of a dummy record with a dummy label and the one that was seen, by L-BFGS (here BFGS:
+the few unknowns of a record need no limited memory). It needs no bias and no layer of a known form,
+only the model. Here for generalised linear models and for a network with one hidden layer, with the
+derivatives of the gradient worked out by hand, so that neither PyTorch nor finite differences are
+needed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+_FOUND = 1e-12
+"""A fit so close, relative to the gradient's squared length, is the record: no start is better."""
 
 
 class RecordGradient(Protocol):
@@ -116,9 +120,9 @@ def match_gradient(
     starts: NDArray[np.float64],
     *,
     outcomes: tuple[float, ...] | None = (0.0, 1.0),
-    iterations: int = 300,
+    iterations: int = 200,
 ) -> Match:
-    """Search from each of ``starts``, shape (starts, features), and keep the best fit.
+    """Search from ``starts``, shape (starts, features), until one fits, and keep the best fit.
 
     ``outcomes`` are tried one by one (there are only two of a yes/no outcome); with None the
     label is searched for as well. Distances are relative to the seen gradient's squared length.
@@ -139,9 +143,11 @@ def match_gradient(
     for start in starts:
         for label in (0.0,) if outcomes is None else outcomes:
             point = np.append(start, label) if free else start
-            options = {"maxiter": iterations, "ftol": 1e-30, "gtol": 1e-14}
+            options = {"maxiter": iterations, "gtol": 1e-12}
+            if best is not None and best.distance < _FOUND:
+                return best
             found = minimize(
-                distance, point, args=(label,), jac=True, method="L-BFGS-B", options=options
+                distance, point, args=(label,), jac=True, method="BFGS", options=options
             )
             if best is None or found.fun < best.distance:
                 x, y = (found.x[:-1], float(found.x[-1])) if free else (found.x, label)
