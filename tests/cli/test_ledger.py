@@ -22,6 +22,8 @@ from wardround.site import tables
 from wardround.site.ledger import PrivacyLedger
 from wardround.site.memory import open_memory
 from wardround.store.journalled import JournalledDatabase
+from wardround.study import Study
+from wardround.study.price import price
 
 POLICY = 'accepted_profiles = ["private"]\nrequired_limits = []\n'
 
@@ -116,3 +118,21 @@ def test_a_study_without_noise_charges_nothing(tmp_path: Path, command: Command)
     assert result.code == 0
     assert "adds no noise (secure-sum)" in result.out
     assert json.loads(command("site", "ledger", steward.folder, "--json").out)["study"] is None
+
+
+def test_a_study_that_does_not_fit_any_more_is_not_approved(
+    steward: Steward, command: Command
+) -> None:
+    charge(steward, "training", "training")
+    again = steward.study.model_dump(mode="json", by_alias=True, exclude_none=True)
+    again["version"] = 2
+    again["privacy"]["epsilon"] = price(steward.study) * 1.01  # enough for it alone
+    steward.study_path.write_bytes(Study.parse(again).canonical())
+    words = ("site", "approve", steward.folder, steward.study_path, "--mapping", steward.mapping)
+    before = steward.contents()
+    result = command(*words, "--yes", "--json")
+    assert result.code == 1
+    (error,) = json.loads(result.out)["errors"]
+    assert error["code"] == "WR-SITE-097"
+    assert "Earlier versions spent" in error["problem"]
+    assert steward.contents()["papers/study.json"] == before["papers/study.json"]

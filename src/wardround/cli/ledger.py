@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from wardround.errors import WardroundError
     from wardround.site.home import SiteHome
     from wardround.site.ledger import Account, PopulationAccount, StudyAccount
-    from wardround.store import Database
     from wardround.study import Study
     from wardround.study.plan import Line
     from wardround.trust.canonical import JSON
@@ -31,12 +30,13 @@ def ledger(
     from wardround.errors import WardroundError
     from wardround.site.home import SiteHome
     from wardround.site.ledger import PrivacyLedger
+    from wardround.site.memory import read_memory
 
     home = SiteHome(folder)
     study = home.study
     book = PrivacyLedger(study, home.name, home.signing_key.public, home.hospital)
     refused = None
-    with closing(_memory(home)) as database, database.begin() as connection:
+    with closing(read_memory(home)) as database, database.begin() as connection:
         book.verify(connection)
         account = book.account(connection)
         try:
@@ -50,21 +50,6 @@ def ledger(
     emit(None, human=_shown(study, account, refused))
     last = "" if account.last is None else f", the last one of {account.last:%Y-%m-%d %H:%M} (UTC)"
     say(f"{account.head.size} entries{last}; head {account.head.digest}")
-
-
-def _memory(home: SiteHome) -> Database:
-    """The agent's database; before it has run, an empty one that is kept nowhere."""
-    from wardround.errors import WardroundError
-    from wardround.site import tables
-    from wardround.site.memory import open_memory
-    from wardround.store import Database
-
-    try:
-        return open_memory(home, make=False)
-    except WardroundError as error:
-        if error.code != "WR-SITE-063":
-            raise
-        return Database("sqlite://", tables.MIGRATIONS)
 
 
 def _document(
@@ -179,17 +164,17 @@ def _population_shown(account: PopulationAccount, planned: bool) -> list[Rendera
 
     ceiling = account.ceiling
     head = (
-        f"Patients {ceiling.population!r}: at most epsilon {short(ceiling.epsilon)} at delta "
-        f"{short(ceiling.delta)} over all studies"
+        f"All studies on {ceiling.population!r} together: at most epsilon {short(ceiling.epsilon)} "
+        f"at delta {short(ceiling.delta)}"
     )
     used = account.spent / account.budget if account.budget else 1.0
     after = (account.spent + account.ahead) / account.budget if account.budget else 1.0
     rows = [
-        ("spent", f"{used:.1%}", f"by {account.answers} answers of all studies"),
+        ("spent", f"{used:.1%}", f"by {account.answers} answers"),
         ("left", f"{max(1 - used, 0.0):.1%}", ""),
     ]
     if planned:
-        rows.append(("when the plan is over", f"{after:.1%}", "spent, every spare answer included"))
+        rows.append(("spent when the plan is over", f"{after:.1%}", "every spare answer included"))
     more = account.more_studies
     closing_words = f"Counted as Rényi divergence of order {ceiling.order}"
     if planned:

@@ -89,6 +89,7 @@ def approve(
 
     from wardround.cli.studywords import details, summary
     from wardround.site.home import SiteHome
+    from wardround.site.memory import require_allowance
     from wardround.site.outlook import look_ahead
     from wardround.study import Study
 
@@ -96,6 +97,7 @@ def approve(
     sealed = Study.load(study)
     excluded = None if exclude is None else _identifiers(exclude)
     standing = home.standing_exclusions(sealed) if excluded is None else None
+    require_allowance(home, sealed, datetime.now(UTC))
     outlook = look_ahead(home, sealed, mapping, excluded)
     rows = [
         *summary(sealed),
