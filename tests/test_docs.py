@@ -132,7 +132,10 @@ def test_mappings_shown_are_valid(text: str) -> None:
     Mapping.parse(text.encode(), ConceptGraph.load())
 
 
-@pytest.mark.parametrize("text", toml_blocks("set-a-hospitals-limits.md"))
+LIMITS = ("set-a-hospitals-limits.md", "keep-the-privacy-ledger.md")
+
+
+@pytest.mark.parametrize("text", [one for page in LIMITS for one in toml_blocks(page)])
 def test_hospital_limits_shown_are_valid(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hospital.toml"
     path.write_text(text)

@@ -9,6 +9,7 @@ import typer
 
 from wardround.cli import data
 from wardround.cli.console import Json, emit, err, say, suggest, table
+from wardround.cli.ledger import ledger
 from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def approve(
 
     from wardround.cli.studywords import details, summary
     from wardround.site.home import SiteHome
+    from wardround.site.memory import require_allowance
     from wardround.site.outlook import look_ahead
     from wardround.study import Study
 
@@ -95,6 +97,7 @@ def approve(
     sealed = Study.load(study)
     excluded = None if exclude is None else _identifiers(exclude)
     standing = home.standing_exclusions(sealed) if excluded is None else None
+    require_allowance(home, sealed, datetime.now(UTC))
     outlook = look_ahead(home, sealed, mapping, excluded)
     rows = [
         *summary(sealed),
@@ -176,6 +179,9 @@ def journal(folder: Folder, json: Json = False) -> None:
         page.show(Journal(SqlLeafStore(database, leaves), f"wardround/{home.name}"), json)
     finally:
         database.close()
+
+
+app.command()(ledger)
 
 
 @app.command()

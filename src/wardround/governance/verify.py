@@ -20,6 +20,7 @@ from wardround.governance.case import Case, Unmet, require
 from wardround.governance.evidence import EvidenceFile
 from wardround.governance.findings import Check, VerificationReport
 from wardround.governance.grouping import check_groups
+from wardround.governance.ledgers import check_ledgers
 from wardround.governance.replay import check_replay
 from wardround.ids import Digest
 
@@ -81,7 +82,7 @@ def _checks(case: Case) -> list[tuple[str, Callable[[Case], str]]]:
     """All checks; a file that speaks of groups or of noise, or should, gets one more for each."""
     checks = list(CHECKS)
     if case.evidence.study.get("profile") != "secure-sum":
-        checks.insert(4, ("Privacy budget", check_budget))
+        checks[4:4] = [("Privacy budget", check_budget), ("Ledgers", check_ledgers)]
     cohort = case.evidence.study.get("cohort")
     if case.evidence.partition is not None or (isinstance(cohort, dict) and "groups" in cohort):
         checks.insert(2, ("Groups", check_groups))

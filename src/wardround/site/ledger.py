@@ -36,7 +36,8 @@ from wardround.site.tables import journal as leaves
 from wardround.site.tables import ledger
 from wardround.store.journalled import Transaction
 from wardround.study import HospitalPolicy, Study
-from wardround.study.plan import Line, lines
+from wardround.study.plan import Line, lines, require_privacy
+from wardround.study.price import releases
 from wardround.trust.journal import Entry
 from wardround.trust.keys import VerifyKey
 
@@ -118,12 +119,7 @@ class PrivacyLedger:
         check_version(accounts, study)
         self._check_study(accounts)
         ceiling, account, budget = self._population(accounts)
-        given = accounts.version(study).answers
-        cost = sum(
-            _cost(line, ceiling.order)
-            * max(line.releases + line.spare - given[line.purpose.value], 0)
-            for line in lines(study)
-        )
+        cost = self._ahead(accounts, ceiling.order)
         check_population(ceiling.population, account, budget, cost, whole=True)
 
     def check(self, connection: Connection, line: Line, now: datetime) -> None:
@@ -193,24 +189,40 @@ class PrivacyLedger:
         return head
 
     def account(self, connection: Connection) -> Account:
-        """What was spent and what is left of both accounts."""
+        """What was spent and what is left of both accounts, and what the plan will come to."""
         accounts = self._current(connection)
         ceiling, population, budget = self._population(accounts)
-        shown = PopulationAccount(ceiling, population.spent, max(budget, 0.0), population.answers)
-        return Account(accounts.head, accounts.last, self._study_account(accounts), shown)
+        study = None if self._study.privacy is None else self._study_account(accounts)
+        shown = PopulationAccount(
+            ceiling=ceiling,
+            answers=population.answers,
+            spent=population.spent,
+            budget=max(budget, 0.0),
+            ahead=0.0 if study is None else self._ahead(accounts, ceiling.order),
+            whole=0.0 if study is None else _whole(self._study, ceiling.order),
+        )
+        return Account(accounts.head, accounts.last, study, shown)
 
-    def _study_account(self, accounts: Accounts) -> StudyAccount | None:
+    def _study_account(self, accounts: Accounts) -> StudyAccount:
         study = self._study
-        if study.privacy is None:
-            return None
-        delta = study.privacy.delta_in_force
+        privacy = require_privacy(study)
+        delta = privacy.delta_in_force
         version, earlier = accounts.version(study), accounts.earlier(study)
         return StudyAccount(
-            epsilon=study.privacy.epsilon,
+            epsilon=privacy.epsilon,
             delta=delta,
-            spent=price((version.events + earlier).items(), delta),
+            spent=price((*version.events.items(), *earlier.items()), delta),
             earlier=price(earlier.items(), delta),
+            whole=price((*releases(study), *earlier.items()), delta),
             lines=tuple((line, version.answers[line.purpose.value]) for line in lines(study)),
+        )
+
+    def _ahead(self, accounts: Accounts, order: int) -> float:
+        """What all answers that the plan has left cost the population."""
+        given = accounts.version(self._study).answers
+        return sum(
+            _cost(line, order) * max(line.releases + line.spare - given[line.purpose.value], 0)
+            for line in lines(self._study)
         )
 
     def _check_study(self, accounts: Accounts) -> None:
@@ -255,7 +267,8 @@ class PrivacyLedger:
 
 @dataclass(frozen=True)
 class StudyAccount:
-    """A study's account: ``spent`` and ``earlier`` (versions) are epsilons at ``delta``.
+    """A study's account in epsilons at ``delta``: the ceiling, what was ``spent`` in all, what
+    ``earlier`` versions spent of it, and what the ``whole`` plan will have come to with these.
 
     ``lines`` are the plan's lines, each with the answers that were charged.
     """
@@ -264,17 +277,30 @@ class StudyAccount:
     delta: float
     spent: float
     earlier: float
+    whole: float
     lines: tuple[tuple[Line, int], ...]
 
 
 @dataclass(frozen=True)
 class PopulationAccount:
-    """A population's account: Rényi divergences at the ceiling's order."""
+    """A population's account in Rényi divergences at the ceiling's order.
+
+    ``ahead`` is what the answers cost that the study's plan has left, ``whole`` what a plan like
+    it costs from the beginning.
+    """
 
     ceiling: Ceiling
+    answers: int
     spent: float
     budget: float
-    answers: int
+    ahead: float
+    whole: float
+
+    @property
+    def more_studies(self) -> int:
+        """How many more studies like this one will fit when this one is over."""
+        left = self.budget - self.spent - self.ahead
+        return max(int(left / self.whole), 0) if self.whole > 0 else 0
 
 
 @dataclass(frozen=True)
@@ -289,6 +315,11 @@ class Account:
 
 def _rdp(line: Line, order: int) -> float:
     return float(rdp(line.event, (order,))[0])
+
+
+def _whole(study: Study, order: int) -> float:
+    """What the whole plan costs."""
+    return sum(_rdp(line, order) * line.events for line in lines(study))
 
 
 def _cost(line: Line, order: int) -> float:

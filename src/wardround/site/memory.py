@@ -7,10 +7,15 @@ the keys, is backed up and restored with them, and outlives whoever tidies up ``
 
 from __future__ import annotations
 
+from contextlib import closing
+from datetime import datetime
+
 from wardround.errors import WardroundError
 from wardround.site import tables
 from wardround.site.home import SiteHome
+from wardround.site.ledger import PrivacyLedger
 from wardround.store import Database
+from wardround.study import Study
 from wardround.trust.keys import write_new
 
 _NOTE = b"An agent has run here, so state.db must be there too: `wardround explain WR-SITE-066`.\n"
@@ -44,3 +49,26 @@ def open_memory(home: SiteHome, *, make: bool = True) -> Database:
     if not mark.exists():  # before anything is answered; nothing was if the power went in between
         write_new(mark, _NOTE, mode=0o600)
     return database
+
+
+def read_memory(home: SiteHome) -> Database:
+    """The same to look at; before the agent has run, an empty one that is kept nowhere."""
+    try:
+        return open_memory(home, make=False)
+    except WardroundError as error:
+        if error.code != "WR-SITE-063":
+            raise
+        return Database("sqlite://", tables.MIGRATIONS)
+
+
+def require_allowance(home: SiteHome, study: Study, now: datetime) -> None:
+    """Refuse, before the steward signs, a study that can't be carried through with what is left.
+
+    Raises the codes of `PrivacyLedger.verify` and `PrivacyLedger.admit`.
+    """
+    if study.privacy is None:
+        return
+    ledger = PrivacyLedger(study, home.name, home.signing_key.public, home.hospital)
+    with closing(read_memory(home)) as database, database.begin() as connection:
+        ledger.verify(connection)
+        ledger.admit(connection, now)
