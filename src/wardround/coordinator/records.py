@@ -25,13 +25,14 @@ from wardround.coordinator.tables import (
 )
 from wardround.errors import WardroundError
 from wardround.federation.draw import Draw
+from wardround.federation.late import Gathering
 from wardround.federation.messages import Manifest
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
-State = TypeVar("State", Setup, Round, Draw)
+State = TypeVar("State", Setup, Round, Draw, Gathering)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> 
             "state": SETUP.dump_json(new),
         },
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
 def insert_draw(connection: Connection, draw: Draw) -> Versioned[Draw]:
@@ -113,7 +114,7 @@ def replace_draw(connection: Connection, old: Versioned[Draw], new: Draw) -> Ver
         .where(draws.c.number == new.number, draws.c.version == old.version)
         .values(version=old.version + 1, state=DRAW.dump_json(new))
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
 def latest_draw(connection: Connection) -> Versioned[Draw] | None:
@@ -156,10 +157,11 @@ def replace_round(
             "seconds": seconds,
         },
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
-def _replaced(rows: int, version: int, new: State) -> Versioned[State]:
+def replaced(rows: int, version: int, new: State) -> Versioned[State]:
+    """The successor, if a row was found to replace; raises WR-COORD-001 otherwise."""
     if rows != 1:
         raise WardroundError(
             "WR-COORD-001",

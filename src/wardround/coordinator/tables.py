@@ -124,6 +124,35 @@ ledgers = Table(
 """The head of each hospital's privacy ledger as heard of last, with the packet header that says so,
 and the round whose manifest showed it to the others last."""
 
+gatherings = Table(
+    "gatherings",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+"""Each stream's late cohorts: who is ready, and what becomes of each cohort until it can mask."""
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("ready", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("advert", LargeBinary, nullable=False),
+)
+"""Ready statements that wait, by their digest, each with the advert that it names. Those that a
+manifest names are `statements` of its cohort."""
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+"""The models that a stream gave out, in order, each signed by this coordinator."""
+
 journal = leaf_table(metadata)
 
 
@@ -142,4 +171,9 @@ def add_ledgers(connection: Connection) -> None:
     metadata.create_all(connection, [ledgers])
 
 
-MIGRATIONS = (create, add_draws, add_ledgers)
+def add_stream(connection: Connection) -> None:
+    """The next version: late cohorts."""
+    metadata.create_all(connection, [gatherings, offers, versions])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers, add_stream)

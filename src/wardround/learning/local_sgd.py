@@ -42,14 +42,14 @@ class FedAvgTotals:
 
 
 @dataclass(frozen=True, eq=False)
-class FedAvg:
-    """Lanes: n * update (m), log-likelihood at the received model, records n.
+class LocalTraining:
+    """How a site trains on its own, from a model of everybody's.
 
     ``decay`` is the ridge per record, so that local and pooled objectives have one optimum;
-    ``round`` seeds the order of records, which is reproducible and protects nothing.
+    ``proximal_mu`` pulls the local model towards the one that was sent out (FedProx: Li et al.
+    2020, equation 2); ``round`` seeds the order of records, which is reproducible and protects
+    nothing.
     """
-
-    kind: ClassVar[str] = "fedavg"
 
     variables: Variables
     standardisation: Standardisation
@@ -60,6 +60,7 @@ class FedAvg:
     clipping_norm: float
     decay: float
     round: int
+    proximal_mu: float = 0.0
 
     @classmethod
     def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
@@ -67,6 +68,8 @@ class FedAvg:
         reader = Reader(parameters)
         variables = Variables.parse(reader)
         training = reader.table("training")
+        # As it was before there was such a pull, where the study asks for none.
+        pulled = "proximal_mu" in training
         task = cls(
             variables=variables,
             standardisation=Standardisation.parse(reader, variables),
@@ -77,10 +80,39 @@ class FedAvg:
             clipping_norm=training.number("clipping_norm", 1e-9, 1e6),
             decay=reader.number("decay", 0.0, 1e6),
             round=reader.whole("round", 0, 1 << 20),
+            proximal_mu=training.number("proximal_mu", 1e-9, 1e3) if pulled else 0.0,
         )
         training.done()
         reader.done()
         return task
+
+    def update(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The clipped update (m,) that one site's training comes to."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
+            return clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+
+    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = self.coefficients.copy()
+        order = np.random.default_rng(self.round)
+        for _ in range(self.local_epochs):
+            shuffled = order.permutation(len(y))
+            for first in range(0, len(y), self.batch_size):
+                batch = shuffled[first : first + self.batch_size]
+                z = design[batch]
+                residual = y[batch] - mean(self.variables.family, z @ weights)
+                gradient = z.T @ residual / len(batch)
+                gradient[1:] -= self.decay * weights[1:]
+                if self.proximal_mu:
+                    gradient -= self.proximal_mu * (weights - self.coefficients)
+                weights += self.learning_rate * gradient
+        return weights
+
+
+@dataclass(frozen=True, eq=False)
+class FedAvg(LocalTraining):
+    """Lanes: n * update (m), log-likelihood at the received model, records n."""
+
+    kind: ClassVar[str] = "fedavg"
 
     @property
     def units(self) -> NDArray[np.float64]:
@@ -95,8 +127,7 @@ class FedAvg:
         x, y = records.of(Split.TRAIN)
         design = self.standardisation.design(x)
         fitted = log_likelihood(self.variables.family, y, design @ self.coefficients).sum()
-        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
-            update = clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+        update = self.update(design, y)
         return Answer(np.concatenate([len(y) * update, [fitted, float(len(y))]]))
 
     def read(self, lanes: NDArray[np.float64]) -> FedAvgTotals:
@@ -105,20 +136,6 @@ class FedAvg:
         if n == 0:
             raise nothing_left()
         return FedAvgTotals(lanes[:-2] / n, float(lanes[-2]), n)
-
-    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = self.coefficients.copy()
-        order = np.random.default_rng(self.round)
-        for _ in range(self.local_epochs):
-            shuffled = order.permutation(len(y))
-            for first in range(0, len(y), self.batch_size):
-                batch = shuffled[first : first + self.batch_size]
-                z = design[batch]
-                residual = y[batch] - mean(self.variables.family, z @ weights)
-                gradient = z.T @ residual / len(batch)
-                gradient[1:] -= self.decay * weights[1:]
-                weights += self.learning_rate * gradient
-        return weights
 
 
 def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:

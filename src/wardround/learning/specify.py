@@ -58,7 +58,7 @@ def specify(
         elements = private_length(find_private(kind).parse(complete, model))
         ring: RingBits = 64  # the largest patient's clipped row, in steps of 2^-22, and noise
     else:
-        if kind == "fedavg":
+        if kind in ("fedavg", "buffered_fedavg"):
             complete["training"] = agreed_training(study)
         elements = length(find(kind).parse(complete, model))
         ring = choose(BOUND, len(study.sites), RESOLUTION).encoding.ring_bits
