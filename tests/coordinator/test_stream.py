@@ -1,4 +1,4 @@
-"""Late cohorts over the real services: who is ready is summed, and nothing is lost or said twice."""
+"""Late cohorts over the real services: who is ready is summed, nothing is lost or said twice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wardround.ids import SiteName
 from wardround.learning.buffered import scaled
 from wardround.learning.registry import compute
 from wardround.learning.specify import specify
-from wardround.simulation.inprocess import ENTRY
 from wardround.sandbox import InlineWorker
+from wardround.simulation.inprocess import ENTRY
 from wardround.site.custody import computable
 from wardround.study import Task
 
@@ -53,10 +53,15 @@ def contribution(ward: Ward, site: SiteName, task: Task) -> np.ndarray:
     return compute(columns, request, task.model)
 
 
-def truth(ward: Ward, trained: Mapping[SiteName, Task], stale: Mapping[SiteName, int] | None = None):
+def truth(
+    ward: Ward, trained: Mapping[SiteName, Task], stale: Mapping[SiteName, int] | None = None
+):
     """The total of what these hospitals trained, each scaled by how stale it is."""
     return np.sum(
-        [scaled(contribution(ward, site, trained[site]), (stale or {}).get(site, 0)) for site in trained],
+        [
+            scaled(contribution(ward, site, trained[site]), (stale or {}).get(site, 0))
+            for site in trained
+        ],
         axis=0,
     )
 
@@ -137,7 +142,7 @@ async def test_nobody_waits_for_a_slow_hospital_and_its_work_counts_for_less(
         total = await following(stream)
         assert total.survivors == tuple(sorted({FIRST, *REST[1:]}))
         fresh = question(ward, START + 3.0, 3)
-        trained = {site: fresh for site in REST[1:]} | {FIRST: question(ward)}
+        trained = dict.fromkeys(REST[1:], fresh) | {FIRST: question(ward)}
         expected = truth(ward, trained, {FIRST: 3})
         np.testing.assert_allclose(total.values, expected, atol=1e-6)
         assert slow.calls == 1

@@ -79,7 +79,7 @@ class Streaming(Exchange):
             if streams.load_gathering(connection, run) is not None:
                 return
             gathering = Gathering(run, study.site_names, study.late_terms.size)
-            streams.insert_gathering(connection, gathering)
+            streams.insert_gathering(connection, gathering, self.wire)
             transaction.record("stream", run=run, task=self.question.hash)
             first = self._version(study, run, 0, name)
             self._save_version(transaction, first, first.sign(key))

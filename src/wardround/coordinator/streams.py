@@ -18,11 +18,23 @@ from wardround.trust.dsse import Envelope
 GATHERING = TypeAdapter(Gathering)
 
 
-def insert_gathering(connection: Connection, state: Gathering) -> Versioned[Gathering]:
-    """The beginning of a stream."""
-    row = {"run": state.run, "version": 0, "state": GATHERING.dump_json(state)}
+def insert_gathering(connection: Connection, state: Gathering, task: bytes) -> None:
+    """The beginning of a stream, and what it asks for."""
+    row = {"run": state.run, "task": task, "version": 0, "state": GATHERING.dump_json(state)}
     connection.execute(insert(gatherings).values(row))
-    return Versioned(0, state)
+
+
+def load_question(connection: Connection, run: RunId) -> bytes:
+    """What a stream asks for, in its canonical form."""
+    query = select(gatherings.c.task).where(gatherings.c.run == run)
+    task: bytes = connection.execute(query).scalar_one()
+    return task
+
+
+def runs(connection: Connection, run: RunId) -> tuple[RunId, ...]:
+    """Under which names the streams of a run have their cohorts."""
+    mine = gatherings.c.run.startswith(f"{run}.s", autoescape=True)
+    return tuple(connection.scalars(select(gatherings.c.run).where(mine)))
 
 
 def replace_gathering(

@@ -128,10 +128,12 @@ gatherings = Table(
     "gatherings",
     metadata,
     Column("run", String, primary_key=True),
+    Column("task", LargeBinary, nullable=False),
     Column("version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
 )
-"""Each stream's late cohorts: who is ready, and what becomes of each cohort until it can mask."""
+"""Each stream's question, and its late cohorts: who is ready, and what becomes of each cohort until
+it can mask."""
 
 offers = Table(
     "offers",
