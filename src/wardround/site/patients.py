@@ -74,9 +74,8 @@ class Patients:
     async def answer(self, task: Task, patients: int) -> PatientSum | NoisyUpdate:
         """The contribution to a private task over the ``patients`` that the worker has loaded.
 
-        Raises WR-LEARN-030 for a model whose layers mix patients, WR-PRIVACY-014 for a sampling
-        rate that so few patients can't give, and WR-SITE-012 when the worker answers in another
-        shape.
+        Raises WR-LEARN-030 for a model whose layers mix patients, and WR-SITE-012 when the worker
+        answers in another shape.
         """
         line = line_of(self._study, task.kind)
         computation = find_private(task.kind).parse(task.parameters, _model(task.model))
