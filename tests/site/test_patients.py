@@ -168,6 +168,19 @@ async def test_a_model_that_mixes_patients_is_refused(worker):
         await summed(STUDY, worker, gradient())
 
 
+async def test_what_the_trial_of_mixing_can_not_find(worker):
+    """Code that looks up one patient in the table it holds, and tells by everybody's row.
+
+    A limit that the pages state: tasks come from one table of reviewed code for this reason.
+    """
+    for there in (True, False):
+        worker.instead = lambda request, there=there: np.tile(
+            [1.0 if there else 0.0, 0.0, 0.0], request["batch"]
+        )
+        answer = await summed(STUDY, worker, gradient())
+        assert abs(int(answer.steps[0])) > 100 * L2 if there else not answer.steps.any()
+
+
 @pytest.mark.parametrize("there", [PATIENTS, 1, 0])
 async def test_few_patients_are_answered_for_like_many(worker, there):
     """A refusal would tell whether there is one fewer than the rate needs, and cost nothing."""
