@@ -142,6 +142,17 @@ async def test_local_steps_are_noisy_and_come_out_as_an_update(worker):
     assert sum(int(step) ** 2 for step in first.steps) <= L2 * L2
 
 
+@pytest.mark.parametrize("edge", [1000.0, -1000.0])
+async def test_no_local_step_leads_where_the_next_is_refused(worker, edge):
+    """A refusal comes before any charge: it would tell, for nothing, which way a noisy step led.
+
+    The coordinator begins on the edge of what a model may be, and asks as often as it likes.
+    """
+    task = specify(LOCAL, "private_fedavg", SCALED, np.full(3, edge))
+    for _ in range(20):
+        assert isinstance(await summed(LOCAL, worker, task), NoisyUpdate)
+
+
 async def test_rows_of_another_shape_are_refused(worker):
     for rows in (np.zeros(PATIENTS * 2), np.zeros(PATIENTS * 3, np.float32)):
         worker.instead = lambda _request, rows=rows: rows
