@@ -87,6 +87,8 @@ class Door:
         )
         self.witnesses = Witnesses(custody.study, custody.site, self._ledger)
         """The other hospitals' ledgers as this one remembers them."""
+        if self._study.privacy is not None:
+            seat.on_vote = self.witnesses.expect
         with state.database.begin() as connection:
             if self._study.privacy is not None:
                 self._ledger.verify(connection)
