@@ -28,6 +28,7 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    Refused,
 )
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
@@ -89,6 +90,8 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
+        """Told of each refusal once it is durable, with what the hospital let be said of it."""
         self._restore()
 
     def _restore(self) -> None:
@@ -124,6 +127,10 @@ class Exchange:
             if (one.scope, one.kind, one.site) == (scope, kind, site):
                 return one.sent
         return self._said[scope].get((kind, site))
+
+    def known_refusal(self, scope: str, site: SiteName) -> bool:
+        """Whether a site has refused this already."""
+        return scope in self._said and self.heard(scope, "refusal", site) is not None
 
     @property
     def setup_ahead(self) -> Setup | None:
@@ -169,7 +176,13 @@ class Exchange:
                 if one.kind == "packet":
                     ledgers.save(connection, one.site, one.sent.envelope)
                 statement = digest(one.sent.envelope.payload)
-                transaction.record(one.kind, scope=one.scope, site=one.site, statement=statement)
+                transaction.record(
+                    one.kind,
+                    scope=one.scope,
+                    site=one.site,
+                    statement=statement,
+                    **told_outside(one.kind, one.sent.envelope),
+                )
             new_setup, new_round = self.setup, self.round
             if setup is not None and self.setup is not None:
                 new_setup = records.replace_setup(connection, self.setup, setup)
@@ -180,6 +193,9 @@ class Exchange:
             self._said[one.scope][one.kind, one.site] = one.sent
         self.witnesses = set(self.said(self.run, "witness"))
         self.changed.notify()
+        for one in pending:
+            if one.kind == "refusal":
+                self.on_refusal(one.site, told_outside(one.kind, one.sent.envelope))
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -401,6 +417,15 @@ class Exchange:
                 transaction.record("deadline", batch=setup.batch, phase=setup.phase.value)
                 self.setup = records.replace_setup(transaction.connection, self.setup, setup)
         self.changed.notify()
+
+
+def told_outside(kind: str, envelope: Envelope) -> dict[str, str]:
+    """What a refusal says beside *refused*: its cause and its incident's number, where given."""
+    if kind != "refusal":
+        return {}
+    refused = Refused.from_payload(envelope.payload)
+    told = {"cause": refused.cause and refused.cause.value, "incident": refused.incident}
+    return {name: value for name, value in told.items() if value}
 
 
 def new_run() -> RunId:
