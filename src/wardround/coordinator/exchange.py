@@ -51,6 +51,7 @@ class _Pending:
     kind: str
     site: SiteName
     sent: Sent
+    at: datetime
 
 
 class Exchange:
@@ -156,7 +157,7 @@ class Exchange:
         self, scope: str, kind: str, site: SiteName, sent: Sent, new: Setup | Round | None = None
     ) -> None:
         """Take a statement in, and the state that follows from it; `flush` commits both."""
-        self._pending.append(_Pending(scope, kind, site, sent))
+        self._pending.append(_Pending(scope, kind, site, sent, self._now()))
         if isinstance(new, Setup):
             self._setup_ahead = new
         elif isinstance(new, Round):
@@ -172,7 +173,7 @@ class Exchange:
         with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:
-                records.save_statement(connection, one.scope, one.kind, one.site, one.sent)
+                records.save_statement(connection, one.scope, one.kind, one.site, one.sent, one.at)
                 if one.kind == "packet":
                     ledgers.save(connection, one.site, one.sent.envelope)
                 statement = digest(one.sent.envelope.payload)
@@ -321,6 +322,7 @@ class Exchange:
         before = (one.facts for one in self.state.journal.entries() if one.kind == "ended")
         if not any(said.items() <= dict(facts).items() for facts in before):  # else: a restart
             with self._transaction() as transaction:
+                records.ending_run(transaction.connection, self.run, self._now())
                 transaction.record("ended", **said, finished=self._now().isoformat())
         self.save_checkpoint()
 
@@ -410,11 +412,18 @@ class Exchange:
         with self._transaction() as transaction:
             if self.round is not None and not self.round.state.over:
                 new = self.round.state.on_deadline()
-                transaction.record("deadline", round=new.round, phase=new.phase.value)
+                transaction.record(
+                    "deadline", round=new.round, phase=new.phase.value, at=self._now().isoformat()
+                )
                 self.round = records.replace_round(transaction.connection, self.round, new)
             elif self.setup is not None:
                 setup = self.setup.state.on_deadline()
-                transaction.record("deadline", batch=setup.batch, phase=setup.phase.value)
+                transaction.record(
+                    "deadline",
+                    batch=setup.batch,
+                    phase=setup.phase.value,
+                    at=self._now().isoformat(),
+                )
                 self.setup = records.replace_setup(transaction.connection, self.setup, setup)
         self.changed.notify()
 
