@@ -28,6 +28,7 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    Refused,
 )
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
@@ -50,6 +51,7 @@ class _Pending:
     kind: str
     site: SiteName
     sent: Sent
+    at: datetime
 
 
 class Exchange:
@@ -89,6 +91,8 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
+        """Told of each refusal once it is durable, with what the hospital let be said of it."""
         self._restore()
 
     def _restore(self) -> None:
@@ -125,6 +129,10 @@ class Exchange:
                 return one.sent
         return self._said[scope].get((kind, site))
 
+    def known_refusal(self, scope: str, site: SiteName) -> bool:
+        """Whether a site has refused this already."""
+        return scope in self._said and self.heard(scope, "refusal", site) is not None
+
     @property
     def setup_ahead(self) -> Setup | None:
         """The set-up with everything taken in, committed or about to be."""
@@ -149,7 +157,7 @@ class Exchange:
         self, scope: str, kind: str, site: SiteName, sent: Sent, new: Setup | Round | None = None
     ) -> None:
         """Take a statement in, and the state that follows from it; `flush` commits both."""
-        self._pending.append(_Pending(scope, kind, site, sent))
+        self._pending.append(_Pending(scope, kind, site, sent, self._now()))
         if isinstance(new, Setup):
             self._setup_ahead = new
         elif isinstance(new, Round):
@@ -165,11 +173,17 @@ class Exchange:
         with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:
-                records.save_statement(connection, one.scope, one.kind, one.site, one.sent)
+                records.save_statement(connection, one.scope, one.kind, one.site, one.sent, one.at)
                 if one.kind == "packet":
                     ledgers.save(connection, one.site, one.sent.envelope)
                 statement = digest(one.sent.envelope.payload)
-                transaction.record(one.kind, scope=one.scope, site=one.site, statement=statement)
+                transaction.record(
+                    one.kind,
+                    scope=one.scope,
+                    site=one.site,
+                    statement=statement,
+                    **told_outside(one.kind, one.sent.envelope),
+                )
             new_setup, new_round = self.setup, self.round
             if setup is not None and self.setup is not None:
                 new_setup = records.replace_setup(connection, self.setup, setup)
@@ -180,6 +194,9 @@ class Exchange:
             self._said[one.scope][one.kind, one.site] = one.sent
         self.witnesses = set(self.said(self.run, "witness"))
         self.changed.notify()
+        for one in pending:
+            if one.kind == "refusal":
+                self.on_refusal(one.site, told_outside(one.kind, one.sent.envelope))
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -305,6 +322,7 @@ class Exchange:
         before = (one.facts for one in self.state.journal.entries() if one.kind == "ended")
         if not any(said.items() <= dict(facts).items() for facts in before):  # else: a restart
             with self._transaction() as transaction:
+                records.ending_run(transaction.connection, self.run, self._now())
                 transaction.record("ended", **said, finished=self._now().isoformat())
         self.save_checkpoint()
 
@@ -394,13 +412,29 @@ class Exchange:
         with self._transaction() as transaction:
             if self.round is not None and not self.round.state.over:
                 new = self.round.state.on_deadline()
-                transaction.record("deadline", round=new.round, phase=new.phase.value)
+                transaction.record(
+                    "deadline", round=new.round, phase=new.phase.value, at=self._now().isoformat()
+                )
                 self.round = records.replace_round(transaction.connection, self.round, new)
             elif self.setup is not None:
                 setup = self.setup.state.on_deadline()
-                transaction.record("deadline", batch=setup.batch, phase=setup.phase.value)
+                transaction.record(
+                    "deadline",
+                    batch=setup.batch,
+                    phase=setup.phase.value,
+                    at=self._now().isoformat(),
+                )
                 self.setup = records.replace_setup(transaction.connection, self.setup, setup)
         self.changed.notify()
+
+
+def told_outside(kind: str, envelope: Envelope) -> dict[str, str]:
+    """What a refusal says beside *refused*: its cause and its incident's number, where given."""
+    if kind != "refusal":
+        return {}
+    refused = Refused.from_payload(envelope.payload)
+    told = {"cause": refused.cause and refused.cause.value, "incident": refused.incident}
+    return {name: value for name, value in told.items() if value}
 
 
 def new_run() -> RunId:

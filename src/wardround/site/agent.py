@@ -143,10 +143,11 @@ class Agent:
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
-        self._say("refused", what=ask.ask.value, **told(reason))
         if reason is self._door.stopped:
+            self._say("stopped", what=ask.ask.value, **told(reason))
             raise reason
         refusal = self._door.refuse(ask.run, ask.scope, reason)
+        self._say("refused", what=ask.ask.value, **_incident(refusal), **told(reason))
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
         return refusal
@@ -198,7 +199,8 @@ class Agent:
         if isinstance(answer, Refusal):
             reason = self._door.reason
             facts = {} if reason is None else told(reason)
-            self._say("refused", what=manifest.kind, step=manifest.step, **facts)
+            number = _incident(answer)
+            self._say("refused", what=manifest.kind, step=manifest.step, **number, **facts)
         else:
             size = answer.header.size_bytes
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
@@ -245,6 +247,12 @@ class Agent:
             transaction.record("witness", run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
+
+
+def _incident(refusal: Refusal) -> dict[str, str]:
+    """The number under which the coordinator has this event too, for the hospital's log."""
+    number = refusal.refused.incident
+    return {} if number is None else {"incident": number}
 
 
 def _upset(error: Exception) -> WardroundError:
