@@ -35,6 +35,7 @@ from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.line import Line
 from wardround.site.say import printable
+from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
@@ -90,16 +91,21 @@ class Link:
         path = self._polling("/v1/answers", seen, 0.0 if last else LONG_POLL_S)
         return _asked(await self._request("POST", path, message))
 
-    async def fetch(self, name: Digest, size: int) -> memoryview:
-        """A blob of the current round, in parts; the caller checks its digest."""
-        buffer = bytearray(size)
-        for start in range(0, size, PART_BYTES):
-            path = f"/v1/blobs/{name}/parts/{start // PART_BYTES}"
-            part = (await self._request("GET", path, b"")).content
-            if len(part) != min(PART_BYTES, size - start):
-                raise malformed("part of a model")
-            buffer[start : start + len(part)] = part
-        return memoryview(buffer).toreadonly()
+    async def part(self, name: Digest, number: int) -> bytes:
+        """One part of a model, or of its delta; the caller checks it."""
+        return (await self._request("GET", f"/v1/blobs/{name}/parts/{number}", b"")).content
+
+    async def part_list(self, name: Digest) -> Envelope:
+        """The signed hashes of a model's parts; the caller opens it."""
+        return Envelope.from_json(
+            (await self._request("GET", f"/v1/blobs/{name}/parts", b"")).content
+        )
+
+    async def delta_list(self, name: Digest, base: Digest) -> Envelope | None:
+        """The same of the delta from another model; None where there is none that is smaller."""
+        path = f"/v1/blobs/{name}/delta?base={base}"
+        answer = await self._request("GET", path, b"")
+        return None if answer.status_code == 204 else Envelope.from_json(answer.content)
 
     async def ledger_report(self) -> LedgerReport:
         """What the coordinator has last heard of this hospital's privacy ledger."""
