@@ -153,6 +153,8 @@ class Agent:
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
         self._say("refused", what=ask.ask.value, **told(reason))
+        if reason is self._door.stopped:
+            raise reason
         refusal = self._door.refuse(ask.run, ask.scope, reason)
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
@@ -199,6 +201,8 @@ class Agent:
         order = await self._order(ask, body)
         self._seat.take_shares(ask, order.manifest)
         answer = await self._door.answer(order)
+        if self._door.stopped is not None:
+            raise self._door.stopped
         manifest = order.manifest
         if isinstance(answer, Refusal):
             reason = self._door.reason

@@ -15,6 +15,7 @@ from wardround.federation.messages import malformed
 from wardround.governance.files import write_whole
 from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
+from wardround.privacy.batches import check_rate
 from wardround.sandbox import ConfinedWorker
 from wardround.site import opened
 from wardround.site.agent import Agent
@@ -65,6 +66,9 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     custody = home.custody(table)
     used = _without_excluded(home, table)
     say("records", used=len(used), total=used.records_total)
+    if study.privacy is not None and study.privacy.training.sampling_rate < 1:
+        # Here and not at each answer, where the coordinator would hear of it as often as it asks.
+        check_rate(len(used), study.privacy.training.sampling_rate)
     listed = compare(home.exclusions(), table)
     if listed.listed:
         say("exclusions", listed=listed.listed, unknown=listed.unknown)
