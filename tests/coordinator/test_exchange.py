@@ -458,7 +458,7 @@ def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
     from wardround.errors import WardroundError
 
     with pytest.raises(WardroundError) as caught:
-        puppets.exchange.check_blob(Digest(OTHER))
+        puppets.exchange.models.read_part(Digest(OTHER), 0)
     assert caught.value.code == "WR-COORD-027"
 
 

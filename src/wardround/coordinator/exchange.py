@@ -18,6 +18,7 @@ import numpy as np
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.wiring import Wiring
@@ -93,6 +94,7 @@ class Exchange:
         self.changed = Changed()
         self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
+        self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
 
     def _restore(self) -> None:
@@ -102,6 +104,7 @@ class Exchange:
             if latest is not None:
                 self.round, self.manifest_envelope, self.task = latest
                 self.manifest = Manifest.from_payload(self.manifest_envelope.payload)
+                self.models.offer(self.manifest.model)
             for scope in self._scopes():
                 self._said[scope] = records.load_statements(connection, scope)
         self.witnesses = set(self.said(self.run, "witness"))
@@ -291,6 +294,7 @@ class Exchange:
             self._said.pop(self.round.state.round, None)
         self.setup, self.round, self.task = new_setup, new_round, wire
         self.manifest, self.manifest_envelope = manifest, envelope
+        self.models.offer(manifest.model)
         self._said[round_.round] = {}
         self.prepared.clear()
         self.changed.notify()
@@ -386,11 +390,6 @@ class Exchange:
             or not state.waits_for(site)
         ):
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
-
-    def check_blob(self, name: Digest) -> None:
-        """Sites may fetch the model of the current task, and no other blob."""
-        if self.manifest is None or name != self.manifest.model:
-            raise refused("WR-COORD-027", "There is no such model in the current round.")
 
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""

@@ -23,6 +23,7 @@ from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
+from wardround.site.download import Download
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
@@ -78,6 +79,14 @@ class Agent:
         self._ending = ending
         self._say = say
         self._before_each = before_each
+        self._download = Download(
+            link,
+            custody.study.digest,
+            custody.study.coordinator_key,
+            custody.spool,
+            custody.patient_key,
+            lambda error: say("trouble", **told(error)),
+        )
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
@@ -221,8 +230,14 @@ class Agent:
         if ask.model_bytes > MAXIMUM_MODEL_BYTES:
             raise malformed("instruction")
         if ask.model is not None:
-            model = bytes(body) or await self.link.fetch(ask.model, ask.model_bytes)
-        task = Task.from_wire(ask.task, model)
+            model = bytes(body) or await self._download.model(ask.model, ask.model_bytes)
+        task = Task.from_wire(ask.task, model)  # which checks the model's digest
+        if (
+            ask.model is not None
+            and isinstance(model, memoryview)
+            and task.model_digest == ask.model
+        ):
+            self._download.keep(ask.model, model)
         proof = tuple(bytes.fromhex(one) for one in ask.consistency)
         return Order(manifest, digest(ask.manifest.payload), task, proof)
 
