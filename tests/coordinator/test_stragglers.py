@@ -10,62 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from stragglers import (
+    CEILING_S,
+    FLOOR_S,
+    KIND,
+    LONG_S,
+    WAITING,
+    Clock,
+    Gate,
+    heard_again,
+    packets,
+    total,
+)
 from ward import SITES, Ward, code_of, open_ward, until
 from wardround.errors import WardroundError
-from wardround.federation.federation import Total
 from wardround.federation.round import RoundPhase
-from wardround.ids import RoundId, SiteName
+from wardround.ids import RoundId
 
 SLOW, REST = SITES[0], SITES[1:]
-FLOOR_S, CEILING_S, LONG_S = 2.0, 1000.0, 20.0
-WAITING = {"deadline_s": CEILING_S, "deadline_floor_s": FLOOR_S}
 QUORUM = {**WAITING, "target_sites": 3}
-KIND = "outcome_counts"
-
-
-class Clock:
-    """Stands still until it is turned on."""
-
-    def __init__(self) -> None:
-        self.now = 5000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def turn(self, ward: Ward, seconds: float) -> None:
-        """So many seconds pass."""
-        self.now += seconds
-        ward.coordinator.exchange.changed.notify()
-
-
-class Gate:
-    """Holds a hospital's packet back until it is opened."""
-
-    def __init__(self, ward: Ward, site: SiteName) -> None:
-        self._open = asyncio.Event()
-        self.reached = False
-        self._line = ward.hospitals[site].line
-        self._line.before = self._hold
-
-    def open(self) -> None:
-        """Let it go, and what comes after it."""
-        self._open.set()
-        self._line.before = lambda _kind: None
-
-    def _hold(self, kind: str) -> object:
-        if kind != "packet":
-            return None
-        self.reached = True
-        return self._open.wait()
-
-
-def packets(ward: Ward) -> set[SiteName]:
-    round_ = ward.coordinator.exchange.round
-    return set() if round_ is None else set(round_.state.packets)
-
-
-async def total(ward: Ward) -> Total:
-    return await asyncio.wait_for(ward.driver.sum(ward.task(KIND)), 10)
 
 
 async def slow_rounds(ward: Ward, clock: Clock, rounds: int = 3) -> None:
@@ -79,10 +42,6 @@ async def slow_rounds(ward: Ward, clock: Clock, rounds: int = 3) -> None:
         await work
         await heard_again(ward, SLOW)
     assert ward.coordinator.exchange.stopwatch.usual_s(SLOW, KIND) == LONG_S
-
-
-async def heard_again(ward: Ward, site: SiteName) -> None:
-    await until(lambda: not ward.coordinator.exchange.stopwatch.absent(site))
 
 
 async def test_nobody_waits_for_a_slow_one_where_the_quorum_is_there(tmp_path: Path) -> None:
@@ -116,6 +75,7 @@ async def test_a_late_one_is_told_and_takes_part_in_the_next_round(tmp_path: Pat
         held = Gate(ward, REST[0])  # now the slow one is needed
         work = asyncio.create_task(total(ward))
         await until(lambda: held.reached and len(packets(ward)) == 3)
+        clock.turn(ward, 1.5 * FLOOR_S)
         assert (await work).survivors == (SLOW, *REST[1:])
         held.open()
         assert len(ward.entries("setup")) == 1, "being late costs no set-up"

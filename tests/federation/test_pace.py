@@ -161,7 +161,5 @@ def test_without_history_the_ceiling_holds() -> None:
 def test_a_dead_site_costs_nothing_where_the_others_are_enough() -> None:
     runners = eight(slow_due=0.0, slow_expected=math.inf)
     for wanted in (7, 8):
-        closing = closing_s(
-            runners, names(7), now_s=1.0, wanted=wanted, minimum=3, ceiling_s=100.0
-        )
+        closing = closing_s(runners, names(7), now_s=1.0, wanted=wanted, minimum=3, ceiling_s=100.0)
         assert closing == 0.0

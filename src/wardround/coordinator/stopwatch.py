@@ -120,9 +120,7 @@ class Stopwatch:
             at = asked.at - began
             return Runner(at + own, at + usual)
         if self.busy(site) and asked is not None:  # with what it was asked before
-            return Runner(
-                asked.at - began + self._own_deadline_s(site, asked.kind), now + usual
-            )
+            return Runner(asked.at - began + self._own_deadline_s(site, asked.kind), now + usual)
         if self.absent(site):
             return Runner(0.0, float("inf"))
         return Runner(own, now + usual)
