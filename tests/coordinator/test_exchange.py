@@ -316,7 +316,7 @@ def test_a_packet_after_the_survivors_are_settled_is_refused_and_leaves_nothing(
     puppets.exchange.deadline_passed()
     payload = puppets.masked(LAST)
     late = puppets.header(LAST, payload).sign(puppets.key(LAST))
-    assert puppets.refused(LAST, "packet", late, payload) == "WR-COORD-023"
+    assert puppets.refused(LAST, "packet", late, payload) == "WR-ROUND-030"
     assert not puppets.exchange.spool.path(puppets.round, LAST).exists()
 
 

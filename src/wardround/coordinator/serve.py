@@ -112,6 +112,7 @@ def _bound(host: str, port: int) -> list[socket.socket]:
 async def drive(
     home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
 ) -> Published | None:
+    """Carry a run through, from waiting for hospitals to publishing; None without a result."""
     study = coordinator.study
     present = await coordinator.wait_for_sites(len(study.sites), wait_s)
     exchange = coordinator.open_run()

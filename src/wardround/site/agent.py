@@ -41,6 +41,9 @@ _PUT_RIGHT_BY_ASKING = (
 )
 """Refusals of a statement after which the agent asks what to do next, and goes on."""
 
+_LATE = "WR-ROUND-030"
+"""The round has gone on without this answer: no trouble, and the next one may be waiting."""
+
 _LONGEST_PAUSE_S = 15.0
 
 
@@ -126,8 +129,9 @@ class Agent:
                 if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
-                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
-                setbacks += 1
+                if error.code != _LATE:
+                    await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                    setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
