@@ -51,6 +51,7 @@ class Coordinator:
         *,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_if_incomplete(study)
         if key.public.text != study.coordinator.signing_key:
@@ -81,6 +82,7 @@ class Coordinator:
         self._folder = folder
         self._intake: Intake | None = None
         self._now = now
+        self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
@@ -104,11 +106,12 @@ class Coordinator:
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
                 )
             else:
-                transaction.record("resumed", run=run)
+                records.resume_run(transaction.connection, run, self._now())
+                transaction.record("resumed", run=run, at=self._now().isoformat())
         self.spool.clear()
         self._serve_stream(None)
         self.exchange = Exchange(
-            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
@@ -129,7 +132,9 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        return Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
+        return Exchange(
+            self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
+        )
 
     def open_stream(self, task: Task, number: int) -> Streaming:
         """The exchange of the run's stream of that number (from 0), as far as it has come."""
@@ -242,6 +247,7 @@ class Coordinator:
         if self.groups is not None:
             return self.groups.instruction(site, seen)
         if self.stream is not None and self.exchange.ending is None:
+            self.exchange.stopwatch.heard(site)
             return late_instruction(self.stream, site, seen)
         return instruction(self.exchange, site, seen)
 

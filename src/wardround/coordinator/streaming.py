@@ -99,6 +99,9 @@ class Streaming(Exchange):
                 self._said[scope] = records.load_statements(connection, scope)
         if self.versions[0].task != self.question.hash:
             raise _another_task()
+        # A version may become old while a slow line fetches it.
+        self.models.keep(Digest(one.model) for one in self.versions)
+        self.models.offer(Digest(self.versions[-1].model))
         if self.round is not None:
             self.task = self.wire
 
@@ -149,6 +152,8 @@ class Streaming(Exchange):
             self._save_version(transaction, version, envelope)
         self.versions.append(version)
         self.newest = envelope
+        self.models.keep((name,))
+        self.models.offer(name)
         self._said.pop(version_scope(self.run, number - 1), None)
         self._said[version_scope(self.run, number)] = {}
         self.changed.notify()
@@ -404,11 +409,6 @@ class Streaming(Exchange):
         self.offers = {name: one for name, one in self.offers.items() if name in waiting}
 
     # What differs from a round over everyone.
-
-    def check_blob(self, name: Digest) -> None:
-        """Sites may fetch every version of the model: one may have become old on the way."""
-        if all(name != one.model for one in self.versions):
-            raise refused("WR-COORD-027", "There is no such model in the current round.")
 
     def bound(self) -> Digest:
         """The cohort's manifest and its set-up together; the coordinator's manifest names it."""

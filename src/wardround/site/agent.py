@@ -26,6 +26,7 @@ from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
+from wardround.site.download import Download
 from wardround.site.late import Late
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
@@ -43,6 +44,9 @@ _PUT_RIGHT_BY_ASKING = (
     "WR-SECAGG",
 )
 """Refusals of a statement after which the agent asks what to do next, and goes on."""
+
+_LATE = "WR-ROUND-030"
+"""The round has gone on without this answer: no trouble, and the next one may be waiting."""
 
 _LONGEST_PAUSE_S = 15.0
 
@@ -82,6 +86,14 @@ class Agent:
         self._ending = ending
         self._say = say
         self._before_each = before_each
+        self._download = Download(
+            link,
+            custody.study.digest,
+            custody.study.coordinator_key,
+            custody.spool,
+            custody.patient_key,
+            lambda error: say("trouble", **told(error)),
+        )
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
@@ -121,8 +133,9 @@ class Agent:
                 if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
-                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
-                setbacks += 1
+                if error.code != _LATE:
+                    await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                    setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
@@ -147,8 +160,11 @@ class Agent:
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
-        self._say("refused", what=ask.ask.value, **told(reason))
+        if reason is self._door.stopped:
+            self._say("stopped", what=ask.ask.value, **told(reason))
+            raise reason
         refusal = self._door.refuse(ask.run, ask.scope, reason)
+        self._say("refused", what=ask.ask.value, **_incident(refusal), **told(reason))
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
         return refusal
@@ -201,14 +217,22 @@ class Agent:
             case _:
                 raise malformed("instruction")
 
-    async def _train(self, ask: Instruction, body: memoryview) -> Status:
+    async def _train(self, ask: Instruction, body: memoryview) -> Status | Refusal:
         """Train from the newest model, unless what is held is good yet; then say ready."""
         newest = self._version(ask)
         late = self._seat.late
         if not await self._door.still_good(newest):
             late.leave()
             model = await self._model(newest.model, ask.model_bytes, body)
-            late.held = await self._door.train(at_version(ask.task, newest, model), newest)
+            task = at_version(ask.task, newest, model)
+            self._keep(newest.model, task, model)
+            trained = await self._door.train(task, newest, ask.scope)
+            if isinstance(trained, Refusal):
+                reason = self._door.reason
+                facts = {} if reason is None else told(reason)
+                self._say("refused", what=ask.ask.value, **_incident(trained), **facts)
+                return trained
+            late.held = trained
             self._say("trained", version=newest.number)
         return late.say_ready(newest, ask.sequence)
 
@@ -225,7 +249,12 @@ class Agent:
         """A model that came along, or is fetched."""
         if size > MAXIMUM_MODEL_BYTES:
             raise malformed("instruction")
-        return bytes(body) or await self.link.fetch(name, size)
+        return bytes(body) or await self._download.model(name, size)
+
+    def _keep(self, name: Digest | None, task: Task, model: bytes | memoryview | None) -> None:
+        """Remember a model that was fetched and checked: the next may come as a difference."""
+        if name is not None and isinstance(model, memoryview) and task.model_digest == name:
+            self._download.keep(name, model)
 
     def _settle(self, ask: Instruction) -> Status:
         """Accept the partition, and tell the hospital with whom it will be summed."""
@@ -247,11 +276,14 @@ class Agent:
             order = self._late_order(ask)
             self._seat.late.take_shares(ask, order.manifest)
         answer = await self._door.answer(order)
+        if self._door.stopped is not None:
+            raise self._door.stopped
         manifest = order.manifest
         if isinstance(answer, Refusal):
             reason = self._door.reason
             facts = {} if reason is None else told(reason)
-            self._say("refused", what=manifest.kind, step=manifest.step, **facts)
+            number = _incident(answer)
+            self._say("refused", what=manifest.kind, step=manifest.step, **number, **facts)
         else:
             size = answer.header.size_bytes
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
@@ -263,7 +295,8 @@ class Agent:
         model: bytes | memoryview | None = None
         if ask.model is not None:
             model = await self._model(ask.model, ask.model_bytes, body)
-        task = Task.from_wire(ask.task, model)
+        task = Task.from_wire(ask.task, model)  # which checks the model's digest
+        self._keep(ask.model, task, model)
         return Order(manifest, name, task, _proof(ask))
 
     def _late_order(self, ask: Instruction) -> Order:
@@ -301,6 +334,12 @@ class Agent:
             transaction.record("witness", run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
+
+
+def _incident(refusal: Refusal) -> dict[str, str]:
+    """The number under which the coordinator has this event too, for the hospital's log."""
+    number = refusal.refused.incident
+    return {} if number is None else {"incident": number}
 
 
 def _another_round() -> WardroundError:
