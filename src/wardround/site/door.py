@@ -156,8 +156,6 @@ class Door:
         try:
             self._approved()
             terms = self._terms_for(task, late=True)
-            if self._study.late_terms.minimum_survivors < terms.minimum_sites:
-                raise _refused("WR-SITE-130", "The study's cohorts are too small for us.")
             with self._state.database.begin() as connection:
                 cohorts.check_apart(connection, version.run, version.task, late=True)
                 cohorts.check_unused(connection, version.run, version.task, version.model)

@@ -46,7 +46,6 @@ BEFORE_THE_RECORDS: Mapping[str, Cause] = {
     "WR-SITE-032": Cause.DISAGREES,
     "WR-SITE-033": Cause.KEYS_LOST,
     "WR-SITE-034": Cause.KEYS_LOST,
-    "WR-SITE-130": Cause.POLICY,
     "WR-SITE-131": Cause.DISAGREES,
     "WR-SITE-133": Cause.KEYS_LOST,
     "WR-SITE-080": Cause.DISAGREES,
