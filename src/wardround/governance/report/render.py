@@ -14,6 +14,7 @@ from markupsafe import Markup
 from wardround.governance.files import write_whole
 from wardround.governance.findings import LEVELS
 from wardround.governance.report import plots
+from wardround.governance.report.absences import effect, steps
 from wardround.governance.report.data import (
     CalibrationBin,
     Coefficient,
@@ -89,6 +90,8 @@ def render_report(data: ReportData) -> str:
         lanes=lanes,
         rounds_note=_rounds_note(data.rounds),
         incidents=_incidents(data.rounds),
+        absences=_absences(data),
+        effect=effect(data.rounds),
         axes={
             "auroc": plots.axis_strip(shares.auroc) if shares else None,
             "accuracy": plots.axis_strip(shares.accuracy) if shares else None,
@@ -426,14 +429,24 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
     lines = []
     for entry in rounds:
+        if entry.completed:
+            continue
         who = ", ".join(entry.dropped)
-        where = _place(entry)
-        if not entry.completed:
-            reason = entry.reason or "no total was opened"
-            lines.append(f"{where}: {reason}" + (f" (missing: {who})." if who else "."))
-        elif who:
-            lines.append(f"{where}: went on without {who}.")
+        reason = entry.reason or "no total was opened"
+        lines.append(f"{_place(entry)}: {reason}" + (f" (missing: {who})." if who else "."))
     return lines
+
+
+def _absences(data: ReportData) -> list[dict[str, object]]:
+    return [
+        {
+            "site": one.site,
+            "present": f"{one.present:,}",
+            "missing": steps(one.missing),
+            "not_asked": steps(one.not_asked),
+        }
+        for one in data.absences
+    ]
 
 
 def _place(entry: RoundFacts) -> str:
