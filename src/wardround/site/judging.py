@@ -84,8 +84,8 @@ def federation_in(folder: Path, study: Study) -> Federation | None:
 
 def _federation(description: JSON) -> Federation | None:
     match description:
-        case {"statistics": {"features": list(features), "records": dict(records)} as statistics}:
-            stated = statistics.get("histogram_noise")
+        case {"statistics": {"features": list(features), "records": dict(records), **others}}:
+            stated = others.get("histogram_noise")
             noise = float(stated) if isinstance(stated, int | float) else 0.0
             histograms = {}
             for one in features:
