@@ -106,6 +106,8 @@ def _coins(count: int) -> NDArray[np.bool_]:
 
 
 def _table(audit: PrivacyAudit) -> RenderableType:
+    from wardround.privacy.statement import short
+
     plan, membership = audit.canaries.plan, audit.membership
     rows = [
         ("simulated over", f"{audit.patients} patients: {audit.source}"),
@@ -114,7 +116,7 @@ def _table(audit: PrivacyAudit) -> RenderableType:
             "canaries",
             f"{audit.canaries.correct} of {plan.guesses} guesses right: epsilon at least "
             f"{audit.canaries.epsilon:.2f}, claimed at most {audit.canaries.claim:.4g} "
-            f"(delta {plan.delta:.3g}, {100 * plan.confidence:g} % confident)",
+            f"(delta {short(plan.delta)}, {100 * plan.confidence:g} % confident)",
         ),
         (
             "membership",
