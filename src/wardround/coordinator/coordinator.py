@@ -100,7 +100,8 @@ class Coordinator:
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
                 )
             else:
-                transaction.record("resumed", run=run)
+                records.resume_run(transaction.connection, run, self._now())
+                transaction.record("resumed", run=run, at=self._now().isoformat())
         self.spool.clear()
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock

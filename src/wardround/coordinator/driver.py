@@ -62,6 +62,7 @@ class Driver:
         self._muster = Muster(exchange, present)
         self._say = say
         self._step = 0
+        exchange.on_refusal = self._on_refusal
         self._adverts: tuple[BatchId | None, dict[SiteName, Advert]] = (None, {})
         self._culprits = {
             SiteName(str(one.facts["site"]))
@@ -77,6 +78,10 @@ class Driver:
     def say(self, event: str, **facts: str | float) -> None:
         """Tell whoever watches how the algorithm is getting on."""
         self._say(event, facts)
+
+    def _on_refusal(self, site: SiteName, told: dict[str, str]) -> None:
+        """What a hospital let be said; its own log has the reason under the incident's number."""
+        self.say("refusal", site=site, **told)
 
     async def sum(self, task: Task) -> Total:
         """The total of ``task`` over the survivors of a round; see `Federation.sum`."""

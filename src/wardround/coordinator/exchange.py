@@ -19,6 +19,7 @@ import numpy as np
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.stopwatch import Stopwatch
@@ -30,6 +31,7 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    Refused,
 )
 from wardround.federation.pace import Limits
 from wardround.federation.round import Round, RoundPhase
@@ -54,6 +56,7 @@ class _Pending:
     kind: str
     site: SiteName
     sent: Sent
+    at: datetime
 
 
 class Exchange:
@@ -99,6 +102,9 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
+        """Told of each refusal once it is durable, with what the hospital let be said of it."""
+        self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
 
     def _restore(self) -> None:
@@ -108,6 +114,7 @@ class Exchange:
             if latest is not None:
                 self.round, self.manifest_envelope, self.task = latest
                 self.manifest = Manifest.from_payload(self.manifest_envelope.payload)
+                self.models.offer(self.manifest.model)
             for scope in self._scopes():
                 self._said[scope] = records.load_statements(connection, scope)
             self.stopwatch.restore(connection)
@@ -136,6 +143,10 @@ class Exchange:
                 return one.sent
         return self._said[scope].get((kind, site))
 
+    def known_refusal(self, scope: str, site: SiteName) -> bool:
+        """Whether a site has refused this already."""
+        return scope in self._said and self.heard(scope, "refusal", site) is not None
+
     @property
     def setup_ahead(self) -> Setup | None:
         """The set-up with everything taken in, committed or about to be."""
@@ -160,7 +171,7 @@ class Exchange:
         self, scope: str, kind: str, site: SiteName, sent: Sent, new: Setup | Round | None = None
     ) -> None:
         """Take a statement in, and the state that follows from it; `flush` commits both."""
-        self._pending.append(_Pending(scope, kind, site, sent))
+        self._pending.append(_Pending(scope, kind, site, sent, self._now()))
         if isinstance(new, Setup):
             self._setup_ahead = new
         elif isinstance(new, Round):
@@ -176,11 +187,17 @@ class Exchange:
         with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:
-                records.save_statement(connection, one.scope, one.kind, one.site, one.sent)
+                records.save_statement(connection, one.scope, one.kind, one.site, one.sent, one.at)
                 if one.kind == "packet":
                     ledgers.save(connection, one.site, one.sent.envelope)
                 statement = digest(one.sent.envelope.payload)
-                transaction.record(one.kind, scope=one.scope, site=one.site, statement=statement)
+                transaction.record(
+                    one.kind,
+                    scope=one.scope,
+                    site=one.site,
+                    statement=statement,
+                    **told_outside(one.kind, one.sent.envelope),
+                )
                 took = self.stopwatch.answered(one.site, one.scope, one.kind)
                 if took is not None:
                     self.stopwatch.learn(connection, one.site, *took)
@@ -196,6 +213,9 @@ class Exchange:
                 self._contributed.add(one.site)
         self.witnesses = set(self.said(self.run, "witness"))
         self.changed.notify()
+        for one in pending:
+            if one.kind == "refusal":
+                self.on_refusal(one.site, told_outside(one.kind, one.sent.envelope))
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -304,6 +324,7 @@ class Exchange:
             self._said.pop(self.round.state.round, None)
         self.setup, self.round, self.task = new_setup, new_round, wire
         self.manifest, self.manifest_envelope = manifest, envelope
+        self.models.offer(manifest.model)
         self._said[round_.round] = {}
         self.prepared.clear()
         self.changed.notify()
@@ -335,6 +356,7 @@ class Exchange:
         before = (one.facts for one in self.state.journal.entries() if one.kind == "ended")
         if not any(said.items() <= dict(facts).items() for facts in before):  # else: a restart
             with self._transaction() as transaction:
+                records.ending_run(transaction.connection, self.run, self._now())
                 transaction.record("ended", **said, finished=self._now().isoformat())
         self.save_checkpoint()
 
@@ -434,11 +456,6 @@ class Exchange:
             "Nothing is to be done: this hospital takes part in the next round.",
         )
 
-    def check_blob(self, name: Digest) -> None:
-        """Sites may fetch the model of the current task, and no other blob."""
-        if self.manifest is None or name != self.manifest.model:
-            raise refused("WR-COORD-027", "There is no such model in the current round.")
-
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""
         assert self.manifest is not None
@@ -462,7 +479,11 @@ class Exchange:
                 missing = [site for site in old.roster if old.waits_for(site)]
                 new = old.on_deadline()
                 transaction.record(
-                    "deadline", round=new.round, phase=new.phase.value, missing=list(missing)
+                    "deadline",
+                    round=new.round,
+                    phase=new.phase.value,
+                    missing=list(missing),
+                    at=self._now().isoformat(),
                 )
                 self.round = records.replace_round(transaction.connection, self.round, new)
             elif self.setup is not None:
@@ -470,13 +491,26 @@ class Exchange:
                 missing = [site for site in before.pool if before.waits_for(site)]
                 setup = before.on_deadline()
                 transaction.record(
-                    "deadline", batch=setup.batch, phase=setup.phase.value, missing=list(missing)
+                    "deadline",
+                    batch=setup.batch,
+                    phase=setup.phase.value,
+                    missing=list(missing),
+                    at=self._now().isoformat(),
                 )
                 self.setup = records.replace_setup(transaction.connection, self.setup, setup)
             else:
                 return
         self.stopwatch.give_up(missing)
         self.changed.notify()
+
+
+def told_outside(kind: str, envelope: Envelope) -> dict[str, str]:
+    """What a refusal says beside *refused*: its cause and its incident's number, where given."""
+    if kind != "refusal":
+        return {}
+    refused = Refused.from_payload(envelope.payload)
+    told = {"cause": refused.cause and refused.cause.value, "incident": refused.incident}
+    return {name: value for name, value in told.items() if value}
 
 
 def new_run() -> RunId:
