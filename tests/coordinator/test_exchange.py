@@ -316,7 +316,7 @@ def test_a_packet_after_the_survivors_are_settled_is_refused_and_leaves_nothing(
     puppets.exchange.deadline_passed()
     payload = puppets.masked(LAST)
     late = puppets.header(LAST, payload).sign(puppets.key(LAST))
-    assert puppets.refused(LAST, "packet", late, payload) == "WR-COORD-023"
+    assert puppets.refused(LAST, "packet", late, payload) == "WR-ROUND-030"
     assert not puppets.exchange.spool.path(puppets.round, LAST).exists()
 
 
@@ -458,7 +458,7 @@ def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
     from wardround.errors import WardroundError
 
     with pytest.raises(WardroundError) as caught:
-        puppets.exchange.check_blob(Digest(OTHER))
+        puppets.exchange.models.read_part(Digest(OTHER), 0)
     assert caught.value.code == "WR-COORD-027"
 
 

@@ -49,6 +49,7 @@ class Coordinator:
         *,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_if_incomplete(study)
         if key.public.text != study.coordinator.signing_key:
@@ -76,6 +77,7 @@ class Coordinator:
         self._folder = folder
         self._intake: Intake | None = None
         self._now = now
+        self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
@@ -104,7 +106,7 @@ class Coordinator:
                 transaction.record("resumed", run=run, at=self._now().isoformat())
         self.spool.clear()
         self.exchange = Exchange(
-            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
@@ -125,7 +127,9 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        return Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
+        return Exchange(
+            self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
+        )
 
     def approve(self, peer: Peer, envelope: Envelope) -> None:
         """Keep a hospital's approval and tell whoever waits for it."""

@@ -211,9 +211,10 @@ class Intake:
         header = PacketHeader.open(envelope, exchange.keys[site])
         _same(header.site, site, header.study, exchange.study.digest, header.run, exchange.run)
         sent = Sent(envelope, b"")
+        round_ = RoundId(header.round)
+        exchange.require_in_time(site, round_)
         if self._repeated(header.round, "packet", site, sent):
             return
-        round_ = RoundId(header.round)
         exchange.check_open(site, round_)
         assert exchange.manifest is not None
         size = exchange.payload_bytes()

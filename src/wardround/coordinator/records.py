@@ -236,6 +236,23 @@ def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest
     return ROUND.validate_json(row.state), manifest
 
 
+def find_round(connection: Connection, round_: RoundId) -> Round | None:
+    """A round by its name, if there was one."""
+    state = connection.scalar(select(rounds.c.state).where(rounds.c.round == round_))
+    return None if state is None else ROUND.validate_json(state)
+
+
+def last_rosters(connection: Connection, run: RunId, count: int) -> list[tuple[SiteName, ...]]:
+    """Who was asked in the last ``count`` rounds of a run, the oldest first."""
+    found = connection.scalars(
+        select(rounds.c.state)
+        .where(rounds.c.run == run)
+        .order_by(rounds.c.step.desc(), rounds.c.attempt.desc())
+        .limit(count)
+    )
+    return [ROUND.validate_json(state).roster for state in found][::-1]
+
+
 def save_statement(
     connection: Connection,
     scope: str,

@@ -48,7 +48,7 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
                     keep_written(home.folder, coordinator.heard_ages_s), name="presence"
                 )
                 try:
-                    published = await _drive(home, coordinator, say, wait_s)
+                    published = await drive(home, coordinator, say, wait_s)
                     if not once:
                         await asyncio.Event().wait()
                 finally:
@@ -116,9 +116,10 @@ def _bound(host: str, port: int) -> list[socket.socket]:
     ) from reason
 
 
-async def _drive(
+async def drive(
     home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
 ) -> Published | None:
+    """Carry a run through, from waiting for hospitals to publishing; None without a result."""
     study = coordinator.study
     present = await coordinator.wait_for_sites(len(study.sites), wait_s)
     exchange = coordinator.open_run()

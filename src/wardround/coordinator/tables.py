@@ -137,6 +137,16 @@ ledgers = Table(
 """The head of each hospital's privacy ledger as heard of last, with the packet header that says so,
 and the round whose manifest showed it to the others last."""
 
+answer_times = Table(
+    "answer_times",
+    metadata,
+    Column("site", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("seconds", LargeBinary, nullable=False),
+)
+"""How long each site's last answers of a kind took, as a JSON list. It stays here: the time that a
+hospital computes may say how many records it has."""
+
 journal = leaf_table(metadata)
 
 
@@ -177,4 +187,9 @@ def add_columns(connection: Connection, *wanted: tuple[Table, tuple[str, ...]]) 
                 connection.exec_driver_sql(f'ALTER TABLE "{table.name}" ADD COLUMN {column}')
 
 
-MIGRATIONS = (create, add_draws, add_ledgers, add_times)
+def add_pace(connection: Connection) -> None:
+    """Version 5: how long answers took."""
+    metadata.create_all(connection, [answer_times])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers, add_times, add_pace)

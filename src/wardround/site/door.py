@@ -85,15 +85,20 @@ class Door:
         self._patients: frozenset[bytes] = frozenset()
         self.reason: WardroundError | None = None
         """Why the last refusal was one: for the hospital's own eyes."""
+        self.stopped: WardroundError | None = None
+        """Why this agent must not say anything more; see `_compute_in_private`."""
         self._ledger = PrivacyLedger(
             custody.study, custody.site, custody.key.public, custody.hospital
         )
         self.witnesses = Witnesses(custody.study, custody.site, self._ledger)
         """The other hospitals' ledgers as this one remembers them."""
+        if self._study.privacy is not None:
+            seat.on_vote = self.witnesses.expect
         with state.database.begin() as connection:
             if self._study.privacy is not None:
                 self._ledger.verify(connection)
                 self._ledger.admit(connection, now())
+                opened.refuse_after_exact(connection, self._study)
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
     async def answer(self, order: Order) -> Packet | Refusal:
@@ -281,18 +286,30 @@ class Door:
         return order.task.length * self._study.totals_per_step
 
     async def _compute(self, order: Order, terms: Terms) -> Vector | PatientSum | NoisyUpdate:
-        """The task runs in the sandbox, beside the records; patients are clipped outside of it."""
-        task = order.task
+        """The task runs in the sandbox, beside the records."""
+        if self._study.privacy is not None:
+            return await self._compute_in_private(order)
         try:
-            if self._study.privacy is not None:
-                return await self._clipped.answer(task, len(self._patients))
-            return await self._worker.call(self._request(order, terms), task.model)
+            return await self._worker.call(self._request(order, terms), order.task.model)
         except WardroundError as error:
-            if error.code.startswith(
-                "WR-SANDBOX"
-            ):  # it may have ended: the next answer has a new one
+            if error.code.startswith("WR-SANDBOX"):  # it may have ended: the next has a new one
                 self._list = None
             raise
+
+    async def _compute_in_private(self, order: Order) -> PatientSum | NoisyUpdate:
+        """Each patient's vector, clipped outside of the sandbox and summed.
+
+        Whether a computation fails may depend on one patient, and no noise is over a refusal. So
+        the agent says nothing of it, and nothing more until a person starts it again.
+        """
+        try:
+            return await self._clipped.answer(order.task, len(self._patients))
+        except WardroundError as error:
+            self.stopped = _stopped(f"{error.code}: {error.problem.rstrip('.')}")
+            raise self.stopped from error
+        except Exception as error:  # noqa: BLE001 - of whatever kind
+            self.stopped = _stopped(type(error).__name__)
+            raise self.stopped from None
 
     @staticmethod
     def _request(order: Order, terms: Terms) -> dict[str, object]:
@@ -415,6 +432,8 @@ class Door:
             if charge is not None:
                 self._ledger.charge(transaction, charge)
                 self.witnesses.remember(connection, manifest)
+            else:
+                opened.note_exact(connection, self._study, self._now())
             opened.charge(
                 connection,
                 self._study.digest,
@@ -433,6 +452,16 @@ class Door:
                 opened=self._opened(order),
                 at=self._now().isoformat(timespec="seconds"),
             )
+
+
+def _stopped(why: str) -> WardroundError:
+    return WardroundError(
+        "WR-SITE-111",
+        f"A computation failed in a study with noise ({why}); the agent stops, and tells the "
+        "coordinator nothing.",
+        "A refusal would be about the patients, without noise. Look into it here, and start the "
+        "agent again when the cause is mended.",
+    )
 
 
 def payload_digest(path: Path) -> Digest | None:

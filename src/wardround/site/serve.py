@@ -15,6 +15,7 @@ from wardround.federation.messages import malformed
 from wardround.governance.files import write_whole
 from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
+from wardround.privacy.batches import check_rate
 from wardround.sandbox import ConfinedWorker
 from wardround.site import opened
 from wardround.site.agent import Agent
@@ -24,6 +25,7 @@ from wardround.site.home import SiteHome
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
+from wardround.site.pace import Pace
 from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
@@ -66,6 +68,9 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     custody = home.custody(table)
     used = _without_excluded(home, table)
     say("records", used=len(used), total=used.records_total)
+    if study.privacy is not None and study.privacy.training.sampling_rate < 1:
+        # Here and not at each answer, where the coordinator would hear of it as often as it asks.
+        check_rate(len(used), study.privacy.training.sampling_rate)
     listed = compare(home.exclusions(), table)
     if listed.listed:
         say("exclusions", listed=listed.listed, unknown=listed.unknown)
@@ -82,11 +87,13 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
         kept.append(federated)
         return name
 
-    client = https_client(home.url, _context(home))
+    line = home.hospital.network
+    pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
+    client = https_client(home.url, _context(home), pace)
     agent = assemble(custody, client, key, identity, worker, database, ending, say)
     say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
+    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     try:
         await agent.run()
         with database.begin() as connection:
@@ -119,7 +126,9 @@ def _without_excluded(home: SiteHome, table: FeatureTable) -> FeatureTable:
     return used
 
 
-async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say) -> None:
+async def _keep_renewed(
+    home: SiteHome, agent: Agent, key: SigningKey, say: Say, pace: Pace
+) -> None:
     """Renew the certificate when half of its life is over."""
     while True:
         left = certificate_expiry(home.certificate_path.read_bytes()) - datetime.now(UTC)
@@ -133,7 +142,7 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
-        await agent.link.use(https_client(home.url, _context(home)))
+        await agent.link.use(https_client(home.url, _context(home), pace))
 
 
 def _context(home: SiteHome) -> ssl.SSLContext:

@@ -66,6 +66,32 @@ class Worker(Closed):
     """Seconds that one task may take."""
 
 
+class Network(Closed):
+    """How much of the hospital's line an agent may use, each way."""
+
+    upload_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-080",
+            "be a whole number of kilobits a second, 256 or more",
+            "10000 leaves most of a 20 Mbit/s line to others; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent sends, at most; no limit, if left out."""
+
+    download_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-081",
+            "be a whole number of kilobits a second, 256 or more",
+            "50000 is plenty; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent receives, at most; no limit, if left out."""
+
+
 class HospitalPolicy(Closed):
     """What this hospital accepts at all. Every key has a careful default."""
 
@@ -143,6 +169,8 @@ class HospitalPolicy(Closed):
     """What must be enforced on every computation; below it the agent refuses to start."""
 
     worker: Worker = Worker()
+
+    network: Network = Network()
 
     privacy: PopulationPrivacy = PopulationPrivacy()
     """How much studies with noise may learn about the hospital's patients."""
