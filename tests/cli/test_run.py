@@ -70,7 +70,7 @@ async def test_it_says_who_is_waited_for_and_nothing_of_it_needs_the_process_tha
         assert all(one["since"] for one in found["sites"])
         (words,) = found["words"]
         assert words["waiting"].startswith(f"contribution of {SLOW}, since ")
-        assert words["next"].endswith(f"at the deadline without {SLOW}")
+        assert words["next"].endswith(f"at its own deadline without {SLOW}")
     assert {**beside, "at": "", "words": ""} == {**after, "at": "", "words": ""}
 
 

@@ -127,8 +127,8 @@ def test_a_round_waits_for_those_whose_packets_have_not_come() -> None:
 def test_the_sentences_name_who_is_missing_and_what_the_deadline_decides() -> None:
     enough = seen(rounds=(row(round_().on_packet(A).on_packet(B).on_packet(C)),))
     (stage,) = enough.stages
-    assert words.waiting(enough, stage) == f"contribution of {D}, since 20 s; deadline in 40 s"
-    assert words.following(enough, stage).endswith(f"at the deadline without {D}")
+    assert words.waiting(enough, stage) == f"contribution of {D}, since 20 s; 40 s more at most"
+    assert words.following(enough, stage).endswith(f"at its own deadline without {D}")
     few = seen(90, rounds=(row(round_().on_packet(A)),))
     (stage,) = few.stages
     assert words.waiting(few, stage).endswith("; the deadline passed 20 s ago")
@@ -136,6 +136,13 @@ def test_the_sentences_name_who_is_missing_and_what_the_deadline_decides() -> No
     assert "tried again with fresh keys" in words.following(few, stage)
     last = seen(rounds=(row(round_(attempt=STUDY.cohort.attempts - 1)),))
     assert words.following(last, last.stages[0]).endswith("at the deadline the run ends")
+
+
+def test_how_long_an_answer_usually_takes_is_said_of_whoever_owes_it() -> None:
+    times = {(D, "moments"): (3.0, 4.0, 5.0), (A, "moments"): (1.0, 1.0, 1.0)}
+    found = seen(rounds=(row(round_().on_packet(A)),), times=times)
+    assert found.lane(D).usual_s == 4.0 and found.lane(A).usual_s is None
+    assert words.doing(found, found.lane(D), "round.collect").endswith("(usual: 4.0 s)")
 
 
 def test_a_site_that_missed_the_packet_is_missing_in_the_vote() -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import orjson
 from sqlalchemy import Column, ColumnElement, Connection, or_, select
 
 from wardround.coordinator import records
 from wardround.coordinator.presence import Presence
 from wardround.coordinator.rows import DrawRow, RoundRow, Rows, RunRow, SaidRow, SetupRow
-from wardround.coordinator.tables import approvals, draws, enrolments, rounds, runs, setups
+from wardround.coordinator.tables import (
+    answer_times,
+    approvals,
+    draws,
+    enrolments,
+    rounds,
+    runs,
+    setups,
+)
 from wardround.coordinator.tables import statements as said
 from wardround.errors import WardroundError
 from wardround.federation.messages import Manifest, Refused, draw_scope
@@ -59,6 +68,10 @@ class History:
             approved=frozenset(connection.scalars(select(approvals.c.site))),
             heard=presence.heard,
             alive_at=presence.at,
+            times={
+                (SiteName(one.site), one.kind): tuple(orjson.loads(one.seconds))
+                for one in connection.execute(select(answer_times))
+            },
         )
 
     @staticmethod

@@ -86,6 +86,8 @@ class Rows:
     approved: frozenset[SiteName] = frozenset()
     heard: Mapping[SiteName, datetime] = field(default_factory=dict)
     alive_at: datetime | None = None
+    times: Mapping[tuple[SiteName, str], tuple[float, ...]] = field(default_factory=dict)
+    """How long each site's last answers of a kind took, in seconds. It stays with the operator."""
 
     def connected(self, site: SiteName) -> bool:
         """Whether a site's agent had been heard of lately, when that was written down."""

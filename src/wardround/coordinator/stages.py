@@ -29,6 +29,9 @@ _NONE: Sites = frozenset()
 class Stage:
     """Where one chain of rounds stands.
 
+    ``deadline`` is the study's ceiling: the last moment at which anything is waited for. A round
+    may go on earlier, without sites that are later than usual for them (`federation.pace`).
+
     ``phase`` is ``connect`` (no run yet), ``draw.…``, ``set-up.…``, ``round.…``, ``between`` (the
     coordinator works), ``countersign`` or ``over``. ``enough`` is how many answers of this phase
     suffice once the deadline has passed, None where all are needed or the deadline decides nothing.

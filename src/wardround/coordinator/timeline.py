@@ -14,6 +14,7 @@ from enum import StrEnum
 from wardround.coordinator.rows import RoundRow, Rows, SaidRow
 from wardround.coordinator.stages import Stage, stages
 from wardround.federation.causes import Cause
+from wardround.federation.pace import usual_s
 from wardround.federation.round import Round, RoundPhase
 from wardround.ids import SiteName
 from wardround.study import Study
@@ -69,6 +70,8 @@ class Lane:
     marks: tuple[Mark, ...] = ()
     refusal: RefusalMark | None = None
     group: int | None = None
+    usual_s: float | None = None
+    """How long its answer to what it is asked now takes as a rule, where that is known."""
 
     def count(self, mark: Mark) -> int:
         """In how many rounds that became of it."""
@@ -158,6 +161,9 @@ def _lane(site: SiteName, rows: Rows, found: tuple[Stage, ...], alive: bool) -> 
         marks=tuple(mark_of(site, one.state) for one in mine),
         refusal=_last_refusal(site, rows.said),
         group=stage.group,
+        usual_s=usual_s(rows.times.get((site, stage.kind or ""), ()))
+        if stage.phase == "round.collect" and doing is Doing.WAITED_FOR
+        else None,
     )
 
 
@@ -301,6 +307,7 @@ def _lane_document(lane: Lane) -> dict[str, JSON]:
         "since": _text(lane.since),
         "heard": _text(lane.heard),
         "connected": lane.connected,
+        "usual_s": lane.usual_s,
         "rounds": [mark.value for mark in lane.marks],
         "refusal": None
         if told is None

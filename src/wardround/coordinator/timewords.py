@@ -132,7 +132,7 @@ def following(found: Timeline, stage: Stage) -> str:
     if stage.phase == "set-up.advertise" or stage.phase == "round.collect":
         short = (stage.enough or 0) - len(stage.answered)
         if short <= 0:
-            return f"{usual}; at the deadline without {late}"
+            return f"{usual}; at its own deadline without {late}"
         end = "the set-up is repeated" if stage.phase == "set-up.advertise" else again
         return f"{usual}, as soon as {short} more have answered; at the deadline {end}"
     if stage.phase.startswith("set-up."):
@@ -156,7 +156,8 @@ def doing(found: Timeline, lane: Lane, phase: str) -> str:
         case Doing.WAITED_FOR if phase == "connect":
             return gone or "connecting"
         case Doing.WAITED_FOR:
-            return f"owes its {asked(phase)}" + (f", {gone}" if gone else "")
+            usual = "" if lane.usual_s is None else f" (usual: {span(lane.usual_s)})"
+            return f"owes its {asked(phase)}{usual}" + (f", {gone}" if gone else "")
         case Doing.ANSWERED if phase == "connect":
             return "connected"
         case Doing.ANSWERED if phase in ("between", "round.opening"):
@@ -220,7 +221,7 @@ def _deadline(found: Timeline, stage: Stage) -> str:
         return ""
     left = (stage.deadline - found.at).total_seconds()
     if left >= 0:
-        return f"; deadline in {span(left)}"
+        return f"; {span(left)} more at most"
     return f"; the deadline passed {span(-left)} ago"
 
 
