@@ -323,6 +323,14 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
 
 def lacks_privacy(study: Study) -> WardroundError:
     """The refusal of a study that promises noise and doesn't say how much."""
+    if study.profile is Profile.SECURE_SUM:
+        return WardroundError(
+            "WR-STUDY-112",
+            f"A study of the profile {study.profile.value!r} adds no noise, so it has no budget.",
+            "For differential privacy choose the profile 'private', the algorithm 'dp-sgd', and "
+            "add [privacy] with epsilon, patients and rationale.",
+            path="profile",
+        )
     return WardroundError(
         "WR-STUDY-112",
         f"A study of the profile {study.profile.value!r} lacks the table [privacy].",
