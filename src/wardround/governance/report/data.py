@@ -249,6 +249,8 @@ class RoundFacts(Facts):
     dropped: tuple[str, ...] = ()
     opened_numbers: Count = 0
     bytes_in: Count = 0
+    refused: tuple[str, ...] = ()
+    """Which of those who were dropped said no; never told of a study with noise."""
 
 
 class ReportData(Facts):
