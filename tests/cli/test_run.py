@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,11 +14,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import requires
 from commands import Command
+from steward import Steward
 from ward import SITES, Ward, open_ward, until
 from wardround.cli.timeline_picture import picture
-from wardround.coordinator import records
+from wardround.coordinator import records, timewords
 from wardround.coordinator.presence import Presence
+from wardround.federation.causes import Cause
+from wardround.site.memory import open_memory
 
 SLOW = SITES[2]
 
@@ -172,3 +177,30 @@ async def test_a_hospital_asks_for_its_own_lane(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="WR-COORD-042"):
             await unknown
         assert ward.coordinator.timeline().lane(SLOW).connected is not None
+
+
+PAGE = requires.ROOT / "docs" / "how-to" / "watch-a-run.md"
+
+
+async def test_the_commands_of_the_page_run(command: Command, tmp_path: Path) -> None:
+    steward = Steward(tmp_path / "hospital")
+    steward.ready()
+    open_memory(steward.home).close()
+    async with waiting_ward(tmp_path) as ward:
+        with ward.coordinator.state.transaction() as transaction:
+            records.end_run(transaction.connection, ward.driver.exchange.run, "failed", reason="no")
+        folders = {"coordinator": tmp_path / "coordinator", "agent": steward.folder}
+        lines = re.findall(r"^\$ wardround (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.M)
+        assert len(lines) == 5
+        for line in lines:
+            verb, noun, *rest = line.split()
+            words = [folders.get(word, word) for word in rest]
+            result = command(verb, noun, *words)
+            assert result.code == 0 and result.out, line
+
+
+def test_the_page_explains_every_cause_and_nothing_else() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    table = text.partition("| cause | what it means |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.M) == [one.value for one in Cause]
+    assert set(timewords.CAUSES) == set(Cause)
