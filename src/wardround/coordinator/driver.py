@@ -209,15 +209,17 @@ class Driver:
             assert setup is not None
             if setup.state.phase is SetupPhase.READY:
                 return
-            willing = [site for site in setup.state.willing if site not in self._culprits]
-            turns = tuple(site for site in setup.state.turns if site in willing)
-            pool = Pool(tuple(willing), turns)
+            willing = self._without_culprits(setup.state.willing)
+            pool = Pool(willing, tuple(site for site in setup.state.turns if site in willing))
             self.say("setup-repeated", left=len(willing))
         raise WardroundError(
             "WR-ROUND-005",
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
             "Some hospitals answer but do not finish: look at their agents' logs.",
         )
+
+    def _without_culprits(self, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
+        return tuple(site for site in sites if site not in self._culprits)
 
     def _blame(self, transaction: Transaction, culprits: Iterable[SiteName], round_: str) -> None:
         """Journal who is left out from now on, and be the first to do so."""

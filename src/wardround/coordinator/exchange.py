@@ -446,7 +446,8 @@ class Exchange:
     def require_in_time(self, site: SiteName, round_: RoundId) -> None:
         """Tell a site that was asked, and comes when the round has gone on, that this is so.
 
-        How long it took is learnt all the same. Raises WR-ROUND-030.
+        How long it took is learnt all the same, of a round that failed as well. Raises WR-ROUND-030
+        where the round went on.
         """
         state = self.round_ahead
         if state is None or not round_.startswith(f"{self.run}.r."):
@@ -463,6 +464,8 @@ class Exchange:
         if took is not None:
             with self.state.database.begin(write=True) as connection:
                 self.stopwatch.learn(connection, site, *took)
+        if state.phase is RoundPhase.FAILED:
+            return
         raise WardroundError(
             "WR-ROUND-030",
             f"The contribution to step {state.step} came when the round had gone on without it.",

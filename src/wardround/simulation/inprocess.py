@@ -28,7 +28,7 @@ from wardround.coordinator.tables import MIGRATIONS as COORDINATOR_SCHEMA
 from wardround.federation.federation import Total
 from wardround.ids import Digest, SiteName
 from wardround.learning.specify import check_task
-from wardround.sandbox import InlineWorker, Worker
+from wardround.sandbox import InlineWorker
 from wardround.site.agent import Agent
 from wardround.site.assemble import TaskCheck, assemble
 from wardround.site.custody import Custody
@@ -163,13 +163,13 @@ async def open_federation(
     hospital: HospitalPolicy | None = None,
     entry: str = ENTRY,
     task_check: TaskCheck = check_task,
-    worker_of: Callable[[SiteName], Worker] | None = None,
+    worker_of: Callable[[SiteName, str], InlineWorker] = lambda _site, entry: InlineWorker(entry),
 ) -> AsyncIterator[InProcessFederation]:
     """Run a coordinator and one agent per table until the block ends.
 
     ``document`` is a study without coordinator and sites; ``folder`` takes blobs and spools;
     databases are in memory. ``hospital`` (default: accepts ``secure-sum`` and ``private``) holds
-    for every site.
+    for every site. ``worker_of`` makes each site's worker, one that is slow on purpose, say.
     """
     keys = Keys.generate(tuple(tables))
     study = keys.seal(document)
@@ -185,7 +185,7 @@ async def open_federation(
     agents: dict[SiteName, Agent] = {}
     tasks: dict[SiteName, asyncio.Task[None]] = {}
     for site, table in tables.items():
-        worker = InlineWorker(entry) if worker_of is None else worker_of(site)
+        worker = worker_of(site, entry)
         await worker.start()
         custody = _custody(study, site, keys.sites[site], policy, table, folder / site)
         agent_key = SigningKey.generate()

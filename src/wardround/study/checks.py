@@ -398,6 +398,14 @@ def not_asynchronous() -> WardroundError:
 
 def lacks_privacy(study: Study) -> WardroundError:
     """The refusal of a study that promises noise and doesn't say how much."""
+    if study.profile is Profile.SECURE_SUM:
+        return WardroundError(
+            "WR-STUDY-112",
+            f"A study of the profile {study.profile.value!r} adds no noise, so it has no budget.",
+            "For differential privacy choose the profile 'private', the algorithm 'dp-sgd', and "
+            "add [privacy] with epsilon, patients and rationale.",
+            path="profile",
+        )
     return WardroundError(
         "WR-STUDY-112",
         f"A study of the profile {study.profile.value!r} lacks the table [privacy].",

@@ -127,8 +127,8 @@ def _within_noise(
     """
     reach = _Z99 * histogram.noise * math.sqrt(histogram.counts.size)
     alike = here / here.sum() * there.sum()
-    moved: NDArray[np.float64] = np.clip(alike, np.maximum(there - reach, 0.0), there + reach)
-    return moved
+    nearest: NDArray[np.float64] = np.clip(alike, np.maximum(there - reach, 0.0), there + reach)
+    return nearest
 
 
 def stability_index(here: NDArray[np.float64], there: NDArray[np.float64]) -> float:
