@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ward import SITES, Ward, code_of, open_ward, until
+from wardround.coordinator.streaming import Streaming
 from wardround.federation.federation import Stream, Total
 from wardround.ids import SiteName
 from wardround.learning.buffered import scaled
@@ -107,8 +108,11 @@ async def slowed(ward: Ward) -> tuple[Gated, Stream]:
     return slow, stream
 
 
-async def test_each_total_is_the_sum_of_what_ready_hospitals_trained(tmp_path: Path) -> None:
-    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+@pytest.mark.parametrize("mode", ["in process", "https"])
+async def test_each_total_is_the_sum_of_what_ready_hospitals_trained(
+    mode: str, tmp_path: Path
+) -> None:
+    async with open_ward(tmp_path, mode, **agreed(sites=4)) as ward:
         stream = ward.driver.stream(question(ward))
         model = START
         for number in range(3):
@@ -190,6 +194,28 @@ async def test_the_coordinator_dies_at(stage: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)
         assert len(ward.entries("total")) == 2
         assert all(one.line.kinds().count("packet") >= 2 for one in ward.hospitals.values())
+
+
+async def test_the_coordinator_dies_when_the_total_is_stored_and_the_cohort_not_put_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+
+        def dies(_streaming: Streaming, _sequence: int) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Streaming, "over", dies)
+            with pytest.raises(KeyboardInterrupt):
+                await anext(ward.driver.stream(question(ward)))
+        (total,) = ward.entries("total")
+        await ward.crash()
+        stream = (await ward.restart()).stream(question(ward))
+        assert (await following(stream)).round == total.facts["round"]
+        stream.publish(START + 1.0)
+        second = await following(stream)
+        trained = dict.fromkeys(SITES, question(ward, START + 1.0, 1))
+        np.testing.assert_allclose(second.values, truth(ward, trained), atol=1e-6)
 
 
 @pytest.mark.parametrize("stage", ["ready", "cohort", "deal"])

@@ -258,6 +258,9 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
         state = records.ROUND.validate_json(row.state)
         manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
         done = state.phase is RoundPhase.DONE
+        # A late cohort is whoever was ready: nobody is left out of it.
+        asked = cohorts.get(row.run, state.roster)
+        counted = done and row.run not in streamed
         facts.append(
             RoundFacts(
                 round=row.round,
@@ -271,9 +274,9 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 reason=state.reason or "",
                 survivors=state.survivors,
                 dropped=state.dropped,
-                not_asked=tuple(sorted(set(cohorts[row.run]) - set(state.roster))),
-                records=records_of(connection, coordinator, row, manifest, len(cohorts[row.run]))
-                if done
+                not_asked=tuple(sorted(set(asked) - set(state.roster))),
+                records=records_of(connection, coordinator, row, manifest, len(asked))
+                if counted
                 else None,
                 opened_numbers=manifest.length if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,

@@ -8,7 +8,8 @@ one transaction with its journal leaf, so a coordinator that was killed goes on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import numpy as np
@@ -178,8 +179,11 @@ class Streaming(Exchange):
     def forming(self) -> LateCohort | None:
         """The cohort that is being formed, of those who wait if there is none; None without.
 
-        A cohort that failed is put away first. One that is READY waits for `begin_round`.
+        A cohort that failed is put away first, and one whose round is over, where a crash came in
+        between. One that is READY waits for `begin_round`.
         """
+        if self.round is not None and self.round.state.over:
+            self.over(self.round.state.step)
         for one in self.gathering.state.cohorts:
             if one.phase is CohortPhase.FAILED:
                 self._change(
@@ -209,11 +213,10 @@ class Streaming(Exchange):
             for kind, envelope in (("ready", offer.ready), ("advert", offer.advert))
         }
         new = state.on_proposed(manifest)
-        with self._transaction() as transaction:
+        with self._moving(new) as transaction:
             for (kind, site), one in sent.items():
                 records.save_statement(transaction.connection, manifest.round, kind, site, one)
             transaction.record("gathered", round=manifest.round, cohort=manifest.digest)
-            self._replace(transaction, new)
         self._said[manifest.round] = sent
         self.changed.notify()
         return new.cohorts[-1]
@@ -254,6 +257,8 @@ class Streaming(Exchange):
             new = records.insert_round(
                 transaction.connection, cohort.round(), envelope, self.wire, self._now()
             )
+        if self.round is not None:
+            self._said.pop(self.round.state.round, None)
         self.round, self.task = new, self.wire
         self.manifest, self.manifest_envelope = manifest, envelope
         self.prepared.clear()
@@ -314,11 +319,10 @@ class Streaming(Exchange):
         new = self.gathering.state.on_ready(Waiting(site, name, ready.task, ready.expires))
         if new is self.gathering.state:
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
-        with self._transaction() as transaction:
+        with self._moving(new) as transaction:
             streams.save_offer(transaction.connection, self.run, name, offer)
             transaction.record("ready", run=self.run, site=site, statement=name)
-            self.offers[name] = offer
-            self._replace(transaction, new)
+        self.offers[name] = offer
         self.changed.notify()
 
     def take_signature(self, site: SiteName, envelope: Envelope) -> None:
@@ -347,10 +351,9 @@ class Streaming(Exchange):
         if new is self.gathering.state:
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
         statement = digest(sent.envelope.payload)
-        with self._transaction() as transaction:
+        with self._moving(new) as transaction:
             records.save_statement(transaction.connection, late.round, kind, site, sent)
             transaction.record(kind, scope=late.round, site=site, statement=statement)
-            self._replace(transaction, new)
         self._said[late.round][kind, site] = sent
         self.changed.notify()
 
@@ -396,16 +399,20 @@ class Streaming(Exchange):
         )
 
     def _change(self, new: Gathering, kind: str, **facts: str | list[SiteName]) -> None:
-        with self._transaction() as transaction:
+        with self._moving(new) as transaction:
             transaction.record(kind, **facts)
-            self._replace(transaction, new)
         self.changed.notify()
 
-    def _replace(self, transaction: Transaction, new: Gathering) -> None:
-        connection = transaction.connection
+    @contextmanager
+    def _moving(self, new: Gathering) -> Iterator[Transaction]:
+        """A transaction that ends with ``new`` in the gathering's place, here too once it is
+        durable."""
         waiting = {one.ready for one in new.waiting}
-        streams.keep_offers(connection, self.run, waiting)
-        self.gathering = streams.replace_gathering(connection, self.gathering, new)
+        with self._transaction() as transaction:
+            yield transaction
+            streams.keep_offers(transaction.connection, self.run, waiting)
+            moved = streams.replace_gathering(transaction.connection, self.gathering, new)
+        self.gathering = moved
         self.offers = {name: one for name, one in self.offers.items() if name in waiting}
 
     # What differs from a round over everyone.
