@@ -31,6 +31,9 @@ _ASKED = {
     "set-up.advertise": "keys",
     "set-up.choose": "choice of partners",
     "set-up.deal": "key shares",
+    "cohort.gather": "word that it is ready",
+    "cohort.sign": "signature under the cohort's manifest",
+    "cohort.deal": "key shares",
     "round.collect": "contribution",
     "round.vote": "signature over who answered",
     "round.recover": "share that opens the total",
@@ -45,6 +48,8 @@ _ASKED_OF_MANY = {
     "draw.reveal": "parts in the draw of groups",
     "draw.settled": "acceptances of their groups",
     "set-up.choose": "choices of partners",
+    "cohort.gather": "words that they are ready",
+    "cohort.sign": "signatures under the cohort's manifest",
     "round.collect": "contributions",
     "round.vote": "signatures over who answered",
     "round.recover": "shares that open the total",
@@ -61,6 +66,9 @@ _NEXT = {
     "set-up.advertise": "they deal each other key shares",
     "set-up.choose": "they deal key shares to those chosen",
     "set-up.deal": "the round begins",
+    "cohort.gather": "as soon as enough are ready, they form a cohort and open its sum",
+    "cohort.sign": "they deal each other key shares",
+    "cohort.deal": "they send what they trained, masked",
     "round.collect": "they sign who answered",
     "round.vote": "enough of them give the shares that open the total",
     "round.recover": "the total is opened",
@@ -92,6 +100,9 @@ def headline(found: Timeline) -> str:
 def place(found: Timeline, stage: Stage) -> str:
     """Which step, what it computes, which attempt; counted from one, as people do."""
     group = "" if stage.group is None else f"group {stage.group}: "
+    late = stage.phase.startswith("cohort.") or ".c." in (stage.scope or "")
+    if late and stage.step is not None:
+        return f"cohort {stage.step + 1} of whoever is ready"
     if stage.phase.startswith("round.") and stage.step is not None:
         attempt = f"attempt {(stage.attempt or 0) + 1} of {found.attempts}"
         return f"{group}step {stage.step + 1}, {kind_label(stage.kind or '').lower()}, {attempt}"
@@ -188,6 +199,10 @@ def about(scope: str) -> str:
     parts = scope.split(".")
     if len(parts) >= 3 and parts[-3] == "r":
         return f"step {int(parts[-2]) + 1}, attempt {int(parts[-1]) + 1}"
+    if len(parts) >= 2 and parts[-2] == "c":
+        return f"cohort {int(parts[-1]) + 1}"
+    if len(parts) >= 2 and parts[-2] == "v":
+        return f"training from version {int(parts[-1])} of the model"
     if len(parts) >= 2 and parts[-2] == "b":
         return f"set-up {int(parts[-1]) + 1}"
     return "the draw of groups" if scope.startswith("draw.") else "the run"
