@@ -127,14 +127,14 @@ async def test_a_broken_line_is_tried_again_with_the_same_bytes_under_a_fresh_si
     assert far.trouble == ["WR-SITE-040", "WR-SITE-040", "WR-SITE-042", "WR-SITE-042"]
 
 
-@pytest.mark.parametrize("code", ["WR-COORD-037", "WR-TRUST-045"])
+@pytest.mark.parametrize("code", ["WR-COORD-037", "WR-TRUST-044", "WR-TRUST-045"])
 async def test_what_passes_by_itself_is_waited_for(code: str) -> None:
     far = Far([status(409, code), status(409, code)])
     assert await far.link().next(0) is None
     assert far.trouble == [code, code]
 
 
-@pytest.mark.parametrize("code", ["WR-COORD-034", "WR-TRUST-044", "WR-COORD-023"])
+@pytest.mark.parametrize("code", ["WR-COORD-034", "WR-TRUST-041", "WR-COORD-023"])
 async def test_a_refusal_is_raised_with_its_code(code: str) -> None:
     far = Far([status(403, code)])
     assert await code_of(far.link().next(0)) == code

@@ -87,7 +87,7 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
 
     line = home.hospital.network
     pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
-    client = https_client(home.url, _context(home), pace)
+    client = https_client(home.url, _context(home), pace=pace)
     agent = assemble(custody, client, key, identity, worker, database, ending, say)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
     renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
@@ -139,7 +139,7 @@ async def _keep_renewed(
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
-        await agent.link.use(https_client(home.url, _context(home), pace))
+        await agent.link.use(https_client(home.url, _context(home), pace=pace))
 
 
 def _context(home: SiteHome) -> ssl.SSLContext:
