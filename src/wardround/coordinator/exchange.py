@@ -237,7 +237,7 @@ class Exchange:
             task=task.hash,
             kind=task.kind,
             model=task.model_digest,
-            length=task.length,
+            length=task.elements,
             ring_bits=task.ring_bits,
             fractional_bits=encoding.fractional_bits,
             roster=setup.roster,

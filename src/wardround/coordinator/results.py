@@ -212,7 +212,7 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 reason=state.reason or "",
                 survivors=state.survivors,
                 dropped=state.dropped,
-                opened_numbers=manifest.length if done else 0,
+                opened_numbers=orjson.loads(row.task)["length"] if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,
             )
         )
