@@ -11,9 +11,8 @@ from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.errors import WardroundError
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.secagg.partition import group_sizes, least_group
-from wardround.secagg.quantised import LEAST_STEPS, steps_each_way
 from wardround.study.profiles import Profile
-from wardround.study.task import Algorithm, ModelKind
+from wardround.study.task import Algorithm, Compression, ModelKind
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
@@ -201,22 +200,13 @@ def _model(study: Study) -> Iterator[WardroundError]:
 
 def _compression(study: Study) -> Iterator[WardroundError]:
     settings = study.model.fedavg
-    bits = None if settings is None else settings.compression.lane_bits
-    if bits is None:
-        return
-    if study.privacy is not None:
+    compressed = settings is not None and settings.compression is not Compression.NONE
+    if compressed and study.privacy is not None:
         yield WardroundError(
             "WR-STUDY-161",
             "Updates under differential privacy can't be compressed by rounding at random.",
             "The guarantee counts how far one patient moves a sum of whole steps; after a rotation "
             'and random rounding that is more, and not accounted for. Set compression = "none".',
-            path="model.fedavg.compression",
-        )
-    if steps_each_way(bits, len(study.sites)) < LEAST_STEPS:
-        yield WardroundError(
-            "WR-STUDY-162",
-            f"With {len(study.sites)} sites, {bits} bits a number leave too few steps for the sum.",
-            f'"rotate8" takes at most {steps_each_way(8, 0) - LEAST_STEPS} sites; use "rotate16".',
             path="model.fedavg.compression",
         )
 
