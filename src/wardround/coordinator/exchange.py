@@ -21,6 +21,7 @@ from wardround.coordinator.changed import Changed
 from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.traffic import Traffic
 from wardround.coordinator.wiring import Wiring
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
@@ -90,6 +91,7 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.traffic = Traffic()
         self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
 
@@ -318,6 +320,7 @@ class Exchange:
             self._save_checkpoint(transaction)
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
+        self.traffic.save(transaction.connection)
         checkpoint: Checkpoint = self.state.journal.checkpoint()
         if checkpoint.size:
             envelope = sign_checkpoint(checkpoint, self._key)
@@ -372,6 +375,11 @@ class Exchange:
             or not state.waits_for(site)
         ):
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
+
+    @property
+    def scope(self) -> str:
+        """The round that is under way, or the run where none is."""
+        return self.run if self.round is None or self.ending else self.round.state.round
 
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, Row, select
 
 from wardround.algorithms.candidate import Candidate
-from wardround.coordinator import records
+from wardround.coordinator import records, traffic
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
@@ -28,7 +28,13 @@ from wardround.governance.evidence import (
     RoundRecord,
 )
 from wardround.governance.files import write_whole
-from wardround.governance.report import ReportData, RoundFacts, report_data, save_report
+from wardround.governance.report import (
+    ReportData,
+    RoundFacts,
+    SiteTraffic,
+    report_data,
+    save_report,
+)
 from wardround.governance.summary import save_summary
 from wardround.governance.verify import verify
 from wardround.ids import BatchId, Digest, SiteName
@@ -195,7 +201,9 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
         .order_by(rounds.c.step, rounds.c.run, rounds.c.attempt)
     )
     groups = None if coordinator.groups is None else coordinator.runs
-    for row in connection.execute(query):
+    taken = connection.execute(query).all()
+    moved = traffic.load(connection, [row.round for row in taken])
+    for row in taken:
         state = records.ROUND.validate_json(row.state)
         manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
         done = state.phase is RoundPhase.DONE
@@ -214,6 +222,9 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 dropped=state.dropped,
                 opened_numbers=orjson.loads(row.task)["length"] if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,
+                traffic={
+                    site: SiteTraffic(**vars(one)) for site, one in moved.get(row.round, {}).items()
+                },
             )
         )
     return facts

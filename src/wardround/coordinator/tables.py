@@ -124,6 +124,17 @@ ledgers = Table(
 """The head of each hospital's privacy ledger as heard of last, with the packet header that says so,
 and the round whose manifest showed it to the others last."""
 
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("round", String, primary_key=True),
+    Column("site", String, primary_key=True),
+    Column("bytes_in", Integer, nullable=False),
+    Column("bytes_out", Integer, nullable=False),
+)
+"""Bytes of bodies that came from a hospital and went to it, by round, or by run outside of rounds.
+"""
+
 journal = leaf_table(metadata)
 
 
@@ -142,4 +153,9 @@ def add_ledgers(connection: Connection) -> None:
     metadata.create_all(connection, [ledgers])
 
 
-MIGRATIONS = (create, add_draws, add_ledgers)
+def add_traffic(connection: Connection) -> None:
+    """The next version: bytes that were moved."""
+    metadata.create_all(connection, [traffic])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers, add_traffic)

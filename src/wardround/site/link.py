@@ -99,6 +99,7 @@ class Link:
         self._wait_s = wait_s
         self._certificate = certificate
         self.bytes_out = 0
+        self.bytes_in = 0
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -220,6 +221,9 @@ class Link:
             else:
                 self.bytes_out += len(body) + sum(
                     len(name) + len(value) for name, value in answer.request.headers.raw
+                )
+                self.bytes_in += len(answer.content) + sum(
+                    len(name) + len(value) for name, value in answer.headers.raw
                 )
                 if answer.is_success:
                     return answer

@@ -103,7 +103,10 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:
-        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, numbers)
+        used, figures = (
+            _without_excluded(home, table),
+            Figures(agent.bytes_out, numbers, agent.link.bytes_in),
+        )
         await write_local_report(home, used, kept[-1], own, limits, figures)
     finally:
         await own.close()
