@@ -16,9 +16,13 @@ from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.groups import Groups
+from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
+from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
+from wardround.coordinator.rows import ABSENT_AFTER_S
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.timeline import Timeline, timeline
 from wardround.coordinator.traffic import Traffic
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerReport
@@ -29,9 +33,6 @@ from wardround.study import Study, refuse_if_incomplete
 from wardround.trust.authority import CertificateAuthority
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
-
-ABSENT_AFTER_S = 45.0
-"""A site that has not asked for work for this long (a long poll lasts 30 s) counts as absent."""
 
 TWIN_WITHIN_S = 2.0
 """An agent that asked this recently, or is waiting for work, is running: another is its twin."""
@@ -49,6 +50,7 @@ class Coordinator:
         *,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_if_incomplete(study)
         if key.public.text != study.coordinator.signing_key:
@@ -77,10 +79,12 @@ class Coordinator:
         self._folder = folder
         self._intake: Intake | None = None
         self._now = now
+        self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
         self._closing = False
+        self._history = History()
 
     @property
     def state_name(self) -> str:
@@ -100,10 +104,11 @@ class Coordinator:
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
                 )
             else:
-                transaction.record("resumed", run=run)
+                records.resume_run(transaction.connection, run, self._now())
+                transaction.record("resumed", run=run, at=self._now().isoformat())
         self.spool.clear()
         self.exchange = Exchange(
-            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
         self.exchange.traffic = self.traffic
         self._intake = Intake(self.exchange)
@@ -125,7 +130,9 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        exchange = Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
+        exchange = Exchange(
+            self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
+        )
         exchange.traffic = self.traffic
         return exchange
 
@@ -210,6 +217,19 @@ class Coordinator:
             for site, (_, at) in sorted(self._heard.items())
             if site in approved and now - at < ABSENT_AFTER_S
         )
+
+    def heard_ages_s(self) -> dict[SiteName, float]:
+        """How many seconds ago each agent was heard of; one that waits for work is heard of now."""
+        now = time.monotonic()
+        waiting = {site for site, _ in self._waiting}
+        return {site: 0.0 if site in waiting else now - at for site, (_, at) in self._heard.items()}
+
+    def timeline(self, run: RunId | None = None) -> Timeline:
+        """Where a run stands (by default the latest), from what is persisted."""
+        presence = Presence.of(self.heard_ages_s(), self._now())
+        with self.state.database.begin() as connection:
+            rows = self._history.read(connection, presence, run)
+        return timeline(rows, self.study, self._now())
 
     def instruction_now(self, site: SiteName, seen: int) -> bytes | None:
         """The site's next instruction, if there is one yet."""

@@ -41,6 +41,9 @@ _PUT_RIGHT_BY_ASKING = (
 )
 """Refusals of a statement after which the agent asks what to do next, and goes on."""
 
+_LATE = "WR-ROUND-030"
+"""The round has gone on without this answer: no trouble, and the next one may be waiting."""
+
 _LONGEST_PAUSE_S = 15.0
 
 
@@ -126,8 +129,9 @@ class Agent:
                 if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
-                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
-                setbacks += 1
+                if error.code != _LATE:
+                    await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                    setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
@@ -152,10 +156,11 @@ class Agent:
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
-        self._say("refused", what=ask.ask.value, **told(reason))
         if reason is self._door.stopped:
+            self._say("stopped", what=ask.ask.value, **told(reason))
             raise reason
         refusal = self._door.refuse(ask.run, ask.scope, reason)
+        self._say("refused", what=ask.ask.value, **_incident(refusal), **told(reason))
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
         return refusal
@@ -207,7 +212,8 @@ class Agent:
         if isinstance(answer, Refusal):
             reason = self._door.reason
             facts = {} if reason is None else told(reason)
-            self._say("refused", what=manifest.kind, step=manifest.step, **facts)
+            number = _incident(answer)
+            self._say("refused", what=manifest.kind, step=manifest.step, **number, **facts)
         else:
             size = answer.header.size_bytes
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
@@ -260,6 +266,12 @@ class Agent:
             transaction.record("witness", run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
+
+
+def _incident(refusal: Refusal) -> dict[str, str]:
+    """The number under which the coordinator has this event too, for the hospital's log."""
+    number = refusal.refused.incident
+    return {} if number is None else {"incident": number}
 
 
 def _upset(error: Exception) -> WardroundError:

@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httptools
 import httpx
@@ -100,6 +101,8 @@ class Link:
         self._certificate = certificate
         self.bytes_out = 0
         self.bytes_in = 0
+        self.heard_at: datetime | None = None
+        """When the coordinator last answered."""
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -226,6 +229,7 @@ class Link:
                     len(name) + len(value) for name, value in answer.headers.raw
                 )
                 if answer.is_success:
+                    self.heard_at = datetime.now(UTC)
                     return answer
                 problem = refusal_of(answer)
                 if client is not self._client and problem.code == "WR-COORD-034":
