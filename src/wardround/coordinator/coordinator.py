@@ -16,9 +16,13 @@ from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.groups import Groups
+from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
+from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
+from wardround.coordinator.rows import ABSENT_AFTER_S
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.timeline import Timeline, timeline
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerReport
 from wardround.ids import RunId, SiteName
@@ -28,9 +32,6 @@ from wardround.study import Study, refuse_if_incomplete
 from wardround.trust.authority import CertificateAuthority
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
-
-ABSENT_AFTER_S = 45.0
-"""A site that has not asked for work for this long (a long poll lasts 30 s) counts as absent."""
 
 TWIN_WITHIN_S = 2.0
 """An agent that asked this recently, or is waiting for work, is running: another is its twin."""
@@ -81,6 +82,7 @@ class Coordinator:
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
         self._closing = False
+        self._history = History()
 
     @property
     def state_name(self) -> str:
@@ -201,6 +203,19 @@ class Coordinator:
             for site, (_, at) in sorted(self._heard.items())
             if site in approved and now - at < ABSENT_AFTER_S
         )
+
+    def heard_ages_s(self) -> dict[SiteName, float]:
+        """How many seconds ago each agent was heard of; one that waits for work is heard of now."""
+        now = time.monotonic()
+        waiting = {site for site, _ in self._waiting}
+        return {site: 0.0 if site in waiting else now - at for site, (_, at) in self._heard.items()}
+
+    def timeline(self, run: RunId | None = None) -> Timeline:
+        """Where a run stands (by default the latest), from what is persisted."""
+        presence = Presence.of(self.heard_ages_s(), self._now())
+        with self.state.database.begin() as connection:
+            rows = self._history.read(connection, presence, run)
+        return timeline(rows, self.study, self._now())
 
     def instruction_now(self, site: SiteName, seen: int) -> bytes | None:
         """The site's next instruction, if there is one yet."""

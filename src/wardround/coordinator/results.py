@@ -226,6 +226,9 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 else None,
                 opened_numbers=manifest.length if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,
+                refused=()
+                if coordinator.study.privacy is not None
+                else tuple(sorted(state.refused - state.packets)),
             )
         )
     return facts

@@ -15,6 +15,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from urllib.request import getproxies
 
 import httptools
@@ -73,6 +74,8 @@ class Link:
         self._trouble = trouble
         self._instance = secrets.token_hex(8)
         self.bytes_out = 0
+        self.heard_at: datetime | None = None
+        """When the coordinator last answered."""
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -190,6 +193,7 @@ class Link:
                     len(name) + len(value) for name, value in answer.request.headers.raw
                 )
                 if answer.is_success:
+                    self.heard_at = datetime.now(UTC)
                     return answer
                 problem = refusal_of(answer)
                 if answer.status_code not in _TRANSIENT and problem.code not in _AFRESH:

@@ -254,6 +254,8 @@ class RoundFacts(Facts):
     """How many records the total says it is over; None where it does not, or under noise."""
     opened_numbers: Count = 0
     bytes_in: Count = 0
+    refused: tuple[str, ...] = ()
+    """Which of those who were dropped said no; never told of a study with noise."""
 
 
 class AbsenceFacts(Facts):

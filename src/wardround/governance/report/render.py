@@ -15,6 +15,7 @@ from wardround.governance.files import write_whole
 from wardround.governance.findings import LEVELS
 from wardround.governance.report import plots
 from wardround.governance.report.absences import effect, steps
+from wardround.governance.report.attendance import attendance
 from wardround.governance.report.data import (
     CalibrationBin,
     Coefficient,
@@ -91,6 +92,7 @@ def render_report(data: ReportData) -> str:
         records=[_record_row(site, data.sites) for site in data.sites],
         lanes=lanes,
         rounds_note=_rounds_note(data.rounds),
+        attendance=attendance(data.study.sites, data.rounds),
         incidents=_incidents(data.rounds),
         absences=_absences(data),
         effect=effect(data.rounds),
