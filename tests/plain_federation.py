@@ -30,12 +30,13 @@ FEATURES = (
 )
 
 
-def study(features=FEATURES, outcome="malignant", disclosure=None, **model):
+def study(features=FEATURES, outcome="malignant", disclosure=None, cohort=None, **model):
     """A study of four sites over these features."""
     return Study.parse(
         document(
             data={"outcome": outcome, "features": list(features)},
             model={"kind": "logistic", **model},
+            cohort=cohort or {},
             disclosure={"opened_numbers": 100_000, **(disclosure or {})},
         )
     )

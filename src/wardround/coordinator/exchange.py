@@ -19,8 +19,8 @@ import numpy as np
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
-from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.lateness import require_in_time
+from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.stopwatch import Stopwatch
@@ -111,6 +111,7 @@ class Exchange:
         self._restore()
 
     def _restore(self) -> None:
+        """Read everything again: at the start, and when another coordinator was faster."""
         with self.state.database.begin() as connection:
             self.setup = records.latest_setup(connection, self.run)
             latest = records.latest_round(connection, self.run)
@@ -408,6 +409,21 @@ class Exchange:
             {site: sent.envelope for site, sent in self.said(batch, "advert").items()},
             {site: sent.envelope for site, sent in self.said(batch, "deal").items()},
         )
+
+    @property
+    def sparse(self) -> bool:
+        """Whether each site of the current round shares keys with some of the others only."""
+        return self.setup is not None and self.setup.state.sparse
+
+    @property
+    def keys_scope(self) -> str:
+        """Under which scope the adverts and deals of the current round are kept."""
+        assert self.round is not None
+        return self.round.state.batch
+
+    def bound(self) -> Digest:
+        """What masks, votes and shares of the current round are bound to."""
+        return self.manifest_digest()
 
     def manifest_digest(self) -> Digest:
         """The digest that packets and votes of the current round must name."""

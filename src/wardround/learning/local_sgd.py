@@ -51,15 +51,15 @@ class FedAvgTotals:
 
 
 @dataclass(frozen=True, eq=False)
-class FedAvg:
-    """Lanes: n * update (m), log-likelihood at the received model, records n.
+class LocalTraining:
+    """How a site trains on its own, from a model of everybody's.
 
     With ``compression`` the first m are divided by ``expected``, N above.
     ``decay`` is the ridge per record, so that local and pooled objectives have one optimum;
-    ``round`` seeds the order of records, which is reproducible and protects nothing.
+    ``proximal_mu`` pulls the local model towards the one that was sent out (FedProx: Li et al.
+    2020, equation 2); ``round`` seeds the order of records, which is reproducible and protects
+    nothing.
     """
-
-    kind: ClassVar[str] = "fedavg"
 
     variables: Variables
     standardisation: Standardisation
@@ -72,6 +72,7 @@ class FedAvg:
     round: int
     compression: str | None = None
     expected: int = 1
+    proximal_mu: float = 0.0
 
     @classmethod
     def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
@@ -80,6 +81,8 @@ class FedAvg:
         variables = Variables.parse(reader)
         training = reader.table("training")
         compression = _compression(parameters, training)
+        # As it was before there was such a pull, where the study asks for none.
+        pulled = "proximal_mu" in training
         task = cls(
             variables=variables,
             standardisation=Standardisation.parse(reader, variables),
@@ -92,10 +95,39 @@ class FedAvg:
             round=reader.whole("round", 0, 1 << 20),
             compression=compression,
             expected=1 if compression is None else reader.whole("expected", 1, 1 << 48),
+            proximal_mu=training.number("proximal_mu", 1e-9, 1e3) if pulled else 0.0,
         )
         training.done()
         reader.done()
         return task
+
+    def update(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The clipped update (m,) that one site's training comes to."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
+            return clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+
+    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = self.coefficients.copy()
+        order = np.random.default_rng(self.round)
+        for _ in range(self.local_epochs):
+            shuffled = order.permutation(len(y))
+            for first in range(0, len(y), self.batch_size):
+                batch = shuffled[first : first + self.batch_size]
+                z = design[batch]
+                residual = y[batch] - mean(self.variables.family, z @ weights)
+                gradient = z.T @ residual / len(batch)
+                gradient[1:] -= self.decay * weights[1:]
+                if self.proximal_mu:
+                    gradient -= self.proximal_mu * (weights - self.coefficients)
+                weights += self.learning_rate * gradient
+        return weights
+
+
+@dataclass(frozen=True, eq=False)
+class FedAvg(LocalTraining):
+    """Lanes: n * update (m), log-likelihood at the received model, records n."""
+
+    kind: ClassVar[str] = "fedavg"
 
     @property
     def units(self) -> NDArray[np.float64]:
@@ -110,8 +142,7 @@ class FedAvg:
         x, y = records.of(Split.TRAIN)
         design = self.standardisation.design(x)
         fitted = log_likelihood(self.variables.family, y, design @ self.coefficients).sum()
-        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
-            update = clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+        update = self.update(design, y)
         weight = len(y) / self.expected
         return Answer(np.concatenate([weight * update, [fitted, float(len(y))]]))
 
@@ -122,20 +153,6 @@ class FedAvg:
             raise nothing_left()
         outgrown = self.compression is not None and n > self.expected
         return FedAvgTotals(lanes[:-2] * self.expected / n, float(lanes[-2]), n, outgrown)
-
-    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = self.coefficients.copy()
-        order = np.random.default_rng(self.round)
-        for _ in range(self.local_epochs):
-            shuffled = order.permutation(len(y))
-            for first in range(0, len(y), self.batch_size):
-                batch = shuffled[first : first + self.batch_size]
-                z = design[batch]
-                residual = y[batch] - mean(self.variables.family, z @ weights)
-                gradient = z.T @ residual / len(batch)
-                gradient[1:] -= self.decay * weights[1:]
-                weights += self.learning_rate * gradient
-        return weights
 
 
 def _compression(parameters: Mapping[str, JSON], training: Reader) -> str | None:

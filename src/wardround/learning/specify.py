@@ -61,7 +61,7 @@ def specify(
         elements = private_length(find_private(kind).parse(complete, model))
         ring: RingBits = 64  # the largest patient's clipped row, in steps of 2^-22, and noise
     else:
-        if kind == "fedavg":
+        if kind in ("fedavg", "buffered_fedavg"):
             complete["training"] = agreed_training(study)
         computation = find(kind).parse(complete, model)
         elements = length(computation)

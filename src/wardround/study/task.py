@@ -66,6 +66,17 @@ class Algorithm(StrEnum):
     NOISY_STATISTICS = "noisy-statistics"
 
 
+class ServerStep(StrEnum):
+    """What the coordinator makes of the mean update of a round or a cohort."""
+
+    FEDAVG = "fedavg"
+    FEDBUFF = "fedbuff"
+    FEDASYNC = "fedasync"
+    FEDADAM = "fedadam"
+    FEDYOGI = "fedyogi"
+    FEDADAGRAD = "fedadagrad"
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """The names and hyperparameters of a model: what is fitted, on what, and when to stop.

@@ -42,6 +42,7 @@ _KINDS = {
     "fold_newton": "Choice of the ridge, fits",
     "fold_scores": "Choice of the ridge, scores",
     "fedavg": "Fit, federated averaging",
+    "buffered_fedavg": "Fit, averages of whoever was ready",
     "score_histogram": "Evaluation",
     "prediction_moments": "Evaluation",
     "private_moments": "Noisy means and variances",
@@ -460,6 +461,8 @@ def _absences(data: ReportData) -> list[dict[str, object]]:
 
 def _place(entry: RoundFacts) -> str:
     """Counted from one, as people do."""
+    if ".c." in entry.round:  # late cohorts are counted for themselves
+        return f"Cohort {entry.step + 1}"
     where = "" if entry.group is None else f", group {entry.group}"
     return f"Step {entry.step + 1}{where}, attempt {entry.attempt + 1}"
 
