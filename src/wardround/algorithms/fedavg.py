@@ -43,7 +43,7 @@ async def fit(
     told = constants(standardisation)
     choice: dict[str, JSON] = {**told, "decay": rule.ridge / records}
     if study.cohort.asynchronous is None:
-        weights, done, settled = await _in_rounds(federation, choice, rule)
+        weights, done, settled = await _in_rounds(federation, choice, rule, records)
     else:
         weights, done, settled = await _at_own_pace(federation, choice, rule)
     sums, _ = await ask(federation, NEWTON[rule.family], told, weights)
@@ -62,14 +62,22 @@ async def fit(
 
 
 async def _in_rounds(
-    federation: Federation, choice: dict[str, JSON], rule: Rule
+    federation: Federation, choice: dict[str, JSON], rule: Rule, records: int
 ) -> tuple[NDArray[np.float64], int, bool]:
     """Rounds over everybody: the weights, how many rounds, and whether they settled."""
-    step = server_step(federation.study)
+    study = federation.study
+    step, expected = server_step(study), records
+    compressed = bool(study.model.fedavg and study.model.fedavg.compression.lane_bits)
     weights, settled, done = _start(choice), False, 0
     state = step.init(weights)
     for done in range(1, _rounds(federation) + 1):
-        totals, _ = await ask(federation, FedAvg, {**choice, "round": done}, weights)
+        asked: dict[str, JSON] = {**choice, "round": done}
+        if compressed:
+            asked["expected"] = expected
+        totals, _ = await ask(federation, FedAvg, asked, weights)
+        while totals.outgrown:  # hospitals are back that were missing when records were counted
+            expected = totals.records
+            totals, _ = await ask(federation, FedAvg, {**asked, "expected": expected}, weights)
         change, state = step.update(totals.update, state)
         weights = weights + change
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)

@@ -104,7 +104,7 @@ class Driver:
         audit.stop_at_garbage(self.exchange, step)
         for attempt in range(self._next_attempt(step), self.study.cohort.attempts):
             if not self._in_flight(step):
-                await self._set_up()
+                await self._set_up(task.kind)
                 self.exchange.start_round(task, step, attempt)
             total = await self.conduct(task, step)
             if total is not None:
@@ -185,13 +185,16 @@ class Driver:
             return 0
         return latest.state.attempt + (1 if latest.state.over else 0)
 
-    async def _set_up(self) -> None:
-        """Have a usable batch: the current one, or a fresh one among those who take part."""
+    async def _set_up(self, kind: str) -> None:
+        """Have a usable batch: the current one, or a fresh one among those who take part.
+
+        ``kind`` is that of the task to come, by which some may be faster than others.
+        """
         exchange, muster = self.exchange, self._muster
         setup = exchange.setup
         if muster.serves(self._culprits):
             return
-        pool = muster.pool(self._culprits)
+        pool = muster.pool(self._culprits, kind)
         last = self.study.cohort.attempts - 1
         for attempt in range(last + 1):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):

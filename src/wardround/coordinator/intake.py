@@ -14,6 +14,7 @@ import orjson
 
 from wardround.coordinator import ledgers
 from wardround.coordinator.exchange import Exchange, refused
+from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.records import Sent
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, Ask, Audit, PacketHeader, Refused, Witness
@@ -225,7 +226,7 @@ class Intake:
         )
         sent = Sent(envelope, b"")
         round_ = RoundId(header.round)
-        exchange.require_in_time(site, round_)
+        require_in_time(exchange, site, round_)
         if self._repeated(header.round, "packet", site, sent):
             return
         exchange.check_open(site, round_)

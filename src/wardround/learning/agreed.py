@@ -11,7 +11,7 @@ from wardround.learning.records import Family, Variables
 from wardround.study import Study
 from wardround.study.plan import lines, require_privacy
 from wardround.study.profiles import Profile
-from wardround.study.task import ServerStep
+from wardround.study.task import Compression, ServerStep
 from wardround.trust.canonical import JSON
 
 _ALWAYS = frozenset({"outcome_counts", "moments", "histogram"})
@@ -141,6 +141,8 @@ def agreed_training(study: Study) -> dict[str, JSON]:
         "learning_rate": settings.learning_rate,
         "clipping_norm": settings.clipping_norm,
     }
+    if settings.compression is not Compression.NONE:
+        told["compression"] = settings.compression.value
     if settings.proximal_mu is not None:
         told["proximal_mu"] = settings.proximal_mu
     return told

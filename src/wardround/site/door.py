@@ -40,6 +40,7 @@ from wardround.privacy.shares import noise_share
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
+from wardround.secagg.quantised import Quantised
 from wardround.site import cohorts, opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
@@ -258,7 +259,7 @@ class Door:
             and manifest.task == order.asked
             and manifest.kind == task.kind
             and manifest.model == order.model
-            and (manifest.length, manifest.ring_bits) == (task.length, task.ring_bits)
+            and (manifest.length, manifest.ring_bits) == (task.elements, task.ring_bits)
             and manifest.fractional_bits == encoding.fractional_bits
             and manifest.corrupt == adversary.corrupt
             and manifest.threshold == adversary.threshold
@@ -435,14 +436,19 @@ class Door:
     def _encode(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
 
+        Where the study compresses, most of it is rotated and rounded at random, afresh each time.
+
         Behind the values there is room for the lanes by which a total that is garbage is found.
         """
         task, roster = order.task, order.manifest.roster
         whole = self._seat.grouping.whole
         encoding = headroom(self._study, task, len(roster), whole).encoding
-        ring: RingArray = np.empty(task.length + LANES, encoding.dtype)
+        ring: RingArray = np.empty(task.elements + LANES, encoding.dtype)
         if isinstance(values, np.ndarray):
-            encoding.encode(values, out=ring[:-LANES])
+            if isinstance(encoding, Quantised):
+                encoding.encode(values, secrets.token_bytes(32), out=ring[:-LANES])
+            else:
+                encoding.encode(values, out=ring[:-LANES])
         else:
             ring[:-LANES] = values.steps.view(np.uint64)
         return ring
