@@ -36,10 +36,16 @@ async def fit(
     told = constants(standardisation)
     weights = np.zeros(len(standardisation.centre) + 1)
     rounds = study.model.fedavg.rounds if study.model.fedavg else 0
-    done, settled = 0, False
+    compressed = bool(study.model.fedavg and study.model.fedavg.compression.lane_bits)
+    done, settled, expected = 0, False, records
     for done in range(1, rounds + 1):
         choice: dict[str, JSON] = {**told, "decay": rule.ridge / records, "round": done}
+        if compressed:
+            choice["expected"] = expected
         totals, _ = await ask(federation, FedAvg, choice, weights)
+        while totals.outgrown:  # hospitals are back that were missing when records were counted
+            expected = totals.records
+            totals, _ = await ask(federation, FedAvg, {**choice, "expected": expected}, weights)
         weights = weights + totals.update
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
         settled = relative_change(totals.update, weights) <= rule.tolerance

@@ -23,6 +23,7 @@ from wardround.coordinator.refusals import Refusals
 from wardround.coordinator.rows import ABSENT_AFTER_S
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.timeline import Timeline, timeline
+from wardround.coordinator.traffic import Traffic
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerReport
 from wardround.ids import RunId, SiteName
@@ -71,6 +72,7 @@ class Coordinator:
         self.spool = Spool(folder / "spool")
         self.enrolment = Enrolment(study, authority, self.state, now)
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
+        self.traffic = Traffic()
         self.exchange: Exchange | None = None
         self.groups: Groups | None = None
         """In a study with groups: where its sums are opened; ``exchange`` then opens none."""
@@ -108,6 +110,7 @@ class Coordinator:
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
+        self.exchange.traffic = self.traffic
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
             drawing = Drawing(self.study, self.state, self._now)
@@ -127,9 +130,11 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        return Exchange(
+        exchange = Exchange(
             self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
         )
+        exchange.traffic = self.traffic
+        return exchange
 
     def approve(self, peer: Peer, envelope: Envelope) -> None:
         """Keep a hospital's approval and tell whoever waits for it."""
@@ -142,6 +147,15 @@ class Coordinator:
         while len(self.present()) < least and (left := deadline - time.monotonic()) > 0:
             await self._changed.wait_for(min(left, 0.2))
         return self.present()
+
+    def count(self, site: SiteName, bytes_in: int, bytes_out: int) -> None:
+        """Count what a hospital sent and was sent, under the round that is under way."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if self.groups is not None and self.groups.exchanges and exchange.ending is None:
+            exchange = self.groups.exchange_of(site)
+        self.traffic.count(exchange.scope, site, bytes_in, bytes_out)
 
     def exchange_for(self, peer: Peer) -> Exchange:
         """The running exchange of a site's group, for a site whose approval is at hand."""

@@ -24,6 +24,7 @@ from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.stopwatch import Stopwatch
+from wardround.coordinator.traffic import Traffic
 from wardround.coordinator.wiring import Wiring
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
@@ -103,6 +104,7 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.traffic = Traffic()
         self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
         self.models = OutgoingModels(study.digest, key, blobs)
@@ -285,7 +287,7 @@ class Exchange:
             task=task.hash,
             kind=task.kind,
             model=task.model_digest,
-            length=task.length,
+            length=task.elements,
             ring_bits=task.ring_bits,
             fractional_bits=encoding.fractional_bits,
             roster=setup.roster,
@@ -367,6 +369,7 @@ class Exchange:
             self._save_checkpoint(transaction)
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
+        self.traffic.save(transaction.connection)
         checkpoint: Checkpoint = self.state.journal.checkpoint()
         if checkpoint.size:
             envelope = sign_checkpoint(checkpoint, self._key)
@@ -427,6 +430,11 @@ class Exchange:
             or not state.waits_for(site)
         ):
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
+
+    @property
+    def scope(self) -> str:
+        """The round that is under way, or the run where none is."""
+        return self.run if self.round is None or self.ending else self.round.state.round
 
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, Row, select
 
 from wardround.algorithms.candidate import Candidate
-from wardround.coordinator import records
+from wardround.coordinator import records, traffic
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.counted import records_of
 from wardround.coordinator.home import CoordinatorHome
@@ -29,7 +29,13 @@ from wardround.governance.evidence import (
     RoundRecord,
 )
 from wardround.governance.files import write_whole
-from wardround.governance.report import ReportData, RoundFacts, report_data, save_report
+from wardround.governance.report import (
+    ReportData,
+    RoundFacts,
+    SiteTraffic,
+    report_data,
+    save_report,
+)
 from wardround.governance.summary import save_summary
 from wardround.governance.verify import verify
 from wardround.ids import BatchId, Digest, SiteName
@@ -203,7 +209,9 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
     assert opened is not None
     exchanges = (opened,) if coordinator.groups is None else coordinator.groups.exchanges
     cohorts = {one.run: one.sites for one in exchanges}
-    for row in connection.execute(query):
+    taken = connection.execute(query).all()
+    moved = traffic.load(connection, [row.round for row in taken])
+    for row in taken:
         state = records.ROUND.validate_json(row.state)
         manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
         done = state.phase is RoundPhase.DONE
@@ -224,8 +232,11 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 records=records_of(connection, coordinator, row, manifest, len(cohorts[row.run]))
                 if done
                 else None,
-                opened_numbers=manifest.length if done else 0,
+                opened_numbers=orjson.loads(row.task)["length"] if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,
+                traffic={
+                    site: SiteTraffic(**vars(one)) for site, one in moved.get(row.round, {}).items()
+                },
                 refused=()
                 if coordinator.study.privacy is not None
                 else tuple(sorted(state.refused - state.packets)),

@@ -147,6 +147,17 @@ answer_times = Table(
 """How long each site's last answers of a kind took, as a JSON list. It stays here: the time that a
 hospital computes may say how many records it has."""
 
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("round", String, primary_key=True),
+    Column("site", String, primary_key=True),
+    Column("bytes_in", Integer, nullable=False),
+    Column("bytes_out", Integer, nullable=False),
+)
+"""Bytes of bodies that came from a hospital and went to it, by round, or by run outside of rounds.
+"""
+
 journal = leaf_table(metadata)
 
 
@@ -192,4 +203,9 @@ def add_pace(connection: Connection) -> None:
     metadata.create_all(connection, [answer_times])
 
 
-MIGRATIONS = (create, add_draws, add_ledgers, add_times, add_pace)
+def add_traffic(connection: Connection) -> None:
+    """Version 6: bytes that were moved."""
+    metadata.create_all(connection, [traffic])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers, add_times, add_pace, add_traffic)

@@ -179,7 +179,10 @@ def _total_leaf(case: Case, one: OpenedRound) -> Leaf:
         f"The total of {one.name} is of another length.",
     )
     return case.recorded(
-        "total", round=one.manifest.round, total=digest(data), opened=one.manifest.length
+        "total",
+        round=one.manifest.round,
+        total=digest(data),
+        opened=case.tasks[one.manifest.task].length,
     )
 
 

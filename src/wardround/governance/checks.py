@@ -188,7 +188,7 @@ def check_manifests(case: Case) -> str:
             == (
                 task.kind,
                 task.model_digest,
-                task.length,
+                task.elements,
                 task.ring_bits,
                 encoding.fractional_bits,
             ),
@@ -283,7 +283,7 @@ def check_numbering(case: Case) -> str:
         asked = tasks.setdefault(step, set())
         asked.update(Digest(one.manifest.task) for one in rounds)
         require(len(asked) == 1, f"{where} asked for different things.")
-    opened = sum(one.manifest.length for one in case.completed)
+    opened = sum(case.tasks[one.manifest.task].length for one in case.completed)
     limit = case.study.disclosure.opened_numbers
     require(opened <= limit, f"{opened:,} numbers were opened; the study allows {limit:,}.")
     each = "one total each" if case.partition is None else "one total per group and step"

@@ -73,7 +73,7 @@ class ReplayFederation:
         roster = len(one.manifest.roster)
         whole = len(self._cohorts[one.run])
         room = headroom(self._study, task, roster, whole)
-        if len(one.record.total) != task.length * task.ring_bits // 8:
+        if len(one.record.total) != task.elements * task.ring_bits // 8:
             raise _departed(step, "and its total is of another length")
         ring = _ring(one.record.total, task.ring_bits)
         if magnitude(ring) > room.largest_total(len(one.survivors)):

@@ -10,6 +10,7 @@ from wardround.learning.records import Family, Variables
 from wardround.study import Study
 from wardround.study.plan import lines, require_privacy
 from wardround.study.profiles import Profile
+from wardround.study.task import Compression
 from wardround.trust.canonical import JSON
 
 _ALWAYS = frozenset({"outcome_counts", "moments", "histogram"})
@@ -131,12 +132,15 @@ def agreed_training(study: Study) -> dict[str, JSON]:
     settings = study.model.fedavg
     if settings is None:
         raise _no_fedavg()
-    return {
+    agreed: dict[str, JSON] = {
         "local_epochs": settings.local_epochs,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "clipping_norm": settings.clipping_norm,
     }
+    if settings.compression is not Compression.NONE:
+        agreed["compression"] = settings.compression.value
+    return agreed
 
 
 def _no_fedavg() -> WardroundError:

@@ -30,6 +30,7 @@ from wardround.privacy.shares import noise_share
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
+from wardround.secagg.quantised import Quantised
 from wardround.site import opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
@@ -202,7 +203,7 @@ class Door:
             and manifest.task == task.hash
             and manifest.kind == task.kind
             and manifest.model == task.model_digest
-            and (manifest.length, manifest.ring_bits) == (task.length, task.ring_bits)
+            and (manifest.length, manifest.ring_bits) == (task.elements, task.ring_bits)
             and manifest.fractional_bits == encoding.fractional_bits
             and manifest.corrupt == adversary.corrupt
             and manifest.threshold == adversary.threshold
@@ -336,14 +337,19 @@ class Door:
     def _encode(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
 
+        Where the study compresses, most of it is rotated and rounded at random, afresh each time.
+
         Behind the values there is room for the lanes by which a total that is garbage is found.
         """
         task, roster = order.task, order.manifest.roster
         whole = self._seat.grouping.whole
         encoding = headroom(self._study, task, len(roster), whole).encoding
-        ring: RingArray = np.empty(task.length + LANES, encoding.dtype)
+        ring: RingArray = np.empty(task.elements + LANES, encoding.dtype)
         if isinstance(values, np.ndarray):
-            encoding.encode(values, out=ring[:-LANES])
+            if isinstance(encoding, Quantised):
+                encoding.encode(values, secrets.token_bytes(32), out=ring[:-LANES])
+            else:
+                encoding.encode(values, out=ring[:-LANES])
         else:
             ring[:-LANES] = values.steps.view(np.uint64)
         return ring

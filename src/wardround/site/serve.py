@@ -89,7 +89,7 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
 
     line = home.hospital.network
     pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
-    client = https_client(home.url, _context(home), pace)
+    client = https_client(home.url, _context(home), pace=pace)
     agent = assemble(custody, client, key, identity, worker, database, ending, say)
     say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
@@ -106,7 +106,10 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:
-        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, numbers)
+        used, figures = (
+            _without_excluded(home, table),
+            Figures(agent.bytes_out, numbers, agent.link.bytes_in),
+        )
         await write_local_report(home, used, kept[-1], own, limits, figures)
     finally:
         await own.close()
@@ -142,7 +145,7 @@ async def _keep_renewed(
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
-        await agent.link.use(https_client(home.url, _context(home), pace))
+        await agent.link.use(https_client(home.url, _context(home), pace=pace))
 
 
 def _context(home: SiteHome) -> ssl.SSLContext:

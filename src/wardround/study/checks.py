@@ -12,7 +12,7 @@ from wardround.errors import WardroundError
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.secagg.partition import group_sizes, least_group
 from wardround.study.profiles import Profile
-from wardround.study.task import Algorithm, ModelKind
+from wardround.study.task import Algorithm, Compression, ModelKind
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
@@ -235,6 +235,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
             'It belongs to algorithm = "fedavg" and to no other.',
             path="model.fedavg",
         )
+    yield from _compression(study)
     grid = len(study.model.ridges) > 1
     if grid != (study.model.folds is not None) or (grid and wanted):
         yield WardroundError(
@@ -246,6 +247,19 @@ def _model(study: Study) -> Iterator[WardroundError]:
         )
     elif study.model.folds is not None:
         yield from _budget(study, len(study.model.ridges) * study.model.folds)
+
+
+def _compression(study: Study) -> Iterator[WardroundError]:
+    settings = study.model.fedavg
+    compressed = settings is not None and settings.compression is not Compression.NONE
+    if compressed and study.privacy is not None:
+        yield WardroundError(
+            "WR-STUDY-161",
+            "Updates under differential privacy can't be compressed by rounding at random.",
+            "The guarantee counts how far one patient moves a sum of whole steps; after a rotation "
+            'and random rounding that is more, and not accounted for. Set compression = "none".',
+            path="model.fedavg.compression",
+        )
 
 
 def _budget(study: Study, fits: int) -> Iterator[WardroundError]:

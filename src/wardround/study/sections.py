@@ -12,7 +12,7 @@ from wardround.errors import WardroundError
 from wardround.ids import Digest, SiteName
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.study.rules import Closed, Rule
-from wardround.study.task import Algorithm, ModelKind
+from wardround.study.task import Algorithm, Compression, ModelKind
 from wardround.trust.canonical import parse_digest
 from wardround.trust.keys import VerifyKey
 
@@ -430,6 +430,17 @@ class FedAvg(Closed):
         ),
     ] = 10.0
     """The largest Euclidean norm of one hospital's update."""
+
+    compression: Annotated[
+        Compression,
+        Rule(
+            "WR-STUDY-160",
+            'be "none", "rotate16" or "rotate8"',
+            '"rotate16" sends a quarter and "rotate8" an eighth of the bytes; "none" is exact.',
+        ),
+    ] = Compression.NONE
+    """How updates are made smaller on their way: not at all, or rotated and rounded at random to 16
+    or 8 bits a number, which adds an error without bias."""
 
 
 class Model(Closed):

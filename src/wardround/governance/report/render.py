@@ -427,7 +427,12 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
     times = sorted(entry.seconds for entry in rounds if entry.completed)
     middle = f" Half of them took under {times[len(times) // 2]:.2f} s." if times else ""
     asked = "every hospital" if rounds[0].group is None else "every hospital of a group"
-    return f"A round is one question to {asked} and one sum as the answer.{middle}"
+    moved = [one for entry in rounds for one in entry.traffic.values()]
+    told = ""
+    if moved:
+        up, down = (sum(getattr(one, way) for one in moved) for way in ("bytes_in", "bytes_out"))
+        told = f" In all of them the hospitals sent {size(up)} and received {size(down)}."
+    return f"A round is one question to {asked} and one sum as the answer.{middle}{told}"
 
 
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
