@@ -23,6 +23,7 @@ from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
+from wardround.site.hours import OpeningHours
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
@@ -47,6 +48,10 @@ MAXIMUM_MODEL_BYTES = 1 << 30
 """The largest model that an agent takes in, whatever the coordinator says."""
 
 
+_Answer = Packet | Refusal | Status | None
+"""What an instruction is answered with; None when it went stale, and the agent asks anew."""
+
+
 class Ending(Protocol):
     """What a hospital does with a finished model: check it, look at it, keep it."""
 
@@ -68,6 +73,7 @@ class Agent:
         ending: Ending,
         say: Say,
         before_each: Callable[[], None] = lambda: None,
+        hours: OpeningHours | None = None,
     ) -> None:
         self._custody = custody
         self._study: Study = custody.study
@@ -78,6 +84,7 @@ class Agent:
         self._ending = ending
         self._say = say
         self._before_each = before_each
+        self._hours = hours or OpeningHours(None, say)
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
@@ -109,6 +116,9 @@ class Agent:
                     "Nothing is lost at this hospital; ask the study's coordinator.",
                 )
             answer = await self._answer(ask, body)
+            if answer is None:
+                asked = None
+                continue
             try:
                 asked = await self.link.send(answer, self._seen)
                 setbacks = 0
@@ -136,7 +146,7 @@ class Agent:
     def _seen(self) -> int:
         return self._door.seen.size if self._door.seen else 0
 
-    async def _answer(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _answer(self, ask: Instruction, body: memoryview) -> _Answer:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
@@ -151,8 +161,12 @@ class Agent:
             raise reason
         return refusal
 
-    async def _carry_out(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _carry_out(self, ask: Instruction, body: memoryview) -> _Answer:
         match ask.ask:
+            case Ask.ADVERTISE if not self._hours.is_open():
+                # Whoever advertises is waited for; without, the others go on by themselves.
+                await self._hours.wait()
+                return None
             case Ask.ADVERTISE:
                 return self._seat.advertise(ask)
             case Ask.CHOOSE:
@@ -185,10 +199,15 @@ class Agent:
             self._say("group", of=len(partition.groups), sites=", ".join(group))
         return status
 
-    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
+    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal | None:
         sent = self._door.already_sent(RoundId(ask.round or ""))
         if sent is not None:
             return sent
+        if not self._hours.is_open():
+            # The shares come with a set-up's first round only, and are for the others as well.
+            self._seat.take_shares(ask, self._manifest(ask))
+            await self._hours.wait()
+            return None
         order = await self._order(ask, body)
         self._seat.take_shares(ask, order.manifest)
         answer = await self._door.answer(order)
@@ -204,8 +223,8 @@ class Agent:
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
         return answer
 
-    async def _order(self, ask: Instruction, body: memoryview) -> Order:
-        """The order that the coordinator signed; the model is fetched if it did not come along."""
+    def _manifest(self, ask: Instruction) -> Manifest:
+        """The round's manifest as the coordinator signed it."""
         if ask.manifest is None:
             raise malformed("instruction")
         manifest = Manifest.open(ask.manifest, self._study.coordinator_key)
@@ -215,6 +234,11 @@ class Agent:
                 "An instruction names another round than the manifest that came with it.",
                 "The agent refuses; tell the study's coordinator.",
             )
+        return manifest
+
+    async def _order(self, ask: Instruction, body: memoryview) -> Order:
+        """The order that the coordinator signed; the model is fetched if it did not come along."""
+        manifest = self._manifest(ask)
         model: bytes | memoryview | None = None
         if ask.model_bytes > MAXIMUM_MODEL_BYTES:
             raise malformed("instruction")
@@ -222,6 +246,7 @@ class Agent:
             model = bytes(body) or await self.link.fetch(ask.model, ask.model_bytes)
         task = Task.from_wire(ask.task, model)
         proof = tuple(bytes.fromhex(one) for one in ask.consistency)
+        assert ask.manifest is not None
         return Order(manifest, digest(ask.manifest.payload), task, proof)
 
     def _finish(self, ask: Instruction, body: memoryview) -> Status:
