@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bedside import RUN, Bedside
 from wardround.errors import WardroundError
-from wardround.federation.messages import Ask, Instruction
+from wardround.federation.messages import PART_BYTES, Ask, Instruction
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.door import Order
@@ -37,8 +37,8 @@ class Script:
         last = isinstance(item, Status) and item.kind is StatusKind.WITNESS
         return None if last else await self.next(seen)
 
-    async def fetch(self, name: Digest, _size: int) -> bytes:
-        return self.blobs[name]
+    async def part(self, name: Digest, number: int) -> bytes:
+        return self.blobs[name][number * PART_BYTES :][:PART_BYTES]
 
 
 class Told:

@@ -7,6 +7,7 @@ coordinator can be listened to and cut.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -246,6 +247,9 @@ class _Breakable(httpx.AsyncBaseTransport):
 class Ward:
     """A study's coordinator and hospitals. Build it with `open_ward`."""
 
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+    """What the coordinator's deadlines go by."""
+
     def __init__(self, folder: Path, study: Study, keys: Keys) -> None:
         self.folder = folder
         self.study = study
@@ -260,7 +264,11 @@ class Ward:
     def open_coordinator(self) -> Coordinator:
         """A coordinator over whatever the folder remembers."""
         self.coordinator = Coordinator(
-            self.study, self.keys.coordinator, self.keys.authority, self.folder / "coordinator"
+            self.study,
+            self.keys.coordinator,
+            self.keys.authority,
+            self.folder / "coordinator",
+            clock=self.clock,
         )
         return self.coordinator
 
@@ -415,12 +423,14 @@ async def open_ward(
     start: bool = True,
     hospital: HospitalPolicy = SECURE_SUM,
     tables: Mapping[SiteName, FeatureTable] | None = None,
+    clock: Callable[[], float] = time.monotonic,
     **changes: JSON,
 ) -> AsyncIterator[Ward]:
     """A ward whose agents run (with ``start``) and whose run has begun."""
     keys = Keys.generate(sites)
     study = keys.seal(plan(**changes))
     ward = WARDS[mode](folder, study, keys)
+    ward.clock = clock
     ward.open_coordinator()
     await ward.serve()
     try:

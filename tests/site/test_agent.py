@@ -278,9 +278,11 @@ async def test_what_the_agent_tells_its_operator_is_not_what_the_coordinator_hea
         "scope",
         "site",
         "answer",
+        "incident",
     }
     assert bedside.codes() == ["WR-STUDY-080"]
     (facts,) = [facts for event, facts in told.events if event == "refused"]
+    assert facts["incident"] == refusal.refused.incident
     assert facts["code"] == "WR-STUDY-080" and facts["what"] == "outcome_counts"
     assert "list of excluded patients" in str(facts["problem"]) and facts["remedy"]
 

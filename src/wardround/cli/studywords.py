@@ -101,8 +101,8 @@ def summary(study: Study) -> list[tuple[str, str]]:
             + study.graph_rule(cohort, cohort).describe(),
         ),
         ("profile", study.profile.value),
-        *_privacy(study),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
+        *_privacy(study),
     ]
 
 

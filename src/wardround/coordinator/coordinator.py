@@ -48,6 +48,7 @@ class Coordinator:
         *,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_if_incomplete(study)
         if key.public.text != study.coordinator.signing_key:
@@ -75,6 +76,7 @@ class Coordinator:
         self._folder = folder
         self._intake: Intake | None = None
         self._now = now
+        self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
@@ -98,10 +100,11 @@ class Coordinator:
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
                 )
             else:
-                transaction.record("resumed", run=run)
+                records.resume_run(transaction.connection, run, self._now())
+                transaction.record("resumed", run=run, at=self._now().isoformat())
         self.spool.clear()
         self.exchange = Exchange(
-            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
@@ -122,7 +125,9 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        return Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
+        return Exchange(
+            self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
+        )
 
     def approve(self, peer: Peer, envelope: Envelope) -> None:
         """Keep a hospital's approval and tell whoever waits for it."""

@@ -22,7 +22,7 @@ from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, malformed, unframe
+from wardround.federation.messages import malformed, unframe
 from wardround.ids import Digest, RoundId, SiteName
 from wardround.trust.dsse import Envelope
 
@@ -121,13 +121,26 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             visitor.verify(body_sha256=incoming.sha256.digest())
             incoming.accept(incoming.sha256.digest())
 
+    @app.get("/v1/blobs/{name}/parts")
+    async def parts(request: Request, name: str) -> Response:
+        peer, _ = await reception.admit(request)
+        listed = await coordinator.exchange_for(peer).models.parts(Digest(name))
+        return Response(listed.to_json(), media_type="application/json")
+
+    @app.get("/v1/blobs/{name}/delta")
+    async def delta(request: Request, name: str, base: str) -> Response:
+        peer, _ = await reception.admit(request)
+        listed = await coordinator.exchange_for(peer).models.delta(Digest(name), Digest(base))
+        if listed is None:
+            return Response(status_code=204)
+        return Response(listed.to_json(), media_type="application/json")
+
     @app.get("/v1/blobs/{name}/parts/{number}")
     async def blob(
         request: Request, name: str, number: Annotated[int, PathParameter(ge=0, lt=2**20)]
     ) -> Response:
         peer, _ = await reception.admit(request)
-        coordinator.exchange_for(peer).check_blob(Digest(name))
-        pieces = coordinator.blobs.read_part(Digest(name), number * PART_BYTES, PART_BYTES)
+        pieces = coordinator.exchange_for(peer).models.read_part(Digest(name), number)
         return StreamingResponse(_in_turn(pieces), media_type="application/octet-stream")
 
     return app

@@ -35,6 +35,7 @@ from wardround.ids import BatchId, Digest, SiteName
 from wardround.store import Blobs
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
+from wardround.trust.keys import sync_folder
 
 Said = dict[str, dict[str, dict[SiteName, Envelope]]]
 """Statements by scope, kind and site."""
@@ -88,7 +89,9 @@ def publish(
         verification=verification,
     )
     save_results(data, folder)
+    sync_folder(folder)
     folder.rename(final)
+    sync_folder(home.results)  # the run is called finished next, and then nobody writes them again
     return Published(final, final / "report.html", final / "evidence.json", verification.ok)
 
 

@@ -43,7 +43,7 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
             async with _listening(home, coordinator):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
-                published = await _drive(home, coordinator, say, wait_s)
+                published = await drive(home, coordinator, say, wait_s)
                 if not once:
                     await asyncio.Event().wait()
                 return published
@@ -109,9 +109,10 @@ def _bound(host: str, port: int) -> list[socket.socket]:
     ) from reason
 
 
-async def _drive(
+async def drive(
     home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
 ) -> Published | None:
+    """Carry a run through, from waiting for hospitals to publishing; None without a result."""
     study = coordinator.study
     present = await coordinator.wait_for_sites(len(study.sites), wait_s)
     exchange = coordinator.open_run()

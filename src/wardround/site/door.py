@@ -9,6 +9,7 @@ which order, and it may restart, repeat and contradict itself.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from wardround.clinical.quality import verdict
 from wardround.errors import WardroundError
+from wardround.federation.causes import new_incident
 from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
 from wardround.federation.packet import Packet, Refusal
 from wardround.ids import Digest, RoundId, RunId
@@ -32,6 +34,7 @@ from wardround.site import opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
 from wardround.site.ledger import PrivacyLedger
+from wardround.site.outward import cause_of
 from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
 from wardround.site.witness import Witnesses
@@ -100,9 +103,11 @@ class Door:
 
     async def answer(self, order: Order) -> Packet | Refusal:
         """The packet that answers ``order``, or a refusal; the packet is spooled and recorded."""
+        looked = False
         try:
             self._approved()
             terms = self._policy(order)
+            looked = True
             patients = await self._consent(order, terms)
             self._quality()
             self._budget(order, terms)
@@ -115,7 +120,7 @@ class Door:
             packet = self._sign(order, ring, charge)
             self._journal(order, packet, patients, charge)
         except WardroundError as reason:
-            return self.refuse(order.manifest.run, order.manifest.round, reason)
+            return self.refuse(order.manifest.run, order.manifest.round, reason, looked=looked)
         return packet
 
     def already_sent(self, round_: RoundId) -> Packet | None:
@@ -134,13 +139,29 @@ class Door:
             raise _refused("WR-SITE-016", "The spooled packet of this round is gone or altered.")
         return Packet(header, envelope, path)
 
-    def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
-        """A signed no. The reason is journalled and told here, and goes nowhere else."""
+    def refuse(
+        self, run: RunId, scope: str, reason: WardroundError, *, looked: bool = False
+    ) -> Refusal:
+        """A signed no. The reason is journalled and told here, and goes nowhere else.
+
+        What little may be said of it is `cause_of`; ``looked`` is whether the refusal was decided
+        after the records had been looked at. The incident's number stands on both sides.
+        """
         self.reason = reason
+        incident = new_incident(secrets.choice)
         at = self._now().isoformat(timespec="seconds")
         with self._state.transaction() as transaction:
-            transaction.record("refused", run=run, scope=scope, code=reason.code, at=at)
-        refused = Refused(study=self._study.digest, run=run, scope=scope, site=self._custody.site)
+            transaction.record(
+                "refused", run=run, scope=scope, code=reason.code, at=at, incident=incident
+            )
+        refused = Refused(
+            study=self._study.digest,
+            run=run,
+            scope=scope,
+            site=self._custody.site,
+            cause=cause_of(reason, self._study, looked=looked),
+            incident=incident,
+        )
         return Refusal(refused, refused.sign(self._custody.key))
 
     def follow(self, head: JournalHead, proof: tuple[bytes, ...]) -> None:

@@ -86,13 +86,15 @@ def federation_in(folder: Path, study: Study) -> Federation | None:
 
 def _federation(description: JSON) -> Federation | None:
     match description:
-        case {"statistics": {"features": list(features), "records": dict(records)}}:
+        case {"statistics": {"features": list(features), "records": dict(records), **others}}:
+            stated = others.get("histogram_noise")
+            noise = float(stated) if isinstance(stated, int | float) else 0.0
             histograms = {}
             for one in features:
                 match one:
                     case {"name": str(name), "histogram": {"edges": list(e), "counts": list(c)}}:
                         edges = np.array(e, np.float64)
-                        histograms[name] = Histogram(edges, np.array(c, np.float64))
+                        histograms[name] = Histogram(edges, np.array(c, np.float64), noise)
             train, cases = records.get("train"), records.get("train_cases")
             known = isinstance(train, int | float) and isinstance(cases, int | float) and train > 0
             return Federation(histograms, cases / train if known else None)  # type: ignore[operator]

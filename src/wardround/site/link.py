@@ -33,13 +33,18 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
-from wardround.site.line import Line
+from wardround.site.line import Line, nothing
+from wardround.site.pace import UNLIMITED, Pace, PacedTransport
 from wardround.site.say import printable
+from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
 
 LONG_POLL_S = 25.0
+SLOWEST_BYTES_S = 16_000.0
+"""Slower than that, a part does not come through within the five minutes of its signature."""
+
 CONNECT_S = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-045"})
@@ -90,16 +95,21 @@ class Link:
         path = self._polling("/v1/answers", seen, 0.0 if last else LONG_POLL_S)
         return _asked(await self._request("POST", path, message))
 
-    async def fetch(self, name: Digest, size: int) -> memoryview:
-        """A blob of the current round, in parts; the caller checks its digest."""
-        buffer = bytearray(size)
-        for start in range(0, size, PART_BYTES):
-            path = f"/v1/blobs/{name}/parts/{start // PART_BYTES}"
-            part = (await self._request("GET", path, b"")).content
-            if len(part) != min(PART_BYTES, size - start):
-                raise malformed("part of a model")
-            buffer[start : start + len(part)] = part
-        return memoryview(buffer).toreadonly()
+    async def part(self, name: Digest, number: int) -> bytes:
+        """One part of a model, or of its delta; the caller checks it."""
+        return (await self._request("GET", f"/v1/blobs/{name}/parts/{number}", b"")).content
+
+    async def part_list(self, name: Digest) -> Envelope:
+        """The signed hashes of a model's parts; the caller opens it."""
+        return Envelope.from_json(
+            (await self._request("GET", f"/v1/blobs/{name}/parts", b"")).content
+        )
+
+    async def delta_list(self, name: Digest, base: Digest) -> Envelope | None:
+        """The same of the delta from another model; None where there is none that is smaller."""
+        path = f"/v1/blobs/{name}/delta?base={base}"
+        answer = await self._request("GET", path, b"")
+        return None if answer.status_code == 204 else Envelope.from_json(answer.content)
 
     async def ledger_report(self) -> LedgerReport:
         """What the coordinator has last heard of this hospital's privacy ledger."""
@@ -189,48 +199,61 @@ class Link:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-def https_client(url: str, context: ssl.SSLContext) -> httpx.AsyncClient:
-    """A client for the coordinator alone; system proxies are honoured, other CAs are not."""
+def https_client(url: str, context: ssl.SSLContext, pace: Pace = UNLIMITED) -> httpx.AsyncClient:
+    """A client for the coordinator alone; system proxies are honoured, other CAs are not.
+
+    Through a proxy, too, bodies keep to ``pace``.
+    """
     answer_s = LONG_POLL_S + 30.0
     return httpx.AsyncClient(
         base_url=url,
         verify=context,
-        transport=_transport(url, context, answer_s),
-        timeout=httpx.Timeout(30.0, read=answer_s),
+        transport=_transport(url, context, answer_s, pace),
+        timeout=httpx.Timeout(30.0, read=answer_s, write=PART_BYTES / SLOWEST_BYTES_S),
         limits=httpx.Limits(max_connections=4, keepalive_expiry=120.0),
     )
 
 
 def _transport(
-    url: str, context: ssl.SSLContext, answer_s: float
+    url: str, context: ssl.SSLContext, answer_s: float, pace: Pace
 ) -> httpx.AsyncBaseTransport | None:
-    """The line to ``url``, or None where the environment sends it through a proxy."""
+    """The line to ``url``, or httpx's own way where the environment sends it through a proxy."""
     host = httpx.URL(url).host
     proxies = getproxies()
     excepted = [one.strip().lstrip(".") for one in proxies.get("no", "").split(",")]
     direct = any(one and (host == one or host.endswith("." + one)) for one in excepted)
     if not direct and "*" not in excepted and ("https" in proxies or "all" in proxies):
-        return None
-    return _LineTransport(context, answer_s)
+        proxy = proxies.get("https") or proxies["all"]
+        return (
+            None
+            if pace is UNLIMITED
+            else PacedTransport(httpx.AsyncHTTPTransport(verify=context, proxy=proxy), pace)
+        )
+    return _LineTransport(context, answer_s, pace)
 
 
 class _LineTransport(httpx.AsyncBaseTransport):
     """Keeps connections to one host open and reuses them; raises httpx's own transport errors.
 
-    ``answer_s`` bounds the time from sending a request to the end of its answer.
+    ``answer_s`` bounds the time in which nothing moves, once a request had time to get away.
     """
 
-    def __init__(self, context: ssl.SSLContext, answer_s: float) -> None:
+    def __init__(self, context: ssl.SSLContext, answer_s: float, pace: Pace) -> None:
         self._context = context
         self._answer_s = answer_s
+        self._pace = pace
         self._idle: list[Line] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and read the whole answer."""
         line = await self._line(request.url)
+        content = await request.aread()
+        loop = asyncio.get_running_loop()
+        # What is handed to the system counts as sent, and may lie there for as long as this.
+        patience_s = self._answer_s + len(content) / SLOWEST_BYTES_S
         try:
-            async with asyncio.timeout(self._answer_s):
-                content = await request.aread()
+            async with asyncio.timeout(patience_s) as limit:
+                line.on_progress = lambda: limit.reschedule(loop.time() + patience_s)
                 answer = await line.exchange(
                     request.method, request.url.raw_path, request.headers.raw, content
                 )
@@ -243,6 +266,8 @@ class _LineTransport(httpx.AsyncBaseTransport):
         except BaseException:
             line.close()
             raise
+        finally:
+            line.on_progress = nothing
         if line.open:
             self._idle.append(line)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
@@ -261,7 +286,11 @@ class _LineTransport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, line = await loop.create_connection(
-                    Line, url.host, url.port or 443, ssl=self._context, server_hostname=url.host
+                    lambda: Line(self._pace),
+                    url.host,
+                    url.port or 443,
+                    ssl=self._context,
+                    server_hostname=url.host,
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error

@@ -26,6 +26,7 @@ from wardround.site.hours import OpeningHours
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
+from wardround.site.pace import Pace
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
 from wardround.site.say import Say, told
@@ -85,10 +86,12 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
         kept.append(federated)
         return name
 
-    client = https_client(home.url, _context(home))
+    line = home.hospital.network
+    pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
+    client = https_client(home.url, _context(home), pace)
     agent = assemble(custody, client, key, identity, worker, database, ending, say)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
+    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     try:
         await agent.run()
         with database.begin() as connection:
@@ -122,7 +125,9 @@ def _without_excluded(home: SiteHome, table: FeatureTable) -> FeatureTable:
     return used
 
 
-async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say) -> None:
+async def _keep_renewed(
+    home: SiteHome, agent: Agent, key: SigningKey, say: Say, pace: Pace
+) -> None:
     """Renew the certificate when half of its life is over."""
     while True:
         left = certificate_expiry(home.certificate_path.read_bytes()) - datetime.now(UTC)
@@ -136,7 +141,7 @@ async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say)
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
-        await agent.link.use(https_client(home.url, _context(home)))
+        await agent.link.use(https_client(home.url, _context(home), pace))
 
 
 def _context(home: SiteHome) -> ssl.SSLContext:

@@ -36,6 +36,32 @@ _CODES = Codes(
 )
 
 
+class Network(Closed):
+    """How much of the hospital's line an agent may use, each way."""
+
+    upload_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-080",
+            "be a whole number of kilobits a second, 256 or more",
+            "10000 leaves most of a 20 Mbit/s line to others; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent sends, at most; no limit, if left out."""
+
+    download_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-081",
+            "be a whole number of kilobits a second, 256 or more",
+            "50000 is plenty; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent receives, at most; no limit, if left out."""
+
+
 class HospitalPolicy(Closed):
     """What this hospital accepts at all. Every key has a careful default."""
 
@@ -116,6 +142,8 @@ class HospitalPolicy(Closed):
 
     hours: Hours | None = None
     """When tasks are computed; at any time, if left out."""
+
+    network: Network = Network()
 
     privacy: PopulationPrivacy = PopulationPrivacy()
     """How much studies with noise may learn about the hospital's patients."""

@@ -26,6 +26,7 @@ from wardround.governance.report.data import (
 from wardround.governance.report.protections import adversary, in_force, limits
 from wardround.learning.metrics import wilson
 from wardround.pages import Page
+from wardround.privacy.statement import short
 
 Z95 = 1.959963984540054
 """The normal quantile of two-sided 95 % intervals."""
@@ -84,6 +85,7 @@ def render_report(data: ReportData) -> str:
         coefficients=coefficients,
         ridges=ridges,
         budget=_budget(data),
+        delta="" if data.privacy is None else short(data.privacy.delta),
         egress=_egress(data.sites),
         records=[_record_row(site, data.sites) for site in data.sites],
         lanes=lanes,
@@ -197,7 +199,7 @@ def _headline(data: ReportData) -> list[dict[str, str]]:
     if held_out.rmse is not None:
         add("Typical error", f"{held_out.rmse:.3g}", "root mean square, held out")
     if data.privacy is not None:
-        note = f"δ {data.privacy.delta:.2g}, a patient at one hospital"
+        note = f"δ {short(data.privacy.delta)}, a patient at one hospital"
         add("Epsilon", f"{data.privacy.epsilon:.3g}", note)
     add("Hospitals", str(len(data.study.sites)), "each signed the study")
     if data.sites:
