@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from wardround.coordinator.changed import Changed
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.http import create_app
@@ -78,11 +79,14 @@ class Coordinating:
         """
         exchange = self._coordinator.exchange
         assert exchange is not None
+        told, exchange.changed = exchange.changed, Changed()  # nobody listens to this one
         exchange.start_setup(self._study.site_names)
         assert exchange.setup is not None
         state = exchange.setup.state
         self._advertise(exchange, state, (one for one in state.pool if one != site))
+        exchange.changed = told
         started, spent = time.perf_counter(), time.process_time()
+        exchange.changed.notify()
         while exchange.setup.state.phase is SetupPhase.ADVERTISE:
             await exchange.changed.wait_for(30.0)
         seconds, busy = time.perf_counter() - started, time.process_time() - spent

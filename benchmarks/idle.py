@@ -7,9 +7,9 @@ site, and is not talked out of that). Every connection is a real one: mutual TLS
 that is checked, every request signed and checked against replay, a long poll of 25 seconds. One
 site has a single connection. It is the agent that is woken.
 
-It is asked by starting a set-up in which all the others have answered before anyone hears of it. The
-round trip is from there until its answer, signed and verified, is on the coordinator's disk and the
-round's driver knows. The client is light: an agent's own writing to its disk is not in it.
+It is asked by starting a set-up in which all the others have answered before anyone hears of it.
+The round trip is from there until its answer, signed and verified, is on the coordinator's disk and
+the round's driver knows. The client is light: an agent's own writing to its disk is not in it.
 """
 
 from __future__ import annotations
