@@ -40,7 +40,7 @@ from wardround.trust.tls import client_context, server_context
 class Coordinating:
     """Obeys ``present`` and ``open`` (the run begins), ``wake``, and ``memory``."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, pool: int) -> None:
         home = folder / "coordinator"
         self._study = Study.from_json((folder / "study.json").read_bytes())
         key = SigningKey.load(home / "signing.key")
@@ -48,15 +48,12 @@ class Coordinating:
         self._coordinator = Coordinator(self._study, key, authority, home)
         context = server_context(home / "server.pem", home / "server.key", home / "ca.pem")
         self._server = server(create_app(self._coordinator), "127.0.0.1", port, context)
-        self._keys = {
-            site: SigningKey.load(folder / site / "signing.key") for site in self._study.site_names
-        }
+        self._pool = self._study.site_names[-pool:]
+        self._keys = {site: SigningKey.load(folder / site / "signing.key") for site in self._pool}
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen; agents that come too early try again."""
         self._serving = asyncio.create_task(self._server.serve())
-        while not self._server.started:
-            await asyncio.sleep(0.01)
 
     async def obey(self, order: Mapping[str, JSON]) -> dict[str, JSON]:
         """Do one thing."""
@@ -80,7 +77,7 @@ class Coordinating:
         exchange = self._coordinator.exchange
         assert exchange is not None
         told, exchange.changed = exchange.changed, Changed()  # nobody listens to this one
-        exchange.start_setup(self._study.site_names)
+        exchange.start_setup(self._pool)
         assert exchange.setup is not None
         state = exchange.setup.state
         self._advertise(exchange, state, (one for one in state.pool if one != site))
@@ -208,10 +205,10 @@ def _answer(document: Mapping[str, JSON]) -> None:
 
 
 def main(words: list[str]) -> None:
-    """``coordinator FOLDER PORT`` or ``agents FOLDER URL COUNTS``, counts as JSON by site."""
+    """``coordinator FOLDER PORT POOL`` or ``agents FOLDER URL COUNTS``, counts as JSON by site."""
     role, folder, where, *rest = words
     party = (
-        Coordinating(Path(folder), int(where))
+        Coordinating(Path(folder), int(where), int(rest[0]))
         if role == "coordinator"
         else Agents(Path(folder), where, json.loads(rest[0]))
     )

@@ -59,11 +59,14 @@ from wardround.trust.tls import client_context, server_context
 PATIENTS = 40
 
 
-def prepare(folder: Path, sites: int, url: str, rounds_per_setup: int = 64) -> None:
-    """Keys, study, certificates, approvals: everything that stands before a run."""
+def prepare(folder: Path, sites: int, url: str, **changes: JSON) -> None:
+    """Keys, study, certificates, approvals: everything that stands before a run.
+
+    ``changes`` are sections of the study in place of the usual ones.
+    """
     names = tuple(SiteName(f"site-{number:02d}") for number in range(sites))
     keys = Keys.generate(names)
-    study = keys.seal(_document(rounds_per_setup), url)
+    study = keys.seal(_document() | changes, url)
     home = folder / "coordinator"
     home.mkdir()
     keys.coordinator.save(home / "signing.key")
@@ -91,7 +94,7 @@ def prepare(folder: Path, sites: int, url: str, rounds_per_setup: int = 64) -> N
     coordinator.close()
 
 
-def _document(rounds_per_setup: int) -> dict[str, JSON]:
+def _document() -> dict[str, JSON]:
     return {
         "id": "exchange",
         "title": "Benchmark",
@@ -100,7 +103,7 @@ def _document(rounds_per_setup: int) -> dict[str, JSON]:
         "version": 1,
         "profile": "secure-sum",
         "expires": "2099-12-31",
-        "cohort": {"rounds_per_setup": rounds_per_setup, "deadline_s": 120},
+        "cohort": {"rounds_per_setup": 64, "deadline_s": 120},
         "data": {"outcome": "malignant", "features": ["radius_mean"]},
         "model": {"kind": "logistic"},
         "disclosure": {"opened_numbers": 1_000_000_000},

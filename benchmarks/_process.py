@@ -13,14 +13,16 @@ from collections.abc import Mapping
 class Party:
     """A process of ``module`` that obeys JSON lines."""
 
-    def __init__(self, module: str, *words: str) -> None:
+    def __init__(self, module: str, *words: str, apart: bool = False) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=apart,
         )
+        self.number = self._process.pid
 
     def ask(self, order: Mapping[str, object]) -> dict[str, object]:
         """Give an order and wait for the answer."""

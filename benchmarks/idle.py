@@ -1,15 +1,16 @@
 """How soon one of 1,000 connected agents is woken, and what keeping them costs the coordinator.
 
 The coordinator is the product's, in a process of its own. A study has at most 64 sites, so 1,000
-agents can't each be a site: the connections are made under the certificates of 16 sites, many for
-each, as one agent with many connections would make them (the coordinator refuses two agents of one
-site, and is not talked out of that). Every connection is a real one: mutual TLS 1.3, a certificate
-that is checked, every request signed and checked against replay, a long poll of 25 seconds. One
-site has a single connection. It is the agent that is woken.
+agents can't each be a site: the connections are made under the certificates of seven sites, many
+for each, as one agent with many connections would make them (the coordinator refuses two agents of
+one site, and is not talked out of that). Every connection is a real one: mutual TLS 1.3, a
+certificate that is checked, every request signed and checked against replay, a long poll of 25
+seconds.
 
-It is asked by starting a set-up in which all the others have answered before anyone hears of it.
-The round trip is from there until its answer, signed and verified, is on the coordinator's disk and
-the round's driver knows. The client is light: an agent's own writing to its disk is not in it.
+One more site has a single connection: the agent that is woken. It is asked by starting a set-up
+among nine others of the study's sites, of which eight have answered before anyone hears of it. The
+round trip is from there until its answer, signed and verified, is on the coordinator's disk and the
+round's driver knows. The client is light: an agent's own writing to its disk is not in it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,23 +30,26 @@ import numpy as np
 from benchmarks._parties import prepare
 from benchmarks._process import Party, free_port
 from benchmarks.report import Cell, Report
+from wardround.trust.canonical import JSON
 
-SITES = 16
+IDLE_SITES, POOL = 7, 9
 CONNECTIONS = 1000
 PROCESSES = 4
 WAKES = 300
 CONNECT_S = 300.0
+_COHORT: JSON = {"rounds_per_setup": 1, "deadline_s": 120}
+_ADVERSARY: JSON = {"corrupt_sites": 0}
 
 
 def run() -> Report:
     """A thousand agents, and for comparison one alone."""
-    rows = [_measure(SITES, WAKES), _measure(CONNECTIONS, WAKES)]
+    rows = [_measure(IDLE_SITES + 1, WAKES), _measure(CONNECTIONS, WAKES)]
     full = rows[-1]
     figures = {name: float(str(full[name])) for name in ("p50_ms", "p99_ms", "coordinator_mb")}
     figures["kb_per_connection"] = (
         1e3
         * (figures["coordinator_mb"] - float(str(rows[0]["coordinator_mb"])))
-        / (CONNECTIONS - SITES)
+        / (CONNECTIONS - IDLE_SITES - 1)
     )
     notes = [
         f"{WAKES} wakes. Aims: p50_ms at most 5, p99_ms at most 50, coordinator_mb at most 300.",
@@ -86,29 +91,26 @@ class _Service:
 
 @contextmanager
 def _connected(connections: int) -> Iterator[_Service]:
-    """A coordinator with so many agents waiting for work; the last site has one of them."""
+    """A coordinator with so many agents waiting for work."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         port = free_port()
         url = f"https://127.0.0.1:{port}"
-        prepare(Path(name), SITES, url, rounds_per_setup=1)
-        names = [f"site-{number:02d}" for number in range(SITES)]
-        coordinator = Party("benchmarks._idle_parties", "coordinator", name, str(port))
+        prepare(Path(name), IDLE_SITES + POOL, url, cohort=_COHORT, adversary=_ADVERSARY)
+        coordinator = Party("benchmarks._idle_parties", "coordinator", name, str(port), str(POOL))
         stack.callback(coordinator.end)
         coordinator.hear()
-        counts = dict.fromkeys(names, 0)
-        counts[names[-1]] = 1
-        for number in range(connections - 1):
-            counts[names[number % (SITES - 1)]] += 1
+        idle = Counter(f"site-{number % IDLE_SITES:02d}" for number in range(connections - 1))
+        woken = f"site-{IDLE_SITES + POOL - 1:02d}"
         agents = []
         for number in range(PROCESSES):
-            mine = {site: counts[site] for site in names[number::PROCESSES]}
+            mine = dict([*idle.items(), (woken, 1)][number::PROCESSES])
             agents.append(Party("benchmarks._idle_parties", "agents", name, url, json.dumps(mine)))
             stack.callback(agents[-1].end)
         for one in agents:
             one.hear()
         _wait_for(coordinator, connections)
         coordinator.ask({"do": "open"})
-        yield _Service(coordinator, agents, names[-1])
+        yield _Service(coordinator, agents, woken)
 
 
 def _wait_for(coordinator: Party, connections: int) -> None:
