@@ -216,6 +216,7 @@ def test_before_any_run_it_waits_for_hospitals_to_enrol_approve_and_connect() ->
         heard={A: at(29), C: at(29), B: at(-100)},
     )
     assert found.state == "waiting" and found.run is None
+    assert "3 enrolled, 2 approved, 1 connected" in words.waiting(found, found.stages[0])
     (stage,) = found.stages
     assert stage.waits_for == (B, C, D)
     told = {lane.site: words.doing(found, lane, stage.phase) for lane in found.lanes}

@@ -110,7 +110,12 @@ def waiting(found: Timeline, stage: Stage) -> str:
     elif not stage.waits_for:
         what = "nothing more from the hospitals"
     elif stage.phase == "connect":
-        what = f"hospitals to connect: {_names(stage.waits_for)}"
+        ready = sum(lane.doing is not Doing.NOT_ENROLLED for lane in found.lanes)
+        signed = sum(
+            lane.doing not in (Doing.NOT_ENROLLED, Doing.NOT_APPROVED) for lane in found.lanes
+        )
+        so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
+        what = f"hospitals to connect: {_names(stage.waits_for)} ({so_far})"
     else:
         one = asked(stage.phase)
         thing = _ASKED_OF_MANY.get(stage.phase, one) if len(stage.waits_for) > 1 else one
