@@ -250,6 +250,7 @@ def test_at_the_end_it_waits_for_countersignatures() -> None:
     assert found.stages[0].phase == "over" and found.stages[0].waits_for == ()
     assert "WR-ROUND-002" in words.waiting(found, found.stages[0])
     assert "failed after 27 s" in words.headline(found)
+    assert words.doing(found, found.lane(A), "over") == "done"
 
 
 EIGHT = tuple(SiteName(f"{site}-{half}") for half in ("a", "b") for site in SITES)

@@ -139,7 +139,8 @@ def following(found: Timeline, stage: Stage) -> str:
         if short <= 0:
             return f"{usual}; at its own deadline without {late}"
         end = "the set-up is repeated" if stage.phase == "set-up.advertise" else again
-        return f"{usual}, as soon as {short} more have answered; at the deadline {end}"
+        have = "has" if short == 1 else "have"
+        return f"{usual}, as soon as {short} more {have} answered; at the deadline {end}"
     if stage.phase.startswith("set-up."):
         return f"{usual}; at the deadline the set-up is repeated without {late}"
     if stage.phase == "round.audit":
@@ -147,7 +148,10 @@ def following(found: Timeline, stage: Stage) -> str:
     if stage.phase == "draw.reveal":
         return f"{usual}; at the deadline the draw begins anew"
     short = (stage.enough or 0) - len(stage.answered)
-    return f"{usual}; {short} more are needed by the deadline, or {again}"
+    if short <= 0:
+        return usual
+    are = "is" if short == 1 else "are"
+    return f"{usual}; {short} more {are} needed by the deadline, or {again}"
 
 
 def doing(found: Timeline, lane: Lane, phase: str) -> str:
@@ -173,6 +177,8 @@ def doing(found: Timeline, lane: Lane, phase: str) -> str:
             return "refused"
         case Doing.MISSING:
             return "missed the deadline" + (f", {gone}" if gone else "")
+        case _ if phase == "over":
+            return "done"
         case Doing.LEFT_OUT:
             return "not in this cohort" + (f", {gone}" if gone else "")
     return gone or ("nothing asked of it" if lane.connected is not None else "")
