@@ -65,11 +65,14 @@ from wardround.trust.tls import client_context, server_context
 PATIENTS = 40
 
 
-def prepare(folder: Path, sites: int, url: str, deadline_s: int = 120) -> None:
-    """Keys, study, certificates, approvals: everything that stands before a run."""
+def prepare(folder: Path, sites: int, url: str, deadline_s: int = 120, **changes: JSON) -> None:
+    """Keys, study, certificates, approvals: everything that stands before a run.
+
+    ``changes`` are sections of the study in place of the usual ones.
+    """
     names = tuple(SiteName(f"site-{number:02d}") for number in range(sites))
     keys = Keys.generate(names)
-    study = keys.seal(_document(deadline_s), url)
+    study = keys.seal(_document(deadline_s) | changes, url)
     home = folder / "coordinator"
     home.mkdir()
     keys.coordinator.save(home / "signing.key")

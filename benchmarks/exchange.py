@@ -8,19 +8,15 @@ Set-ups are batched (one per 64 rounds) and reported apart, as the slowest excha
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks._parties import prepare
+from benchmarks._process import Party, free_port
 from benchmarks.report import Cell, Report
 
 SITES = 8
@@ -62,46 +58,8 @@ def _memory(sites: int, length: int) -> float:
         return float(str(federation.coordinator.ask({"do": "memory"})["peak_bytes"]))
 
 
-class _Party:
-    """A process that obeys JSON lines."""
-
-    def __init__(self, *words: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._parties", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )
-
-    def ask(self, order: Mapping[str, object]) -> dict[str, object]:
-        """Give an order and wait for the answer."""
-        self.tell(order)
-        return self.hear()
-
-    def tell(self, order: Mapping[str, object]) -> None:
-        """Give an order."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def hear(self) -> dict[str, object]:
-        """Wait for an answer."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a party of the benchmark has died; its words are above")
-        answer: dict[str, object] = json.loads(line)
-        return answer
-
-    def end(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-
-
 class _Federation:
-    def __init__(self, coordinator: _Party, sites: list[_Party]) -> None:
+    def __init__(self, coordinator: Party, sites: list[Party]) -> None:
         self.coordinator = coordinator
         self.sites = sites
 
@@ -134,24 +92,18 @@ def federation_of(
     """A coordinator and its sites, each site on a line of ``kbit_s`` both ways, if any."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        port = _free_port()
+        port = free_port()
         url = f"https://127.0.0.1:{port}"
         prepare(folder, sites, url, deadline_s)
-        coordinator = _Party("coordinator", name, str(port))
+        coordinator = Party("benchmarks._parties", "coordinator", name, str(port))
         stack.callback(coordinator.end)
         coordinator.hear()
         parties = []
         line = [] if kbit_s is None else [str(kbit_s)]
         for number in range(sites):
-            parties.append(_Party("site", name, url, f"site-{number:02d}", *line))
+            site = f"site-{number:02d}"
+            parties.append(Party("benchmarks._parties", "site", name, url, site, *line))
             stack.callback(parties[-1].end)
         for party in parties:
             party.hear()
         yield _Federation(coordinator, parties)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

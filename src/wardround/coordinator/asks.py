@@ -42,6 +42,15 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     return None
 
 
+def asks(exchange: Exchange, site: SiteName) -> bool:
+    """Whether there is an `instruction` for ``site``, without working it out."""
+    if exchange.ending is not None:
+        return exchange.ending[0].ask is Ask.STOP or site not in exchange.witnesses
+    return any(
+        one is not None and one.state.waits_for(site) for one in (exchange.round, exchange.setup)
+    )
+
+
 def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> bytes:
     exchange.stopwatch.ask(site, setup.batch, setup.awaits)
     if setup.phase is SetupPhase.ADVERTISE:

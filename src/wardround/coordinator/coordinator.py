@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from wardround.coordinator import ledgers, records, tables
-from wardround.coordinator.asks import instruction
+from wardround.coordinator.asks import asks, instruction
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
@@ -122,7 +122,7 @@ class Coordinator:
         if self.study.cohort.groups is not None:
             drawing = Drawing(self.study, self.state, self._now)
             self.groups = Groups(self.exchange, self._intake, drawing, self._open_group)
-        self._changed.notify()
+        self._changed.wake_all()  # from here on they wait for the exchange
         return self.exchange
 
     @property
@@ -288,15 +288,23 @@ class Coordinator:
             if left <= 0 or self._closing:
                 return None
             changed = self._changed if self.exchange is None else self.exchange.changed
-            await changed.wait_for(left)
+            await changed.wait_until(site, lambda: self._asks(site), left)
         return message
+
+    def _asks(self, site: SiteName) -> bool:
+        """Whether there is an instruction for ``site``, without working it out."""
+        if self.exchange is None or site not in self.enrolment.approved:
+            return False
+        if self.groups is not None:
+            return self.groups.asks(site)
+        return asks(self.exchange, site)
 
     def send_home(self) -> None:
         """Answer everyone who waits, at once and from now on: the server is about to stop."""
         self._closing = True
-        self._changed.notify()
+        self._changed.wake_all()
         if self.exchange is not None:
-            self.exchange.changed.notify()
+            self.exchange.changed.wake_all()
 
     def close(self) -> None:
         """Let go of the database."""

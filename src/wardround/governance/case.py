@@ -204,6 +204,15 @@ class Case:
         """Every round that opened a total, those over late cohorts too."""
         return tuple(one for one in self.all_rounds if one.completed)
 
+    def opened_by(self, one: OpenedRound) -> int:
+        """How many numbers a round's total says.
+
+        Of a compressed sum the manifest tells how many ring elements it takes; a late cohort's is
+        never compressed, and its task stands in the stream's own record.
+        """
+        task = self.tasks.get(Digest(one.manifest.task))
+        return one.manifest.length if task is None else task.length
+
     @cached_property
     def tasks(self) -> Mapping[Digest, Task]:
         """The tasks of all rounds by their hash, each with the model that it names, and the

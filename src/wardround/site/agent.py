@@ -27,6 +27,7 @@ from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
 from wardround.site.download import Download
+from wardround.site.hours import OpeningHours
 from wardround.site.late import Late
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
@@ -55,6 +56,10 @@ MAXIMUM_MODEL_BYTES = 1 << 30
 """The largest model that an agent takes in, whatever the coordinator says."""
 
 
+_Answer = Packet | Refusal | Status | None
+"""What an instruction is answered with; None when it went stale, and the agent asks anew."""
+
+
 class Ending(Protocol):
     """What a hospital does with a finished model: check it, look at it, keep it."""
 
@@ -76,6 +81,7 @@ class Agent:
         ending: Ending,
         say: Say,
         before_each: Callable[[], None] = lambda: None,
+        hours: OpeningHours | None = None,
     ) -> None:
         self._custody = custody
         self._study: Study = custody.study
@@ -86,6 +92,7 @@ class Agent:
         self._ending = ending
         self._say = say
         self._before_each = before_each
+        self._hours = hours or OpeningHours(None, say)
         self._download = Download(
             link,
             custody.study.digest,
@@ -125,6 +132,9 @@ class Agent:
                     "Nothing is lost at this hospital; ask the study's coordinator.",
                 )
             answer = await self._answer(ask, body)
+            if answer is None:
+                asked = None
+                continue
             try:
                 asked = await self.link.send(answer, self._seen)
                 setbacks = 0
@@ -153,7 +163,7 @@ class Agent:
     def _seen(self) -> int:
         return self._door.seen.size if self._door.seen else 0
 
-    async def _answer(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _answer(self, ask: Instruction, body: memoryview) -> _Answer:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
@@ -169,10 +179,14 @@ class Agent:
             raise reason
         return refusal
 
-    async def _carry_out(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _carry_out(self, ask: Instruction, body: memoryview) -> _Answer:
         if ask.batch == late_batch(ask.run):
             return await self._late(ask, body)
         match ask.ask:
+            case Ask.ADVERTISE if not self._hours.is_open():
+                # Whoever advertises is waited for; without, the others go on by themselves.
+                await self._hours.wait()
+                return None
             case Ask.ADVERTISE:
                 return self._seat.advertise(ask)
             case Ask.CHOOSE:
@@ -196,10 +210,13 @@ class Agent:
             case _:
                 return self._finish(ask, body)
 
-    async def _late(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _late(self, ask: Instruction, body: memoryview) -> _Answer:
         """What is asked in a stream: training at this site's own pace, and late cohorts."""
         late = self._seat.late
         match ask.ask:
+            case Ask.TRAIN if not self._hours.is_open():
+                await self._hours.wait()
+                return None  # by then there may be a newer model: ask again
             case Ask.TRAIN:
                 return await self._train(ask, body)
             case Ask.SIGN:
@@ -265,11 +282,16 @@ class Agent:
             self._say("group", of=len(partition.groups), sites=", ".join(group))
         return status
 
-    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
+    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal | None:
         sent = self._door.already_sent(RoundId(ask.round or ""))
         if sent is not None:
             return sent
         if ask.version is None:
+            if not self._hours.is_open():
+                # The shares come with a set-up's first round only, and are for the others as well.
+                self._seat.take_shares(ask, self._manifest(ask)[0])
+                await self._hours.wait()
+                return None
             order = await self._order(ask, body)
             self._seat.take_shares(ask, order.manifest)
         else:

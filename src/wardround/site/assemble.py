@@ -11,6 +11,7 @@ from wardround.site import tables
 from wardround.site.agent import Agent, Ending
 from wardround.site.custody import Custody
 from wardround.site.door import Door
+from wardround.site.hours import OpeningHours
 from wardround.site.link import Link
 from wardround.site.say import Say, told
 from wardround.site.seat import Seat
@@ -47,4 +48,5 @@ def assemble(
     seat = Seat(custody.study, custody.site, custody.key, state)
     door = Door(custody, worker, seat, state, task_check)
     link = Link(client, agent_key, identity, lambda error: say("trouble", **told(error)))
-    return Agent(custody, link, door, seat, state, ending, say)
+    hours = OpeningHours(custody.hospital.hours, say)
+    return Agent(custody, link, door, seat, state, ending, say, hours=hours)

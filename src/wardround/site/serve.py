@@ -22,6 +22,7 @@ from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
 from wardround.site.consent import compare
 from wardround.site.home import SiteHome
+from wardround.site.hours import OpeningHours
 from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
@@ -103,6 +104,7 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
         await agent.close()
         await worker.close()
     # Last of all: the others need not wait while a hospital looks at its own records.
+    await OpeningHours(home.hospital.hours, say).wait()
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:

@@ -14,13 +14,15 @@ from pydantic import AfterValidator, Field
 
 from wardround.clinical.quality.thresholds import Thresholds
 from wardround.errors import WardroundError
-from wardround.sandbox.limits import BASE_LIMITS, MEBIBYTE, Limit, Limits
+from wardround.sandbox.limits import BASE_LIMITS, Limit, Limits
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.study.document import Study
+from wardround.study.hours import Hours
 from wardround.study.population import PopulationPrivacy, refusals
 from wardround.study.profiles import Profile
 from wardround.study.rules import Closed, Codes, Rule, json_schema, raise_all, read_toml, validate
 from wardround.study.sections import none_or_three
+from wardround.study.worker import Worker
 from wardround.trust.canonical import JSON
 
 HOSPITAL_SCHEMA_ID = "urn:wardround:schema:hospital"
@@ -32,38 +34,6 @@ _CODES = Codes(
     missing_key="WR-POLICY-033",
     wrong_type="WR-POLICY-034",
 )
-
-
-class Worker(Closed):
-    """How much of the hospital's computer a study may use."""
-
-    memory_mib: Annotated[
-        int,
-        Field(ge=512, le=1_048_576),
-        Rule("WR-POLICY-045", "be a whole number from 512 to 1048576", "4096 is usual."),
-    ] = 4096
-    """Memory in MiB."""
-
-    cpu_s: Annotated[
-        int,
-        Field(ge=1, le=31_536_000),
-        Rule("WR-POLICY-046", "be a whole number of seconds, 1 or more", "3600 is usual."),
-    ] = 3600
-    """Processor time over a worker's whole life, in seconds."""
-
-    open_files: Annotated[
-        int,
-        Field(ge=16, le=65_536),
-        Rule("WR-POLICY-047", "be a whole number from 16 to 65536", "64 is usual."),
-    ] = 64
-    """Files open at a time."""
-
-    task_s: Annotated[
-        float,
-        Field(ge=0.1, le=604_800),
-        Rule("WR-POLICY-048", "be a number of seconds from 0.1 to 604800", "600 is usual."),
-    ] = 600.0
-    """Seconds that one task may take."""
 
 
 class Network(Closed):
@@ -194,6 +164,9 @@ class HospitalPolicy(Closed):
 
     worker: Worker = Worker()
 
+    hours: Hours | None = None
+    """When tasks are computed; at any time, if left out."""
+
     network: Network = Network()
 
     privacy: PopulationPrivacy = PopulationPrivacy()
@@ -294,13 +267,8 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
         opened_numbers=min(disclosure.opened_numbers, own_limit or disclosure.opened_numbers),
         maximum_local_epochs=epochs,
         allowed_tasks=None if hospital.allowed_tasks is None else frozenset(hospital.allowed_tasks),
-        required_limits=frozenset(hospital.required_limits),
-        worker_limits=Limits(
-            memory_bytes=hospital.worker.memory_mib * MEBIBYTE,
-            cpu_s=hospital.worker.cpu_s,
-            open_files=hospital.worker.open_files,
-            wall_s=hospital.worker.task_s,
-        ),
+        required_limits=frozenset(hospital.required_limits) | hospital.worker.required,
+        worker_limits=hospital.worker.limits,
     )
 
 
