@@ -215,9 +215,10 @@ class Case:
 
     @cached_property
     def tasks(self) -> Mapping[Digest, Task]:
-        """The tasks of all rounds by their hash, each with the model that it names."""
-        built = (Task.from_wire(r.task, r.model) for r in self.evidence.rounds)
-        return {task.hash: task for task in built}
+        """The tasks of all rounds by their hash, each with the model that it names, and the
+        questions of all streams."""
+        built = [Task.from_wire(r.task, r.model) for r in self.evidence.rounds]
+        return {task.hash: task for task in (*built, *(one.task for one in self.streams))}
 
     @cached_property
     def tree(self) -> MerkleTree:
