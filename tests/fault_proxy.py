@@ -60,13 +60,14 @@ class Connection:
 class _Server:
     """A listener on a free port of the loopback."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accepted, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -95,11 +96,11 @@ class _Server:
 
 
 class FaultProxy(_Server):
-    """Relays to ``target``. The script's next fault is for the next connection; then all is well."""
+    """Relays to ``target``; the script's next fault is for the next connection."""
 
-    def __init__(self, target: Callable[[], int], *script: Fault) -> None:
-        super().__init__()
-        self.script = list(script)
+    def __init__(self, target: Callable[[], int], host: str = "127.0.0.1") -> None:
+        super().__init__(host)
+        self.script: list[Fault] = []
         self.always = Fault()
         self.open: list[Connection] = []
         self.seen = 0
@@ -129,7 +130,7 @@ class FaultProxy(_Server):
         try:
             if line.forgotten:
                 await asyncio.Event().wait()  # accepted, and never answered
-            back, line.far = await asyncio.open_connection("localhost", self._target())
+            back, line.far = await asyncio.open_connection(self.host, self._target())
             await asyncio.gather(
                 self._relay(line, reader, line.far, up=True),
                 self._relay(line, back, writer, up=False),

@@ -74,10 +74,7 @@ def test_within_a_site_only_the_link_opens_connections() -> None:
         text = path.read_text(encoding="utf-8")
         if imported(path) & NETWORK or any(f"{name}(" in text for name in OPENING):
             talking.add(relative(path))
-        if any(
-            isinstance(node, ast.ImportFrom) and node.module in own
-            for node in nodes(path)
-        ):
+        if any(isinstance(node, ast.ImportFrom) and node.module in own for node in nodes(path)):
             holding.add(relative(path))
     assert talking <= {"site/link.py", "site/line.py", "site/way.py"}
     assert holding <= {"site/link.py"}

@@ -37,6 +37,7 @@ _STATUS = {
     "WR-COORD-032": 401,
     "WR-COORD-033": 403,
     "WR-COORD-034": 403,
+    "WR-COORD-061": 403,
 }
 
 
@@ -65,9 +66,10 @@ def create_app(coordinator: Coordinator) -> FastAPI:
 
     @app.post("/v1/enrol")
     async def enrol(request: Request) -> dict[str, str]:
-        site, token, csr = _enrolment(await read_body(request, MAXIMUM_ENROLMENT_BYTES))
-        with coordinator.refusals.noted(SiteName(site)):
-            certificate = coordinator.enrolment.enrol(SiteName(site), token, csr.encode())
+        body = await read_body(request, MAXIMUM_ENROLMENT_BYTES)
+        site, token, csr, proof = _enrolment(body)
+        with coordinator.refusals.noted(site):
+            certificate = coordinator.enrolment.enrol(site, token, csr, proof)
         return {"certificate": certificate.decode()}
 
     @app.post("/v1/renew")
@@ -133,13 +135,18 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     return app
 
 
-def _enrolment(body: bytes) -> tuple[str, str, str]:
-    """Site, token and CSR; anything else is refused and not repeated, as a token may be in it."""
+def _enrolment(body: bytes) -> tuple[SiteName, str, bytes, Envelope | None]:
+    """Site, token, CSR and the hospital's signature over it, if there is one.
+
+    Anything else is refused and not repeated, as a token may be in it.
+    """
     try:
         match orjson.loads(body):
-            case {"site": str(site), "token": str(token), "csr": str(csr)}:
-                return site, token, csr
-    except orjson.JSONDecodeError:
+            case {"site": str(site), "token": str(token), "csr": str(csr), **more}:
+                proof = more.get("proof")
+                signed = Envelope.from_json(proof) if isinstance(proof, dict) else None
+                return SiteName(site), token, csr.encode(), signed
+    except (orjson.JSONDecodeError, WardroundError):
         pass
     raise malformed("enrolment")
 

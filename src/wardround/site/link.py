@@ -36,6 +36,7 @@ from wardround.ids import Digest
 from wardround.site.line import Line
 from wardround.site.say import printable
 from wardround.site.way import ProxyTransport, keepalive_options, proxy_for, proxy_trouble
+from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
@@ -134,8 +135,10 @@ class Link:
         """Go on over another connection, under a renewed certificate."""
         old, self._client = self._client, client
         self._certificate = certificate
-        await asyncio.sleep(self._wait_s)  # what is still under way on the old one ends by itself
-        await old.aclose()
+        try:
+            await asyncio.sleep(self._wait_s)  # what is under way on the old one ends by itself
+        finally:
+            await old.aclose()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -301,12 +304,17 @@ class _LineTransport(httpx.AsyncBaseTransport):
         return line
 
 
-async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:
+async def enrol(
+    client: httpx.AsyncClient, site: str, token: str, csr: bytes, proof: Envelope | None = None
+) -> bytes:
     """Trade a one-time token for a certificate (PEM); raises WR-SITE-061 out of reach.
 
-    A token is never sent twice: whether the first request arrived can't be known.
+    ``proof`` is the hospital's word that the request is its own. A token is never sent twice:
+    whether the first request arrived can't be known.
     """
-    document = {"site": site, "token": token, "csr": csr.decode()}
+    document: dict[str, object] = {"site": site, "token": token, "csr": csr.decode()}
+    if proof is not None:
+        document["proof"] = proof.to_dict()
     try:
         answer = await client.post("/v1/enrol", json=document)
     except (httpx.TransportError, ssl.SSLError) as error:
@@ -347,7 +355,7 @@ def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
                 "WR-SITE-041",
                 "Whoever answers at the coordinator's address is not the study's coordinator.",
                 "Check the address; a proxy that inspects TLS must let this host pass. Don't "
-                "go on before you know who it is.",
+                "go on before you know who it is; `wardround doctor` says who signed for it.",
             ) from error
         # Alerts come under the keys of a handshake in which the coordinator proved itself.
         if isinstance(cause, ssl.SSLError) and _NOT_ACCEPTED.search(cause.reason or ""):

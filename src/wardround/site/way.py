@@ -47,7 +47,9 @@ def proxy_for(url: str) -> str | None:
     host = (urlsplit(url).hostname or "").lower()
     proxies = getproxies()
     excepted = [one.strip().strip("[]").lstrip(".").lower() for one in _excepted(proxies)]
-    if "*" in excepted or any(one and (host == one or host.endswith(f".{one}")) for one in excepted):
+    if "*" in excepted or any(
+        one and (host == one or host.endswith(f".{one}")) for one in excepted
+    ):
         return None
     found = proxies.get("https") or proxies.get("all")
     if not found:
