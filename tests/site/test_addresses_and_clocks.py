@@ -118,7 +118,7 @@ def connected_to(port: int) -> list[socket.socket]:
     ends = []
     for one in found:
         with suppress(OSError):
-            if one.getpeername()[1] == port:
+            if one.getpeername()[1:2] == (port,):
                 ends.append(one)
     return ends
 

@@ -38,6 +38,7 @@ ENTRIES = {
     "privacy": Entry("wardround.cli.privacy", "app", "Divide a study's epsilon, with noise."),
     "coordinator": Entry("wardround.cli.coordinator", "app", "Set up and run a coordinator."),
     "site": Entry("wardround.cli.site", "app", "Set up and run a hospital's agent."),
+    "doctor": Entry("wardround.cli.doctor", "doctor", "Find out what is wrong with a service."),
     "verify": Entry("wardround.cli.verify", "verify", "Check a finished study, offline."),
     "audit": Entry("wardround.cli.audit", "app", "Attack a study before anybody else does."),
     "concepts": Entry("wardround.cli.concepts", "app", "Look up concepts: what a field can mean."),

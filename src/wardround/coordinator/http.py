@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from wardround import __version__
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
@@ -61,8 +62,14 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         return _problem(malformed("request"), 400)
 
     @app.get("/v1/health")
-    async def health() -> dict[str, str]:
-        return {"study": coordinator.study.id, "state": coordinator.state_name}
+    async def health(request: Request) -> dict[str, str]:
+        found = {"study": coordinator.study.id, "state": coordinator.state_name}
+        known = reception.known(request)
+        if isinstance(known, WardroundError):
+            found["refused"] = known.code
+        elif known is not None:  # to the study's own hospitals a little more
+            found |= {"site": known.site, "version": __version__}
+        return found
 
     @app.post("/v1/enrol")
     async def enrol(request: Request) -> dict[str, str]:

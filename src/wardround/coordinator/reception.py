@@ -56,11 +56,24 @@ class Reception:
         visitor.verify(body=body)
         return visitor.peer, body
 
+    def known(self, request: Request) -> Peer | WardroundError | None:
+        """Who asks, or why it would be turned away; None for somebody who shows nothing.
+
+        For questions that anybody may ask: nothing is noted, and no body is read.
+        """
+        certificate = _shown(request)
+        try:
+            if certificate is not None:
+                return self._coordinator.enrolment.identify(certificate)
+            if self._coordinator.inspected and claimed_signer(request.headers) is not None:
+                return self._inspected(request).peer
+        except WardroundError as error:
+            return error
+        return None
+
     def visitor(self, request: Request) -> Visitor:
         """Whose certificate the request bears; for bodies that are taken in piece by piece."""
-        tls = request.scope.get("extensions", {}).get("tls", {})
-        chain = tls.get("client_cert_chain") or []
-        certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
+        certificate = _shown(request)
         with self._coordinator.refusals.noted(None):
             if certificate is None and self._coordinator.inspected:
                 return self._inspected(request)
@@ -92,6 +105,13 @@ class Reception:
             if visitor.inspected:  # proved by now: a renewed certificate comes into force
                 self._coordinator.enrolment.identify(peer.certificate)
             self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
+
+
+def _shown(request: Request) -> bytes | None:
+    """The client certificate of the connection (DER)."""
+    tls = request.scope.get("extensions", {}).get("tls", {})
+    chain = tls.get("client_cert_chain") or []
+    return ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
 
 
 def _target(request: Request) -> str:

@@ -35,7 +35,7 @@ from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.line import Line
 from wardround.site.say import printable
-from wardround.site.way import ProxyTransport, keepalive_options, proxy_for, proxy_trouble
+from wardround.site.way import proxy_for, proxy_trouble, reach
 from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
@@ -229,13 +229,9 @@ def https_client(
     """
     patience = patience or Patience()
     answer_s = patience.wait_s + patience.answer_s
-    proxy = proxy_for(url)
     return httpx.AsyncClient(
         base_url=url,
-        transport=_LineTransport(context, patience.connect_s, answer_s)
-        if proxy is None
-        else ProxyTransport(proxy, context),
-        trust_env=False,
+        transport=_LineTransport(context, proxy_for(url), patience.connect_s, answer_s),
         timeout=httpx.Timeout(patience.connect_s, read=answer_s),
     )
 
@@ -246,8 +242,11 @@ class _LineTransport(httpx.AsyncBaseTransport):
     ``answer_s`` bounds the time from sending a request to the end of its answer.
     """
 
-    def __init__(self, context: ssl.SSLContext, connect_s: float, answer_s: float) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, proxy: str | None, connect_s: float, answer_s: float
+    ) -> None:
         self._context = context
+        self._proxy = proxy
         self._connect_s = connect_s
         self._answer_s = answer_s
         self._idle: list[Line] = []
@@ -288,20 +287,13 @@ class _LineTransport(httpx.AsyncBaseTransport):
             line = self._idle.pop()
             if line.open:
                 return line
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_s):
-                transport, line = await loop.create_connection(
-                    Line, url.host, url.port or 443, ssl=self._context, server_hostname=url.host
-                )
+                return await reach(url, self._context, Line, self._proxy)
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:  # ssl.SSLError is one
             raise httpx.ConnectError(str(error)) from error
-        stay_known = transport.get_extra_info("socket")
-        for option in keepalive_options():
-            stay_known.setsockopt(*option)
-        return line
 
 
 async def enrol(
