@@ -35,6 +35,7 @@ from wardround.trust.tls import client_context
 _AUTHORITY_EARLY = timedelta(days=180)
 _STUDY_EARLY = timedelta(days=14)
 _ANSWER_S = 10.0
+_NO_MEMORY = "none yet: nobody has been invited"
 
 
 def checks(home: CoordinatorHome, now: datetime | None = None) -> tuple[Check, ...]:
@@ -215,10 +216,12 @@ class _Coordinator:
         if not path.exists():
             if any((self._home.folder / "invitations").glob("*.json")):
                 self._home.open()  # raises WR-COORD-041
-            raise SkippedError("nobody has been invited yet")
+            return _NO_MEMORY
         return host.database(path, tables.MIGRATIONS)
 
     def journal(self) -> str:
+        if self.database() == _NO_MEMORY:
+            return _NO_MEMORY
         study = self._study()
         with closing(self._memory()) as database:
             origin = f"wardround/{trust_domain(study)}/{study.id}"

@@ -39,6 +39,7 @@ _AGENT_EARLY = timedelta(hours=1)
 """An agent that runs has long renewed by then."""
 _AUTHORITY_EARLY = timedelta(days=180)
 _STUDY_EARLY = timedelta(days=14)
+_NO_MEMORY = "none yet: no agent has run here, so nothing was answered"
 _SKEW_S = 30.0
 """A difference of clocks that is worth a look; `WINDOW_S` is refused."""
 
@@ -175,12 +176,13 @@ class _Site:
     # Memory
 
     def database(self) -> str | Warned:
-        path = self._home.folder / "state.db"
-        if not path.exists():
-            self._require_memory()
-        return host.database(path, tables.MIGRATIONS)
+        if not self._has_memory():
+            return _NO_MEMORY
+        return host.database(self._home.folder / "state.db", tables.MIGRATIONS)
 
     def journal(self) -> str:
+        if not self._has_memory():
+            return _NO_MEMORY
         self._require_current()
         with closing(open_memory(self._home, make=False)) as database:
             journal = Journal(SqlLeafStore(database, tables.journal), "doctor")
@@ -190,6 +192,8 @@ class _Site:
 
     def ledger(self) -> str:
         study, home = self._study(), self._home
+        if not self._has_memory():
+            return _NO_MEMORY
         self._require_current()
         book = PrivacyLedger(study, home.name, home.signing_key.public, home.hospital)
         with closing(open_memory(home, make=False)) as database, database.begin() as connection:
@@ -293,20 +297,20 @@ class _Site:
             raise SkippedError("no study has been approved here yet")
         return self._home.study
 
-    def _require_memory(self) -> None:
-        """Skip where an agent never ran; raise WR-SITE-066 where one did and has lost it."""
+    def _has_memory(self) -> bool:
+        """Whether an agent ever ran; raises WR-SITE-066 where one did and its memory is lost."""
+        if (self._home.folder / "state.db").exists():
+            return True
         try:
             open_memory(self._home, make=False).close()
         except WardroundError as error:
-            if error.code == "WR-SITE-063":
-                raise SkippedError("no agent has run here yet") from error
-            raise
+            if error.code != "WR-SITE-063":
+                raise
+        return False
 
     def _require_current(self) -> None:
         """Skip what would change an older database, or can't read a damaged one."""
         path = self._home.folder / "state.db"
-        if not path.exists():
-            self._require_memory()
         try:
             current = isinstance(host.database(path, tables.MIGRATIONS), str)
         except WardroundError as error:

@@ -142,7 +142,7 @@ async def _tunnel(proxy: str, host: str, port: int) -> asyncio.WriteTransport:
     secure = ssl.create_default_context() if parts.scheme == "https" else None
     try:
         transport, asking = await asyncio.get_running_loop().create_connection(
-            _Asking, parts.hostname, parts.port or (443 if secure else 80), ssl=secure
+            _Asking, parts.hostname or "", parts.port or (443 if secure else 80), ssl=secure
         )
     except OSError as error:
         raise httpx.ProxyError("nobody answers") from error
