@@ -96,6 +96,7 @@ def _shown(results: tuple[Result, ...]) -> RenderableType:
 
     width = max(len(one.name) for one in results)
     parts: list[RenderableType] = []
+    told: set[tuple[str | None, str | None]] = set()
     for area, group in groupby(results, key=lambda one: one.area):
         if parts:
             parts.append(Text())
@@ -106,13 +107,17 @@ def _shown(results: tuple[Result, ...]) -> RenderableType:
         rows.add_column(overflow="fold")
         for one in group:
             sign, style = _SIGNS[one.state.value]
-            found = Text(printable(one.found), style=style if one.state.value == "wrong" else "")
+            found = Text()
+            found.append(printable(one.found), style=style if one.state.value == "wrong" else "")
             if one.state.value == "skipped":
                 found = Text(f"skipped: {printable(one.found)}", style="dim")
                 if one.security:
                     found.append("  (security: not passed)", style="bold yellow")
-            if one.remedy is not None:
-                found.append(f"\n{printable(one.remedy)}", style="default not bold")
+            if (one.code, one.path) in told and one.remedy is not None:
+                found.append(f"\nAs above: {one.code}", style="dim")
+            elif one.remedy is not None:
+                told.add((one.code, one.path))
+                found.append(f"\n{printable(one.remedy)}")
                 where = "" if one.path is None else f"{one.path} · "
                 found.append(f"\n{printable(where)}wardround explain {one.code}", style="dim")
             rows.add_row(Text(sign, style=style), Text(one.name), found)

@@ -248,12 +248,14 @@ class _Site:
         if found.ahead_s is None:
             raise SkippedError("the coordinator did not say its time")
         way = "ahead of" if found.ahead_s > 0 else "behind"
-        off = f"{abs(found.ahead_s):.0f} seconds {way} the coordinator's clock"
+        off = f"{abs(found.ahead_s):.0f} s {way} the coordinator's clock"
+        if abs(found.ahead_s) < 2:  # a Date field has whole seconds
+            return "the same as the coordinator's"
         if abs(found.ahead_s) <= _SKEW_S:
             return off
         wrong = WardroundError(
             "WR-SITE-178",
-            f"This machine is {off}; requests that are more than {WINDOW_S} off are refused.",
+            f"This machine is {off}; requests that are more than {WINDOW_S} s off are refused.",
             "Set the clock, best by NTP; if it is right here, tell the coordinator's operator.",
         )
         if abs(found.ahead_s) > WINDOW_S:
