@@ -25,6 +25,7 @@ from wardround.secagg.setup import setup_digest
 from wardround.simulation.inprocess import ENTRY, Keys
 from wardround.site import opened, tables
 from wardround.site.door import Custody, Door, Order
+from wardround.site.outward import BEFORE_THE_RECORDS
 from wardround.site.seat import Seat
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
@@ -218,8 +219,9 @@ class Bedside:
         return self.heard(answer, refusals)
 
     def heard(self, answer: Refusal, refusals: int) -> str:
-        """The outside hears `refused` and no more; the reason is in the hospital's journal."""
+        """The outside hears `refused`, a number, and a cause that says nothing of the records."""
         said = orjson.loads(answer.envelope.payload)
+        incident, cause = said.pop("incident"), said.pop("cause", None)
         assert said == {
             "study": self.study.digest,
             "run": answer.refused.run,
@@ -229,6 +231,8 @@ class Bedside:
         }
         (entry,) = self.leaves("refused")[refusals:]
         code = str(entry.facts["code"])
+        assert entry.facts["incident"] == incident
+        assert cause is None or cause == BEFORE_THE_RECORDS[code]
         assert code.encode() not in answer.envelope.to_json()
         return code
 

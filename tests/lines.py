@@ -64,7 +64,7 @@ class LinesWard(HttpsWard):
                 self.tls / f"{site}.key",
                 inspecting_ca=self.inspecting.get(site),
             )
-            client = Client(https_client(self.way(site), context, self.patience))
+            client = Client(https_client(self.way(site), context, patience=self.patience))
             self._clients[site] = client
         return self._clients[site]
 

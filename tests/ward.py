@@ -7,6 +7,7 @@ coordinator can be listened to and cut.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -250,6 +251,9 @@ class _Breakable(httpx.AsyncBaseTransport):
 class Ward:
     """A study's coordinator and hospitals. Build it with `open_ward`."""
 
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+    """What the coordinator's deadlines go by."""
+
     def __init__(self, folder: Path, study: Study, keys: Keys) -> None:
         self.folder = folder
         self.study = study
@@ -270,6 +274,7 @@ class Ward:
             self.keys.coordinator,
             self.keys.authority,
             self.folder / "coordinator",
+            clock=self.clock,
             **self.options,
         )
         return self.coordinator
@@ -446,6 +451,7 @@ async def open_ward(
     tables: Mapping[SiteName, FeatureTable] | None = None,
     url: str = "https://localhost",
     prepare: Callable[[Ward], object] = lambda _ward: None,
+    clock: Callable[[], float] = time.monotonic,
     **changes: JSON,
 ) -> AsyncIterator[Ward]:
     """A ward whose agents run (with ``start``) and whose run has begun.
@@ -455,6 +461,7 @@ async def open_ward(
     keys = Keys.generate(sites)
     study = keys.seal(plan(**changes), url)
     ward = WARDS[mode](folder, study, keys)
+    ward.clock = clock
     prepare(ward)
     ward.open_coordinator()
     await ward.serve()

@@ -13,7 +13,7 @@ import pytest
 from bedside import ME, RUN, Bedside
 from ward import SITES, code_of
 from wardround.errors import WardroundError
-from wardround.federation.messages import Ask, Instruction, Manifest, Witness
+from wardround.federation.messages import PART_BYTES, Ask, Instruction, Manifest, Witness
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.learning.specify import specify
@@ -49,8 +49,8 @@ class Script:
         last = isinstance(item, Status) and item.kind is StatusKind.WITNESS
         return None if last else await self.next(seen)
 
-    async def fetch(self, name: Digest, _size: int) -> bytes:
-        return self.blobs[name]
+    async def part(self, name: Digest, number: int) -> bytes:
+        return self.blobs[name][number * PART_BYTES :][:PART_BYTES]
 
 
 class Told:
@@ -334,9 +334,11 @@ async def test_what_the_agent_tells_its_operator_is_not_what_the_coordinator_hea
         "scope",
         "site",
         "answer",
+        "incident",
     }
     assert bedside.codes() == ["WR-STUDY-080"]
     (facts,) = [facts for event, facts in told.events if event == "refused"]
+    assert facts["incident"] == refusal.refused.incident
     assert facts["code"] == "WR-STUDY-080" and facts["what"] == "outcome_counts"
     assert "list of excluded patients" in str(facts["problem"]) and facts["remedy"]
 

@@ -259,18 +259,18 @@ async def test_an_impossible_list_of_missing_parts_has_a_code(
     )
 
 
-async def test_a_large_model_is_fetched_in_parts(large: bytes) -> None:
+async def test_a_part_of_a_model_is_asked_for_until_it_comes(large: bytes) -> None:
     def part(request: httpx.Request) -> httpx.Response:
         number = int(request.url.path.rsplit("/", 1)[1])
         return httpx.Response(200, content=large[number * PART_BYTES :][:PART_BYTES])
 
-    far = Far([part, broken, part, part])
-    assert await far.link().fetch(SOME, len(large)) == large
+    far = Far([broken, part])
+    assert await far.link().part(SOME, 1) == large[PART_BYTES:][:PART_BYTES]
+    assert far.paths() == [f"GET /v1/blobs/{SOME}/parts/1"] * 2
 
 
-async def test_a_part_of_another_size_than_asked_for_is_refused(large: bytes) -> None:
-    far = Far([lambda _request: httpx.Response(200, content=large)])
-    assert await code_of(far.link().fetch(SOME, len(large))) == "WR-ROUND-001"
+async def test_no_delta_is_an_answer(large: bytes) -> None:
+    assert await Far().link().delta_list(SOME, digest(b"base")) is None
 
 
 # Enrolment

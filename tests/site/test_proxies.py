@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from fault_proxy import TunnelProxy
 from lines import open_lines, total_of
 from ward import SITES, code_of, until
+from wardround.site.link import https_client
+from wardround.site.pace import Pace, TokenBucket
 from wardround.site.way import proxy_for, shown
 from wardround.trust.tls import client_context
 
@@ -33,6 +36,25 @@ async def test_a_round_goes_through_tunnels(
             assert (await total_of(ward)).survivors == SITES
         assert proxy.tunnels >= len(SITES)
         assert {line.split(" ")[0] for line in proxy.asked} == {"CONNECT"}
+
+
+async def test_a_tunnel_keeps_to_the_hospitals_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    pace = Pace(up=TokenBucket(32_000.0, lambda: 0.0, sleep))
+    async with TunnelProxy() as proxy, open_lines(tmp_path, start=False) as ward:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://localhost:{proxy.port}")
+        context = client_context(ward.tls / "ca.pem")
+        async with https_client(ward.address(ward._port), context, pace) as client:
+            answer = await client.post("/v1/enrol", content=bytes(60_000))
+        assert answer.status_code == 409 and proxy.tunnels == 1
+    assert max(slept) == pytest.approx(60_000 / 32_000 - 0.25, abs=0.01)
 
 
 async def test_a_proxy_that_closes_its_tunnels_loses_nothing(

@@ -22,9 +22,10 @@ PRIVACY = {
 }
 
 
-def study(**changes):
+def study(version=1, **changes):
     model = changes.pop("model", {"kind": "logistic", "algorithm": "dp-sgd"})
-    return Study.parse(document(profile="private", model=model, privacy={**PRIVACY, **changes}))
+    privacy = {**PRIVACY, **changes}
+    return Study.parse(document(profile="private", version=version, model=model, privacy=privacy))
 
 
 def test_a_plan_is_priced_as_one_with_its_spare_rounds():
@@ -80,6 +81,20 @@ def test_the_statement_never_exceeds_what_was_agreed_on():
     assert statement_of(study(epsilon=agreed)).epsilon == agreed
     with pytest.raises(WardroundError, match="WR-STUDY-120"):
         statement_of(study(epsilon=cost * (1 - 1e-6)))
+
+
+def test_a_later_version_promises_what_all_versions_may_cost():
+    """A ledger lets them spend the study's epsilon together, whatever this one's plan costs."""
+    later = statement_of(study(version=2))
+    assert price(study(version=2)) < 1.4 < later.epsilon == 1.5
+    assert any("all versions" in one for one in later.assumptions)
+    assert not any("all versions" in one for one in statement_of(study()).assumptions)
+
+
+def test_nothing_proven_for_a_patient_of_many_hospitals_is_refused():
+    with pytest.raises(WardroundError, match="WR-STUDY-120") as refused:
+        check_plan(study(hospitals_per_patient=64))
+    assert "64 hospitals" in refused.value.problem
 
 
 def test_poisson_samples_and_noise_of_each_hospital_are_named():

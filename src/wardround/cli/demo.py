@@ -71,7 +71,7 @@ def demo(
     summary = summarise(done.data).model_dump(mode="json")
     emit(summary, json, human=None if json else _table(done))
     _say_what_holds(done)
-    suggest(f"wardround verify {done.folder / 'evidence.json'}")
+    suggest(f"wardround verify {done.folder / 'evidence.json'} --model {done.folder / 'model'}")
     say(f"Report: {done.folder / 'report.html'}")
 
 
@@ -206,6 +206,7 @@ def _say_what_holds(done: Demonstration) -> None:
     else:
         say(f"Profile private: masked sums with noise. {data.privacy.words}")
         say("Alone and pooled are fitted without noise, for comparison: nothing of them leaves.")
+        say("Federated is fitted and measured with noise; its intervals include the measuring.")
     say("Hospitals alone are tested on their own held-out records, so their rows don't compare.")
     say("Pooled is the reference that no real study has: all records in one place.")
     for note in done.notes:

@@ -95,15 +95,32 @@ def summary(study: Study) -> list[tuple[str, str]]:
             f"open a sum over at least {survivors} sites; {cohort - survivors} may fail"
             + ("" if study.cohort.groups is None else " in each group"),
         ),
+        ("waits", _waits(study)),
         (
             "masks",
             ("" if study.cohort.groups is None else "in each group, ")
             + study.graph_rule(cohort, cohort).describe(),
         ),
         ("profile", study.profile.value),
-        *_privacy(study),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
+        *_privacy(study),
     ]
+
+
+def _waits(study: Study) -> str:
+    """Whom a round asks and how long it waits."""
+    cohort = study.cohort
+    ends = f"{min(cohort.deadline_floor_s, cohort.deadline_s):g} to {cohort.deadline_s:g} s"
+    how = f"for each as long as it usually takes ({ends})"
+    if cohort.target_sites is None:
+        return f"for every hospital that is there, {how}"
+    if not cohort.adaptive:
+        return f"for {cohort.target_sites} contributions, {how}; all that are there are asked"
+    asked = cohort.target_sites + cohort.over_selection
+    return (
+        f"for {cohort.target_sites} contributions, {how}; the {asked} fastest are asked, and every "
+        f"hospital once in {cohort.ask_every} rounds"
+    )
 
 
 def details(study: Study) -> list[tuple[str, str]]:

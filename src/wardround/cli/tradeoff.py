@@ -95,6 +95,7 @@ def _designs(proposal: Proposal) -> Table:
         ),
         left=2,
     )
+    made.columns[0].min_width = 2  # the arrow
     longest = max(design.average_noise for design in proposal.designs)
     for design in proposal.designs:
         chosen = design is proposal.chosen
@@ -137,8 +138,17 @@ def _table(columns: Sequence[str], left: int) -> Table:
     """Columns of numbers, ranged right, but for the first ``left`` and a last one of bars."""
     made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(columns):
-        words = number < left or (number == len(columns) - 1 and not name)
-        made.add_column(name, justify="left" if words else "right", no_wrap=True)
+        bars = number == len(columns) - 1 and not name
+        words = number < left or bars
+        # Where the terminal is narrow, the names of numbers are broken, so that no figure is cut.
+        widest = max((len(word) for word in name.split()), default=0)
+        made.add_column(
+            name,
+            justify="left" if words else "right",
+            no_wrap=words,
+            overflow="crop",
+            min_width=None if bars else len(name) if words else widest,
+        )
     return made
 
 

@@ -32,6 +32,7 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     ``seen`` is the size of the journal that the site saw last; the instruction proves that
     the journal it is shown now is an extension of that one.
     """
+    exchange.stopwatch.heard(site)
     if exchange.ending is not None:
         return _ending(exchange, site, seen)
     if exchange.round is not None and exchange.round.state.waits_for(site):
@@ -42,6 +43,7 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
 
 
 def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> bytes:
+    exchange.stopwatch.ask(site, setup.batch, setup.awaits)
     if setup.phase is SetupPhase.ADVERTISE:
         ask = Instruction(
             ask=Ask.ADVERTISE,
@@ -114,11 +116,13 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
     adverts: dict[SiteName, Placed] = {}
     choices: dict[SiteName, bytes] = {}
     assert exchange.setup is not None
-    if exchange.manifest.index == 0 and exchange.setup.state.sparse:
+    exchange.stopwatch.ask(site, round_.round, exchange.manifest.kind)
+    first = exchange.is_first(site)
+    if first and exchange.setup.state.sparse:
         wiring = exchange.wiring(round_.batch)
         tree, deals, adverts, blobs = wiring.to_accept(site)
         choices = wiring.choices().bits
-    elif exchange.manifest.index == 0:
+    elif first:
         for name, sent in exchange.said(round_.batch, "deal").items():
             envelopes[name] = sent.envelope
             if name != site:

@@ -16,9 +16,13 @@ from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.groups import Groups
+from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
+from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
+from wardround.coordinator.rows import ABSENT_AFTER_S
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.timeline import Timeline, timeline
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerReport
 from wardround.ids import RunId, SiteName
@@ -28,9 +32,6 @@ from wardround.study import Study, refuse_if_incomplete
 from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
-
-ABSENT_AFTER_S = 45.0
-"""A site that has not asked for work for this long (a long poll lasts 30 s) counts as absent."""
 
 TWIN_WITHIN_S = 2.0
 """An agent that asked this recently, or is waiting for work, is running: another is its twin."""
@@ -50,6 +51,7 @@ class Coordinator:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         agent_lifetime: timedelta = AGENT_LIFETIME,
         inspected: frozenset[SiteName] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``inspected`` are the sites behind a proxy that takes the client certificate away."""
         refuse_if_incomplete(study)
@@ -81,10 +83,12 @@ class Coordinator:
         self._folder = folder
         self._intake: Intake | None = None
         self._now = now
+        self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
         self._closing = False
+        self._history = History()
 
     @property
     def state_name(self) -> str:
@@ -104,10 +108,11 @@ class Coordinator:
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
                 )
             else:
-                transaction.record("resumed", run=run)
+                records.resume_run(transaction.connection, run, self._now())
+                transaction.record("resumed", run=run, at=self._now().isoformat())
         self.spool.clear()
         self.exchange = Exchange(
-            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
@@ -128,7 +133,9 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        return Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
+        return Exchange(
+            self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
+        )
 
     def approve(self, peer: Peer, envelope: Envelope) -> None:
         """Keep a hospital's approval and tell whoever waits for it."""
@@ -202,6 +209,19 @@ class Coordinator:
             for site, (_, at) in sorted(self._heard.items())
             if site in approved and now - at < ABSENT_AFTER_S
         )
+
+    def heard_ages_s(self) -> dict[SiteName, float]:
+        """How many seconds ago each agent was heard of; one that waits for work is heard of now."""
+        now = time.monotonic()
+        waiting = {site for site, _ in self._waiting}
+        return {site: 0.0 if site in waiting else now - at for site, (_, at) in self._heard.items()}
+
+    def timeline(self, run: RunId | None = None) -> Timeline:
+        """Where a run stands (by default the latest), from what is persisted."""
+        presence = Presence.of(self.heard_ages_s(), self._now())
+        with self.state.database.begin() as connection:
+            rows = self._history.read(connection, presence, run)
+        return timeline(rows, self.study, self._now())
 
     def instruction_now(self, site: SiteName, seen: int) -> bytes | None:
         """The site's next instruction, if there is one yet."""

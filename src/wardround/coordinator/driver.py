@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
 from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.muster import Muster, Pool
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
@@ -58,9 +59,10 @@ class Driver:
         say: Say = lambda _event, _facts: None,
     ) -> None:
         self.exchange = exchange
-        self._present = present
+        self._muster = Muster(exchange, present)
         self._say = say
         self._step = 0
+        exchange.on_refusal = self._on_refusal
         self._adverts: tuple[BatchId | None, dict[SiteName, Advert]] = (None, {})
         self._culprits = {
             SiteName(str(one.facts["site"]))
@@ -76,6 +78,10 @@ class Driver:
     def say(self, event: str, **facts: str | float) -> None:
         """Tell whoever watches how the algorithm is getting on."""
         self._say(event, facts)
+
+    def _on_refusal(self, site: SiteName, told: dict[str, str]) -> None:
+        """What a hospital let be said; its own log has the reason under the incident's number."""
+        self.say("refusal", site=site, **told)
 
     async def sum(self, task: Task) -> Total:
         """The total of ``task`` over the survivors of a round; see `Federation.sum`."""
@@ -157,33 +163,32 @@ class Driver:
         return latest.state.attempt + (1 if latest.state.over else 0)
 
     async def _set_up(self) -> None:
-        """Have a usable batch: the current one, or a fresh one among those who are present."""
-        exchange = self.exchange
-        latest, setup = exchange.round, exchange.setup
-        complete = latest is None or not latest.state.dropped
-        if setup is not None and self._culprits.intersection(setup.state.roster):
-            complete = False
-        if setup is not None and setup.state.usable and complete:
+        """Have a usable batch: the current one, or a fresh one among those who take part."""
+        exchange, muster = self.exchange, self._muster
+        setup = exchange.setup
+        if muster.serves(self._culprits):
             return
-        if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-            pool = self._without_culprits(self._present())
-        for _ in range(self.study.cohort.attempts):
+        pool = muster.pool(self._culprits)
+        last = self.study.cohort.attempts - 1
+        for attempt in range(last + 1):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-                if len(pool) < exchange.minimum_survivors(len(exchange.sites)):
+                if len(pool.sites) < exchange.minimum_survivors(len(exchange.sites)):
                     raise WardroundError(
                         "WR-ROUND-004",
-                        f"{len(pool)} hospitals are connected, too few for this study.",
+                        f"{len(pool.sites)} hospitals are connected, too few for this study.",
                         "Wait until more agents are connected and start the run again.",
                     )
-                exchange.start_setup(pool)
+                exchange.start_setup(pool.sites, pool.turns, pool.why)
+            closing = muster.setup_closing if attempt < last else self._ceiling
             for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
-                await self._settle(partial(self._setup_past, phase))
+                await self._settle(partial(self._setup_past, phase), closing)
             setup = exchange.setup
             assert setup is not None
             if setup.state.phase is SetupPhase.READY:
                 return
-            pool = self._without_culprits(setup.state.willing)
-            self.say("setup-repeated", left=len(pool))
+            willing = self._without_culprits(setup.state.willing)
+            pool = Pool(willing, tuple(site for site in setup.state.turns if site in willing))
+            self.say("setup-repeated", left=len(willing))
         raise WardroundError(
             "WR-ROUND-005",
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
@@ -219,7 +224,8 @@ class Driver:
     async def _conduct(self, task: Task, step: int) -> Total | None:
         """See the round in flight through; None when it failed."""
         started = time.monotonic()
-        for phase in (RoundPhase.COLLECT, RoundPhase.VOTE, RoundPhase.RECOVER):
+        await self._settle(partial(self._past, RoundPhase.COLLECT), self._muster.closing)
+        for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
         while self._phase() is RoundPhase.OPENING:
             total = await self._open(task, step, started)
@@ -351,20 +357,31 @@ class Driver:
             if site in state.survivors and found != header.payload:
                 raise payload_lost()
 
-    async def _settle(self, done: Callable[[], bool]) -> None:
-        """Wait until ``done``; when the study's deadline passes first, say so to the state.
+    def _ceiling(self, began: float) -> float:
+        """When nobody is waited for any more, whoever it is."""
+        return began + self.study.cohort.deadline_s
 
-        After a part of that time everyone is asked for what so far only some were asked.
+    async def _settle(
+        self, done: Callable[[], bool], closing: Callable[[float], float] | None = None
+    ) -> None:
+        """Wait until ``done``; when the deadline passes first, say so to the state.
+
+        ``closing`` says when that is, given when it began, and is asked again at every change;
+        left out, it is the study's ceiling. After a part of that time everyone is asked for what
+        so far only some were asked.
         """
-        started = time.monotonic()
-        deadline = started + self.study.cohort.deadline_s
-        patience = started + min(PATIENCE_S, self.study.cohort.deadline_s / 4)
+        clock = self.exchange.stopwatch.clock
+        began = clock()
+        patience = began + min(PATIENCE_S, self.study.cohort.deadline_s / 4)
         while not done():
-            now = time.monotonic()
+            now = clock()
+            deadline = (closing or self._ceiling)(began)
             if now >= deadline:
-                self.exchange.deadline_passed()
+                self.exchange.flush()
+                if not done():
+                    self.exchange.deadline_passed()
                 return
             if now >= patience:
                 self.exchange.ask_everyone()
-                patience = deadline
+                patience = self._ceiling(began)
             await self.exchange.changed.wait_for(min(patience, deadline) - now)

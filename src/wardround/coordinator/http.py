@@ -22,12 +22,16 @@ from wardround import __version__
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
+from wardround.coordinator.timeline import own_document
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, malformed, unframe
-from wardround.ids import Digest, RoundId, SiteName
+from wardround.federation.messages import malformed, unframe
+from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
+LATEST = "latest"
+"""Stands for the latest run where a run is named."""
+
 MAXIMUM_WAIT_S = 30.0
 MAXIMUM_ENROLMENT_BYTES = 64 << 10
 """Anybody may send this one, so little of it is read."""
@@ -38,6 +42,7 @@ _STATUS = {
     "WR-COORD-032": 401,
     "WR-COORD-033": 403,
     "WR-COORD-034": 403,
+    "WR-COORD-042": 404,
     "WR-COORD-061": 403,
 }
 
@@ -95,6 +100,14 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         report = coordinator.ledger_report(peer.site).model_dump_json()
         return Response(report, media_type="application/json")
 
+    @app.get("/v1/runs/{run}/timeline")
+    async def timeline(request: Request, run: str) -> Response:
+        """A hospital's own lane; who may read the coordinator's folder sees all of them there."""
+        peer, _ = await reception.admit(request)
+        found = coordinator.timeline(None if run == LATEST else RunId(run))
+        body = orjson.dumps(own_document(found, peer.site))
+        return Response(body, media_type="application/json")
+
     @app.post("/v1/next")
     async def following(request: Request) -> Response:
         peer, _ = await reception.admit(request)
@@ -130,13 +143,26 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             visitor.verify(body_sha256=incoming.sha256.digest())
             incoming.accept(incoming.sha256.digest())
 
+    @app.get("/v1/blobs/{name}/parts")
+    async def parts(request: Request, name: str) -> Response:
+        peer, _ = await reception.admit(request)
+        listed = await coordinator.exchange_for(peer).models.parts(Digest(name))
+        return Response(listed.to_json(), media_type="application/json")
+
+    @app.get("/v1/blobs/{name}/delta")
+    async def delta(request: Request, name: str, base: str) -> Response:
+        peer, _ = await reception.admit(request)
+        listed = await coordinator.exchange_for(peer).models.delta(Digest(name), Digest(base))
+        if listed is None:
+            return Response(status_code=204)
+        return Response(listed.to_json(), media_type="application/json")
+
     @app.get("/v1/blobs/{name}/parts/{number}")
     async def blob(
         request: Request, name: str, number: Annotated[int, PathParameter(ge=0, lt=2**20)]
     ) -> Response:
         peer, _ = await reception.admit(request)
-        coordinator.exchange_for(peer).check_blob(Digest(name))
-        pieces = coordinator.blobs.read_part(Digest(name), number * PART_BYTES, PART_BYTES)
+        pieces = coordinator.exchange_for(peer).models.read_part(Digest(name), number)
         return StreamingResponse(_in_turn(pieces), media_type="application/octet-stream")
 
     return app

@@ -211,9 +211,10 @@ class Intake:
         header = PacketHeader.open(envelope, exchange.keys[site])
         _same(header.site, site, header.study, exchange.study.digest, header.run, exchange.run)
         sent = Sent(envelope, b"")
+        round_ = RoundId(header.round)
+        exchange.require_in_time(site, round_)
         if self._repeated(header.round, "packet", site, sent):
             return
-        round_ = RoundId(header.round)
         exchange.check_open(site, round_)
         assert exchange.manifest is not None
         size = exchange.payload_bytes()
@@ -305,10 +306,10 @@ class Intake:
         _same(refusal.site, site, refusal.study, exchange.study.digest, refusal.run, exchange.run)
         sent = Sent(envelope, b"")
         setup, round_ = exchange.setup_ahead, exchange.round_ahead
-        if round_ is not None and (round_.phase, round_.round) == (
-            RoundPhase.AUDIT,
-            refusal.scope,
-        ):  # it may have refused in this round before: this one answers the audit
+        if exchange.known_refusal(refusal.scope, site) and not _audits(round_, refusal.scope):
+            return  # an agent that was asked again says it anew, under another incident's number
+        if _audits(round_, refusal.scope):
+            # It may have refused in this round before: this one answers the audit.
             self._on_round("audit", site, refusal.scope, sent, lambda one: one.on_audit(site))
         elif setup is not None and refusal.scope == setup.batch:
             self._on_setup("refusal", site, setup.batch, sent, lambda one: one.on_lost(site))
@@ -323,6 +324,10 @@ class Intake:
         if not self._repeated(exchange.run, "witness", site, sent):
             self._require_own_ending(witness)
             exchange.keep(exchange.run, "witness", site, sent)
+
+
+def _audits(round_: Round | None, scope: str) -> bool:
+    return round_ is not None and (round_.phase, round_.round) == (RoundPhase.AUDIT, scope)
 
 
 def _sealed_blobs(attachment: bytes) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, select
 from wardround.algorithms.candidate import Candidate
 from wardround.coordinator import records
 from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.counted import records_of
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
 from wardround.federation.messages import Manifest
@@ -35,6 +36,7 @@ from wardround.ids import BatchId, Digest, SiteName
 from wardround.store import Blobs
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
+from wardround.trust.keys import sync_folder
 
 Said = dict[str, dict[str, dict[SiteName, Envelope]]]
 """Statements by scope, kind and site."""
@@ -88,7 +90,9 @@ def publish(
         verification=verification,
     )
     save_results(data, folder)
+    sync_folder(folder)
     folder.rename(final)
+    sync_folder(home.results)  # the run is called finished next, and then nobody writes them again
     return Published(final, final / "report.html", final / "evidence.json", verification.ok)
 
 
@@ -195,6 +199,10 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
         .order_by(rounds.c.step, rounds.c.run, rounds.c.attempt)
     )
     groups = None if coordinator.groups is None else coordinator.runs
+    opened = coordinator.exchange
+    assert opened is not None
+    exchanges = (opened,) if coordinator.groups is None else coordinator.groups.exchanges
+    cohorts = {one.run: one.sites for one in exchanges}
     for row in connection.execute(query):
         state = records.ROUND.validate_json(row.state)
         manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
@@ -212,8 +220,15 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 reason=state.reason or "",
                 survivors=state.survivors,
                 dropped=state.dropped,
+                not_asked=tuple(sorted(set(cohorts[row.run]) - set(state.roster))),
+                records=records_of(connection, coordinator, row, manifest, len(cohorts[row.run]))
+                if done
+                else None,
                 opened_numbers=manifest.length if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,
+                refused=()
+                if coordinator.study.privacy is not None
+                else tuple(sorted(state.refused - state.packets)),
             )
         )
     return facts

@@ -20,6 +20,7 @@ from wardround.coordinator.driver import Say
 from wardround.coordinator.federate import federate
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
+from wardround.coordinator.presence import keep_written
 from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import keep_server_certificate, server
 from wardround.errors import WardroundError
@@ -43,9 +44,15 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
             async with _listening(home, coordinator, say):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
-                published = await _drive(home, coordinator, say, wait_s)
-                if not once:
-                    await asyncio.Event().wait()
+                watching = asyncio.create_task(
+                    keep_written(home.folder, coordinator.heard_ages_s), name="presence"
+                )
+                try:
+                    published = await drive(home, coordinator, say, wait_s)
+                    if not once:
+                        await asyncio.Event().wait()
+                finally:
+                    watching.cancel()
                 return published
         finally:
             coordinator.close()
@@ -124,9 +131,10 @@ def _keep_alive(listener: socket.socket) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def _drive(
+async def drive(
     home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
 ) -> Published | None:
+    """Carry a run through, from waiting for hospitals to publishing; None without a result."""
     study = coordinator.study
     present = await coordinator.wait_for_sites(len(study.sites), wait_s)
     exchange = coordinator.open_run()

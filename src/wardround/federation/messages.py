@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from wardround.errors import WardroundError
+from wardround.federation.causes import INCIDENT_PATTERN, Cause
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg.checksum import LANES
 from wardround.trust import dsse
@@ -220,7 +221,11 @@ class PacketHeader(Statement):
 
 
 class Refused(Statement):
-    """A site answers no. The reason stays in the hospital: it could answer a question."""
+    """A site answers no. The reason stays in the hospital: it could answer a question.
+
+    ``cause`` is one of the few that depend on nobody's records, or None. ``incident`` is a random
+    number that stands in the hospital's log beside the reason, to be quoted on the telephone.
+    """
 
     study: DigestText
     run: Run
@@ -228,6 +233,10 @@ class Refused(Statement):
     """The round or batch that is refused."""
     site: Name
     answer: Annotated[str, Field(pattern=r"^refused$")] = "refused"
+    cause: Cause | None = Field(default=None, exclude_if=_nothing)
+    incident: Annotated[str, Field(pattern=INCIDENT_PATTERN.pattern)] | None = Field(
+        default=None, exclude_if=_nothing
+    )
 
 
 class AuditAnswer(StrEnum):

@@ -12,6 +12,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from wardround.errors import WardroundError
 from wardround.trust.dsse import Envelope
+from wardround.trust.keys import sync_folder
 
 
 def read_bounded(path: Path, limit_bytes: int, *, code: str, what: str, remedy: str) -> bytes:
@@ -39,6 +40,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise WardroundError(

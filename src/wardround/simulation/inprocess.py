@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,12 +134,13 @@ async def open_federation(
     hospital: HospitalPolicy | None = None,
     entry: str = ENTRY,
     task_check: TaskCheck = check_task,
+    worker_of: Callable[[SiteName, str], InlineWorker] = lambda _site, entry: InlineWorker(entry),
 ) -> AsyncIterator[InProcessFederation]:
     """Run a coordinator and one agent per table until the block ends.
 
     ``document`` is a study without coordinator and sites; ``folder`` takes blobs and spools;
     databases are in memory. ``hospital`` (default: accepts ``secure-sum`` and ``private``) holds
-    for every site.
+    for every site. ``worker_of`` makes each site's worker, one that is slow on purpose, say.
     """
     keys = Keys.generate(tuple(tables))
     study = keys.seal(document)
@@ -155,7 +156,7 @@ async def open_federation(
     agents: dict[SiteName, Agent] = {}
     tasks: dict[SiteName, asyncio.Task[None]] = {}
     for site, table in tables.items():
-        worker = InlineWorker(entry)
+        worker = worker_of(site, entry)
         await worker.start()
         custody = _custody(study, site, keys.sites[site], policy, table, folder / site)
         agent_key = SigningKey.generate()

@@ -23,6 +23,7 @@ from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
+from wardround.site.download import Download
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
@@ -39,6 +40,9 @@ _PUT_RIGHT_BY_ASKING = (
     "WR-SECAGG",
 )
 """Refusals of a statement after which the agent asks what to do next, and goes on."""
+
+_LATE = "WR-ROUND-030"
+"""The round has gone on without this answer: no trouble, and the next one may be waiting."""
 
 _LONGEST_PAUSE_S = 15.0
 
@@ -78,6 +82,14 @@ class Agent:
         self._ending = ending
         self._say = say
         self._before_each = before_each
+        self._download = Download(
+            link,
+            custody.study.digest,
+            custody.study.coordinator_key,
+            custody.spool,
+            custody.patient_key,
+            lambda error: say("trouble", **told(error)),
+        )
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
@@ -117,8 +129,9 @@ class Agent:
                 if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
-                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
-                setbacks += 1
+                if error.code != _LATE:
+                    await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                    setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
@@ -143,8 +156,11 @@ class Agent:
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
-        self._say("refused", what=ask.ask.value, **told(reason))
+        if reason is self._door.stopped:
+            self._say("stopped", what=ask.ask.value, **told(reason))
+            raise reason
         refusal = self._door.refuse(ask.run, ask.scope, reason)
+        self._say("refused", what=ask.ask.value, **_incident(refusal), **told(reason))
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
         return refusal
@@ -190,11 +206,14 @@ class Agent:
         order = await self._order(ask, body)
         self._seat.take_shares(ask, order.manifest)
         answer = await self._door.answer(order)
+        if self._door.stopped is not None:
+            raise self._door.stopped
         manifest = order.manifest
         if isinstance(answer, Refusal):
             reason = self._door.reason
             facts = {} if reason is None else told(reason)
-            self._say("refused", what=manifest.kind, step=manifest.step, **facts)
+            number = _incident(answer)
+            self._say("refused", what=manifest.kind, step=manifest.step, **number, **facts)
         else:
             size = answer.header.size_bytes
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
@@ -215,8 +234,14 @@ class Agent:
         if ask.model_bytes > MAXIMUM_MODEL_BYTES:
             raise malformed("instruction")
         if ask.model is not None:
-            model = bytes(body) or await self.link.fetch(ask.model, ask.model_bytes)
-        task = Task.from_wire(ask.task, model)
+            model = bytes(body) or await self._download.model(ask.model, ask.model_bytes)
+        task = Task.from_wire(ask.task, model)  # which checks the model's digest
+        if (
+            ask.model is not None
+            and isinstance(model, memoryview)
+            and task.model_digest == ask.model
+        ):
+            self._download.keep(ask.model, model)
         proof = tuple(bytes.fromhex(one) for one in ask.consistency)
         return Order(manifest, digest(ask.manifest.payload), task, proof)
 
@@ -241,6 +266,12 @@ class Agent:
             transaction.record("witness", run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
+
+
+def _incident(refusal: Refusal) -> dict[str, str]:
+    """The number under which the coordinator has this event too, for the hospital's log."""
+    number = refusal.refused.incident
+    return {} if number is None else {"incident": number}
 
 
 def _upset(error: Exception) -> WardroundError:

@@ -9,6 +9,7 @@ which order, and it may restart, repeat and contradict itself.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from wardround.clinical.quality import verdict
 from wardround.errors import WardroundError
+from wardround.federation.causes import new_incident
 from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
 from wardround.federation.packet import Packet, Refusal
 from wardround.ids import Digest, RoundId, RunId
@@ -32,6 +34,7 @@ from wardround.site import opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
 from wardround.site.ledger import PrivacyLedger
+from wardround.site.outward import cause_of
 from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
 from wardround.site.witness import Witnesses
@@ -82,22 +85,29 @@ class Door:
         self._patients: frozenset[bytes] = frozenset()
         self.reason: WardroundError | None = None
         """Why the last refusal was one: for the hospital's own eyes."""
+        self.stopped: WardroundError | None = None
+        """Why this agent must not say anything more; see `_compute_in_private`."""
         self._ledger = PrivacyLedger(
             custody.study, custody.site, custody.key.public, custody.hospital
         )
         self.witnesses = Witnesses(custody.study, custody.site, self._ledger)
         """The other hospitals' ledgers as this one remembers them."""
+        if self._study.privacy is not None:
+            seat.on_vote = self.witnesses.expect
         with state.database.begin() as connection:
             if self._study.privacy is not None:
                 self._ledger.verify(connection)
                 self._ledger.admit(connection, now())
+                opened.refuse_after_exact(connection, self._study)
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
     async def answer(self, order: Order) -> Packet | Refusal:
         """The packet that answers ``order``, or a refusal; the packet is spooled and recorded."""
+        looked = False
         try:
             self._approved()
             terms = self._policy(order)
+            looked = True
             patients = await self._consent(order, terms)
             self._quality()
             self._budget(order, terms)
@@ -110,7 +120,7 @@ class Door:
             packet = self._sign(order, ring, charge)
             self._journal(order, packet, patients, charge)
         except WardroundError as reason:
-            return self.refuse(order.manifest.run, order.manifest.round, reason)
+            return self.refuse(order.manifest.run, order.manifest.round, reason, looked=looked)
         return packet
 
     def already_sent(self, round_: RoundId) -> Packet | None:
@@ -129,13 +139,29 @@ class Door:
             raise _refused("WR-SITE-016", "The spooled packet of this round is gone or altered.")
         return Packet(header, envelope, path)
 
-    def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
-        """A signed no. The reason is journalled and told here, and goes nowhere else."""
+    def refuse(
+        self, run: RunId, scope: str, reason: WardroundError, *, looked: bool = False
+    ) -> Refusal:
+        """A signed no. The reason is journalled and told here, and goes nowhere else.
+
+        What little may be said of it is `cause_of`; ``looked`` is whether the refusal was decided
+        after the records had been looked at. The incident's number stands on both sides.
+        """
         self.reason = reason
+        incident = new_incident(secrets.choice)
         at = self._now().isoformat(timespec="seconds")
         with self._state.transaction() as transaction:
-            transaction.record("refused", run=run, scope=scope, code=reason.code, at=at)
-        refused = Refused(study=self._study.digest, run=run, scope=scope, site=self._custody.site)
+            transaction.record(
+                "refused", run=run, scope=scope, code=reason.code, at=at, incident=incident
+            )
+        refused = Refused(
+            study=self._study.digest,
+            run=run,
+            scope=scope,
+            site=self._custody.site,
+            cause=cause_of(reason, self._study, looked=looked),
+            incident=incident,
+        )
         return Refusal(refused, refused.sign(self._custody.key))
 
     def follow(self, head: JournalHead, proof: tuple[bytes, ...]) -> None:
@@ -260,18 +286,30 @@ class Door:
         return order.task.length * self._study.totals_per_step
 
     async def _compute(self, order: Order, terms: Terms) -> Vector | PatientSum | NoisyUpdate:
-        """The task runs in the sandbox, beside the records; patients are clipped outside of it."""
-        task = order.task
+        """The task runs in the sandbox, beside the records."""
+        if self._study.privacy is not None:
+            return await self._compute_in_private(order)
         try:
-            if self._study.privacy is not None:
-                return await self._clipped.answer(task, len(self._patients))
-            return await self._worker.call(self._request(order, terms), task.model)
+            return await self._worker.call(self._request(order, terms), order.task.model)
         except WardroundError as error:
-            if error.code.startswith(
-                "WR-SANDBOX"
-            ):  # it may have ended: the next answer has a new one
+            if error.code.startswith("WR-SANDBOX"):  # it may have ended: the next has a new one
                 self._list = None
             raise
+
+    async def _compute_in_private(self, order: Order) -> PatientSum | NoisyUpdate:
+        """Each patient's vector, clipped outside of the sandbox and summed.
+
+        Whether a computation fails may depend on one patient, and no noise is over a refusal. So
+        the agent says nothing of it, and nothing more until a person starts it again.
+        """
+        try:
+            return await self._clipped.answer(order.task, len(self._patients))
+        except WardroundError as error:
+            self.stopped = _stopped(f"{error.code}: {error.problem.rstrip('.')}")
+            raise self.stopped from error
+        except Exception as error:  # noqa: BLE001 - of whatever kind
+            self.stopped = _stopped(type(error).__name__)
+            raise self.stopped from None
 
     @staticmethod
     def _request(order: Order, terms: Terms) -> dict[str, object]:
@@ -394,6 +432,8 @@ class Door:
             if charge is not None:
                 self._ledger.charge(transaction, charge)
                 self.witnesses.remember(connection, manifest)
+            else:
+                opened.note_exact(connection, self._study, self._now())
             opened.charge(
                 connection,
                 self._study.digest,
@@ -412,6 +452,16 @@ class Door:
                 opened=self._opened(order),
                 at=self._now().isoformat(timespec="seconds"),
             )
+
+
+def _stopped(why: str) -> WardroundError:
+    return WardroundError(
+        "WR-SITE-111",
+        f"A computation failed in a study with noise ({why}); the agent stops, and tells the "
+        "coordinator nothing.",
+        "A refusal would be about the patients, without noise. Look into it here, and start the "
+        "agent again when the cause is mended.",
+    )
 
 
 def payload_digest(path: Path) -> Digest | None:

@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httptools
 import httpx
@@ -33,7 +34,8 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
-from wardround.site.line import Line
+from wardround.site.line import Line, nothing
+from wardround.site.pace import UNLIMITED, Pace
 from wardround.site.say import printable
 from wardround.site.way import proxy_for, proxy_trouble, reach
 from wardround.trust.dsse import Envelope
@@ -42,6 +44,9 @@ from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
 
 LONG_POLL_S = 25.0
+SLOWEST_BYTES_S = 16_000.0
+"""Slower than that, a part does not come through within the five minutes of its signature."""
+
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-044", "WR-TRUST-045"})
 """Refusals that pass: a twin that goes away; a clock that is put right; a request signed before the
@@ -89,6 +94,8 @@ class Link:
         self._wait_s = wait_s
         self._certificate = certificate
         self.bytes_out = 0
+        self.heard_at: datetime | None = None
+        """When the coordinator last answered."""
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -111,16 +118,21 @@ class Link:
         path = self._polling("/v1/answers", seen, 0.0 if last else None)
         return _asked(await self._request("POST", path, message))
 
-    async def fetch(self, name: Digest, size: int) -> memoryview:
-        """A blob of the current round, in parts; the caller checks its digest."""
-        buffer = bytearray(size)
-        for start in range(0, size, PART_BYTES):
-            path = f"/v1/blobs/{name}/parts/{start // PART_BYTES}"
-            part = (await self._request("GET", path, b"")).content
-            if len(part) != min(PART_BYTES, size - start):
-                raise malformed("part of a model")
-            buffer[start : start + len(part)] = part
-        return memoryview(buffer).toreadonly()
+    async def part(self, name: Digest, number: int) -> bytes:
+        """One part of a model, or of its delta; the caller checks it."""
+        return (await self._request("GET", f"/v1/blobs/{name}/parts/{number}", b"")).content
+
+    async def part_list(self, name: Digest) -> Envelope:
+        """The signed hashes of a model's parts; the caller opens it."""
+        return Envelope.from_json(
+            (await self._request("GET", f"/v1/blobs/{name}/parts", b"")).content
+        )
+
+    async def delta_list(self, name: Digest, base: Digest) -> Envelope | None:
+        """The same of the delta from another model; None where there is none that is smaller."""
+        path = f"/v1/blobs/{name}/delta?base={base}"
+        answer = await self._request("GET", path, b"")
+        return None if answer.status_code == 204 else Envelope.from_json(answer.content)
 
     async def ledger_report(self) -> LedgerReport:
         """What the coordinator has last heard of this hospital's privacy ledger."""
@@ -209,6 +221,7 @@ class Link:
                     len(name) + len(value) for name, value in answer.request.headers.raw
                 )
                 if answer.is_success:
+                    self.heard_at = datetime.now(UTC)
                     return answer
                 problem = refusal_of(answer)
                 if client is not self._client and problem.code == "WR-COORD-034":
@@ -221,17 +234,21 @@ class Link:
 
 
 def https_client(
-    url: str, context: ssl.SSLContext, patience: Patience | None = None
+    url: str,
+    context: ssl.SSLContext,
+    pace: Pace = UNLIMITED,
+    patience: Patience | None = None,
 ) -> httpx.AsyncClient:
     """A client for the coordinator alone; system proxies are honoured, other CAs are not.
 
-    Raises WR-SITE-173 for a proxy in the environment that can't be used.
+    Through a proxy, too, bodies keep to ``pace``. Raises WR-SITE-173 for a proxy in the
+    environment that can't be used.
     """
     patience = patience or Patience()
     answer_s = patience.wait_s + patience.answer_s
     return httpx.AsyncClient(
         base_url=url,
-        transport=_LineTransport(context, proxy_for(url), patience.connect_s, answer_s),
+        transport=_LineTransport(context, proxy_for(url), pace, patience.connect_s, answer_s),
         timeout=httpx.Timeout(patience.connect_s, read=answer_s),
     )
 
@@ -239,25 +256,35 @@ def https_client(
 class _LineTransport(httpx.AsyncBaseTransport):
     """Keeps connections to one host open and reuses them; raises httpx's own transport errors.
 
-    ``answer_s`` bounds the time from sending a request to the end of its answer.
+    ``answer_s`` bounds the time in which nothing moves, once a request had time to get away.
     """
 
     def __init__(
-        self, context: ssl.SSLContext, proxy: str | None, connect_s: float, answer_s: float
+        self,
+        context: ssl.SSLContext,
+        proxy: str | None,
+        pace: Pace,
+        connect_s: float,
+        answer_s: float,
     ) -> None:
         self._context = context
         self._proxy = proxy
         self._connect_s = connect_s
         self._answer_s = answer_s
+        self._pace = pace
         self._idle: list[Line] = []
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and read the whole answer."""
         line = await self._line(request.url)
+        content = await request.aread()
+        loop = asyncio.get_running_loop()
+        # What is handed to the system counts as sent, and may lie there for as long as this.
+        patience_s = self._answer_s + len(content) / SLOWEST_BYTES_S
         try:
-            async with asyncio.timeout(self._answer_s):
-                content = await request.aread()
+            async with asyncio.timeout(patience_s) as limit:
+                line.on_progress = lambda: limit.reschedule(loop.time() + patience_s)
                 answer = await line.exchange(
                     request.method, request.url.raw_path, request.headers.raw, content
                 )
@@ -270,6 +297,8 @@ class _LineTransport(httpx.AsyncBaseTransport):
         except BaseException:
             line.close()
             raise
+        finally:
+            line.on_progress = nothing
         if self._closed:  # the last answer of a connection that a renewal has replaced
             line.close()
         elif line.open:
@@ -289,7 +318,7 @@ class _LineTransport(httpx.AsyncBaseTransport):
                 return line
         try:
             async with asyncio.timeout(self._connect_s):
-                return await reach(url, self._context, Line, self._proxy)
+                return await reach(url, self._context, lambda: Line(self._pace), self._proxy)
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:  # ssl.SSLError is one

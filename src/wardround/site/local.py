@@ -28,6 +28,7 @@ from wardround.site.home import SiteHome
 from wardround.study import Study
 from wardround.trust.canonical import JSON, digest
 from wardround.trust.dsse import Envelope
+from wardround.trust.keys import sync_folder
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def keep_model(
     write_whole(folder / "model.safetensors", weights)
     write_whole(folder / "model.json", description.encode())
     write_whole(folder / "model.sig.json", envelope.to_json() + b"\n")
+    for new in (home.reports, home.reports.parent):  # countersigned next, so it must be here then
+        sync_folder(new)
     variables = variables_of(study)
     arrays = {name: array.astype("float64") for name, array in model.arrays.items()}
     fitted = LinearModel.from_arrays(variables.family, variables.features, arrays)

@@ -7,9 +7,10 @@ it has already signed is remembered and never contradicted.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
+from sqlalchemy import Connection
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import Instruction, Manifest, Placed, TreeHead, malformed
@@ -45,6 +46,8 @@ class Seat:
         self._choice: Status | None = None
         self._dealt: Status | None = None
         self._masked: tuple[Manifest, Digest] | None = None
+        self.on_vote: Callable[[Connection, Manifest, tuple[SiteName, ...]], None] | None = None
+        """What else is to be remembered of a vote for survivors, in the same transaction."""
 
     def advertise(self, ask: Instruction) -> Status:
         """Fresh keys for a batch among a pool of the study's sites."""
@@ -166,6 +169,8 @@ class Seat:
         envelope = vote.sign(self._key)
         with self._state.transaction() as transaction:
             records.record_vote(transaction.connection, manifest.round, vote.survivors)
+            if self.on_vote is not None:
+                self.on_vote(transaction.connection, manifest, vote.survivors)
             if isinstance(self._member, SparseMember):
                 # Few holders suffice to open this one, so whoever agrees to it is done with the
                 # task; with all pairs those who give shares are as many as must agree.

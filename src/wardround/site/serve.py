@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wardround.clinical import FeatureTable
 from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
+from wardround.privacy.batches import check_rate
 from wardround.sandbox import ConfinedWorker
 from wardround.site import opened
 from wardround.site.agent import Agent
@@ -20,7 +21,9 @@ from wardround.site.home import SiteHome
 from wardround.site.link import Patience, https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
+from wardround.site.pace import Pace
 from wardround.site.papers import Papers, keep_renewed
+from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
 from wardround.site.say import Say
@@ -48,22 +51,26 @@ async def run(home: SiteHome, say: Say) -> None:
     policy asks for, with an expired certificate, or beside another agent of the same folder.
     """
     with home.alone():
-        await _run(home, say)
+        async with beating(home.folder, say) as pulse:
+            await _run(home, pulse)
 
 
-async def _run(home: SiteHome, say: Say) -> None:
+async def _run(home: SiteHome, say: Pulse) -> None:
     refuse_unready(home)
     with closing(open_memory(home)) as database:
         await _take_part(home, say, database)
 
 
-async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
+async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
     custody = home.custody(table)
     used = _without_excluded(home, table)
     say("records", used=len(used), total=used.records_total)
+    if study.privacy is not None and study.privacy.training.sampling_rate < 1:
+        # Here and not at each answer, where the coordinator would hear of it as often as it asks.
+        check_rate(len(used), study.privacy.training.sampling_rate)
     listed = compare(home.exclusions(), table)
     if listed.listed:
         say("exclusions", listed=listed.listed, unknown=listed.unknown)
@@ -82,9 +89,11 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
 
     if home.inspecting_ca is not None:
         say("inspected", authority=str(home.inspecting_ca))
+    line = home.hospital.network
+    pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
     agent = assemble(
         custody,
-        open_line(home),
+        open_line(home, pace),
         key,
         identity,
         worker,
@@ -93,8 +102,9 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
         say,
         certificate=_named(home),
     )
+    say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
+    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     try:
         await agent.run()
         with database.begin() as connection:
@@ -127,18 +137,20 @@ def _without_excluded(home: SiteHome, table: FeatureTable) -> FeatureTable:
     return used
 
 
-async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say) -> None:
+async def _keep_renewed(
+    home: SiteHome, agent: Agent, key: SigningKey, say: Say, pace: Pace
+) -> None:
     """Renew the certificate when half of its life is over, and go on under the new one."""
     papers = Papers(home.certificate_path, key, home.ca_path.read_bytes(), home.study.id, home.name)
     async with asyncio.TaskGroup() as changing:
 
         def change_over() -> None:
-            changing.create_task(agent.link.use(open_line(home), _named(home)))
+            changing.create_task(agent.link.use(open_line(home, pace), _named(home)))
 
         await keep_renewed(papers, agent.link, say, change_over)
 
 
-def open_line(home: SiteHome) -> httpx.AsyncClient:
+def open_line(home: SiteHome, pace: Pace) -> httpx.AsyncClient:
     """The agent's connection, under the papers that lie in its folder now."""
     context = client_context(
         home.ca_path,
@@ -146,7 +158,8 @@ def open_line(home: SiteHome) -> httpx.AsyncClient:
         home.agent_key_path,
         inspecting_ca=home.inspecting_ca,
     )
-    return https_client(home.url, context, Patience(home.hospital.network.longest_wait_s))
+    patience = Patience(home.hospital.network.longest_wait_s)
+    return https_client(home.url, context, pace, patience)
 
 
 def _named(home: SiteHome) -> Digest | None:

@@ -109,7 +109,7 @@ async def _ask(
         key, identity, certificate = signed_by
         target = f"{target}?certificate={certificate}"
         headers = sign_request(key, identity.text, "GET", target, b"", int(time.time()))
-    async with https_client(url, context, PATIENCE) as client:
+    async with https_client(url, context, patience=PATIENCE) as client:
         try:
             return await client.get(target, headers=headers)
         except (httpx.TransportError, ssl.SSLError) as error:

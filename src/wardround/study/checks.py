@@ -30,6 +30,7 @@ def disagreements(study: Study) -> Iterator[WardroundError]:
     if MINIMUM_SITES <= len(study.sites) <= MAXIMUM_SITES:
         yield from _cohort(study)
         yield from _groups(study)
+        yield from _target(study)
     yield from _concepts(study, ConceptGraph.load())
     yield from _model(study)
     yield from _policy(study)
@@ -113,6 +114,56 @@ def _groups(study: Study) -> Iterator[WardroundError]:
         f"{remedy}assume fewer corrupt sites, or tolerate fewer dropouts.",
         path="cohort.groups",
     )
+
+
+def _target(study: Study) -> Iterator[WardroundError]:
+    cohort = study.cohort
+    if cohort.target_sites is None:
+        if cohort.adaptive or cohort.over_selection:
+            yield WardroundError(
+                "WR-STUDY-145",
+                "The study chooses among its hospitals and does not say how many it wants.",
+                "Write cohort.target_sites, or leave selection and over_selection out.",
+                path="cohort.target_sites",
+            )
+        return
+    if cohort.groups is not None:
+        yield WardroundError(
+            "WR-STUDY-146",
+            "A study with groups asks all members of each group and waits for all of them.",
+            "Leave target_sites and selection out; cohort.groups.tolerated_dropouts says how many "
+            "may be missing.",
+            path="cohort.target_sites",
+        )
+        return
+    if cohort.over_selection and not cohort.adaptive:
+        yield WardroundError(
+            "WR-STUDY-145",
+            "Nobody can be asked beyond all hospitals.",
+            'Leave cohort.over_selection out, or write selection = "adaptive".',
+            path="cohort.over_selection",
+        )
+    count = len(study.sites)
+    least = _least_survivors(study)
+    most = count - cohort.over_selection
+    if least is not None and not least <= cohort.target_sites <= most:
+        yield WardroundError(
+            "WR-STUDY-147",
+            f"{cohort.target_sites} of {count} contributions can't be what is wanted: a total is "
+            f"opened over at least {least}, and {cohort.over_selection} more are asked.",
+            f"State a number from {least} to {most}."
+            if least <= most
+            else "Ask for fewer beyond those that are wanted.",
+            path="cohort.target_sites",
+        )
+
+
+def _least_survivors(study: Study) -> int | None:
+    """The least cohort that is opened; None where the adversary statement makes no sense."""
+    try:
+        return study.minimum_survivors()
+    except WardroundError:  # reported as what it is, with the cohort
+        return None
 
 
 def _concepts(study: Study, graph: ConceptGraph) -> Iterator[WardroundError]:
@@ -272,6 +323,14 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
 
 def lacks_privacy(study: Study) -> WardroundError:
     """The refusal of a study that promises noise and doesn't say how much."""
+    if study.profile is Profile.SECURE_SUM:
+        return WardroundError(
+            "WR-STUDY-112",
+            f"A study of the profile {study.profile.value!r} adds no noise, so it has no budget.",
+            "For differential privacy choose the profile 'private', the algorithm 'dp-sgd', and "
+            "add [privacy] with epsilon, patients and rationale.",
+            path="profile",
+        )
     return WardroundError(
         "WR-STUDY-112",
         f"A study of the profile {study.profile.value!r} lacks the table [privacy].",

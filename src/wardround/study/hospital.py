@@ -67,7 +67,7 @@ class Worker(Closed):
 
 
 class Network(Closed):
-    """How the agent gets out through the hospital's network."""
+    """How the agent gets out through the hospital's network, and how much of it it may use."""
 
     longest_wait_s: Annotated[
         float,
@@ -92,6 +92,28 @@ class Network(Closed):
     ] = None
     """The certificate authority of a proxy that opens TLS, if there is no way around it. That proxy
     then sees what the coordinator sees; who this agent is, its signature on each request proves."""
+
+    upload_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-080",
+            "be a whole number of kilobits a second, 256 or more",
+            "10000 leaves most of a 20 Mbit/s line to others; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent sends, at most; no limit, if left out."""
+
+    download_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-081",
+            "be a whole number of kilobits a second, 256 or more",
+            "50000 is plenty; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent receives, at most; no limit, if left out."""
 
 
 class HospitalPolicy(Closed):

@@ -111,8 +111,9 @@ def complete(document: Mapping[str, JSON], shares: Mapping[Purpose, float]) -> d
     """A study's plain values, with whatever tables its ``[privacy]`` lacks for these shares.
 
     Noise that isn't stated yet is 1 for the time being, and training takes one step. Tables of
-    purposes without a share are left out.
+    purposes without a share are left out. Raises WR-STUDY-121 for shares that are no division.
     """
+    _check(shares)
     table = document.get("privacy")
     if not isinstance(table, Mapping):
         return dict(document)  # checking the study says what is missing

@@ -232,7 +232,66 @@ class Cohort(Closed):
             "600 is usual; slow lines or large models need more.",
         ),
     ] = 600.0
-    """Seconds after which a round goes on without those who haven't answered."""
+    """Seconds after which a round goes on without those who haven't answered, whoever they are.
+
+    Sooner, a round goes on when the ``target_sites`` are there and nobody else is within the time
+    that it usually takes (one and a half times its 90th percentile)."""
+
+    deadline_floor_s: Annotated[
+        float,
+        Field(ge=0.1, le=604_800),
+        Rule(
+            "WR-STUDY-140",
+            "be a number of seconds from 0.1 to 604800 (a week)",
+            "30 is usual; as long as deadline_s, and no deadline adapts to anybody's speed.",
+        ),
+    ] = 30.0
+    """The least that a site's own deadline comes to, however fast it was (at most deadline_s)."""
+
+    target_sites: Annotated[
+        int | None,
+        Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-141",
+            f"be a whole number of at least {MINIMUM_SITES} sites",
+            "Leave it out to wait for every hospital that is asked.",
+        ),
+    ] = None
+    """How many contributions are wanted in a round; left out, those of all that are asked."""
+
+    selection: Annotated[
+        Literal["all", "adaptive"],
+        Rule(
+            "WR-STUDY-142",
+            'be "all" or "adaptive"',
+            "Leave it out to ask every hospital that is there in every round.",
+        ),
+    ] = "all"
+    """Who is asked: ``all`` that are there, or (``adaptive``) as many as are wanted and
+    over-selected, the fastest first, and each whose turn it is (``ask_every``)."""
+
+    over_selection: Annotated[
+        int,
+        Field(ge=0, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-143",
+            "be a number of sites, 0 or more",
+            "1 or 2 are usual: each is asked for a contribution that may not be needed.",
+        ),
+    ] = 0
+    """How many more than ``target_sites`` are asked under ``selection = "adaptive"``."""
+
+    ask_every: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Rule(
+            "WR-STUDY-144",
+            "be a whole number of rounds from 1 to 1000",
+            "8 is usual: a slow hospital's patients count in every eighth round at least.",
+        ),
+    ] = 8
+    """Under ``selection = "adaptive"`` every hospital that is there is asked, and waited for up to
+    its own deadline, at least once in so many rounds."""
 
     attempts: Annotated[
         int,
@@ -258,6 +317,11 @@ class Cohort(Closed):
 
     groups: Groups | None = None
     """Visibility ``groups``; left out, each step opens one sum over all hospitals."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether some are asked and others not."""
+        return self.selection == "adaptive"
 
 
 class Data(Closed):

@@ -247,8 +247,28 @@ class RoundFacts(Facts):
     reason: str = ""
     survivors: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    """Who was asked and is not in the total: too late, away, or refusing."""
+    not_asked: tuple[str, ...] = ()
+    """Which of the cohort's hospitals took no part: not chosen, or away when keys were agreed."""
+    records: Count | None = None
+    """How many records the total says it is over; None where it does not, or under noise."""
     opened_numbers: Count = 0
     bytes_in: Count = 0
+    refused: tuple[str, ...] = ()
+    """Which of those who were dropped said no; never told of a study with noise."""
+
+
+class AbsenceFacts(Facts):
+    """A hospital that is not in every total: how many steps it is in, and which it is not in.
+
+    ``missing`` are the steps whose total was opened without its answer, ``not_asked`` those in
+    which it took no part; both counted from 0.
+    """
+
+    site: str
+    present: Count
+    missing: tuple[Count, ...] = ()
+    not_asked: tuple[Count, ...] = ()
 
 
 class ReportData(Facts):
@@ -262,6 +282,7 @@ class ReportData(Facts):
     model: ModelFacts
     evaluation: Evaluation
     rounds: tuple[RoundFacts, ...]
+    absences: tuple[AbsenceFacts, ...] = ()
     suppressed_cells: Count = 0
     sites: tuple[LocalReport, ...] = ()
     pooled: Performance | None = None

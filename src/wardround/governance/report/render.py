@@ -14,6 +14,8 @@ from markupsafe import Markup
 from wardround.governance.files import write_whole
 from wardround.governance.findings import LEVELS
 from wardround.governance.report import plots
+from wardround.governance.report.absences import effect, steps
+from wardround.governance.report.attendance import attendance
 from wardround.governance.report.data import (
     CalibrationBin,
     Coefficient,
@@ -26,6 +28,7 @@ from wardround.governance.report.data import (
 from wardround.governance.report.protections import adversary, in_force, limits
 from wardround.learning.metrics import wilson
 from wardround.pages import Page
+from wardround.privacy.statement import short
 
 Z95 = 1.959963984540054
 """The normal quantile of two-sided 95 % intervals."""
@@ -84,11 +87,15 @@ def render_report(data: ReportData) -> str:
         coefficients=coefficients,
         ridges=ridges,
         budget=_budget(data),
+        delta="" if data.privacy is None else short(data.privacy.delta),
         egress=_egress(data.sites),
         records=[_record_row(site, data.sites) for site in data.sites],
         lanes=lanes,
         rounds_note=_rounds_note(data.rounds),
+        attendance=attendance(data.study.sites, data.rounds),
         incidents=_incidents(data.rounds),
+        absences=_absences(data),
+        effect=effect(data.rounds),
         axes={
             "auroc": plots.axis_strip(shares.auroc) if shares else None,
             "accuracy": plots.axis_strip(shares.accuracy) if shares else None,
@@ -197,7 +204,7 @@ def _headline(data: ReportData) -> list[dict[str, str]]:
     if held_out.rmse is not None:
         add("Typical error", f"{held_out.rmse:.3g}", "root mean square, held out")
     if data.privacy is not None:
-        note = f"δ {data.privacy.delta:.2g}, a patient at one hospital"
+        note = f"δ {short(data.privacy.delta)}, a patient at one hospital"
         add("Epsilon", f"{data.privacy.epsilon:.3g}", note)
     add("Hospitals", str(len(data.study.sites)), "each signed the study")
     if data.sites:
@@ -426,14 +433,24 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
     lines = []
     for entry in rounds:
+        if entry.completed:
+            continue
         who = ", ".join(entry.dropped)
-        where = _place(entry)
-        if not entry.completed:
-            reason = entry.reason or "no total was opened"
-            lines.append(f"{where}: {reason}" + (f" (missing: {who})." if who else "."))
-        elif who:
-            lines.append(f"{where}: went on without {who}.")
+        reason = entry.reason or "no total was opened"
+        lines.append(f"{_place(entry)}: {reason}" + (f" (missing: {who})." if who else "."))
     return lines
+
+
+def _absences(data: ReportData) -> list[dict[str, object]]:
+    return [
+        {
+            "site": one.site,
+            "present": f"{one.present:,}",
+            "missing": steps(one.missing),
+            "not_asked": steps(one.not_asked),
+        }
+        for one in data.absences
+    ]
 
 
 def _place(entry: RoundFacts) -> str:

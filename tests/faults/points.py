@@ -1,0 +1,311 @@
+"""Every point at which a party could die: numbered, counted, and one of them taken.
+
+A point lies before each SQL statement, before and after each commit, before each write of a file
+and in the middle of it, and before and after each ``fsync``, rename, removal and making of a name
+under a party's folder. Whatever a party does with files goes through the hooks here, whichever
+helper it uses; what SQLite itself does in between is SQLite's.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy.event
+from sqlalchemy.engine import Engine
+from sqlalchemy.engine.default import DefaultDialect
+
+from faults.disk import Disk, Image, Loss
+
+
+class Killed(BaseException):
+    """The party that runs this is dead. No handler of ours may catch it."""
+
+
+@dataclass
+class Party:
+    """Whoever keeps its state under ``folder``.
+
+    It dies at point ``die_at`` (from 1), after which every operation of its old life fails and
+    ``image`` is what its disk holds. ``strike`` is called instead of dying where it is set, with
+    the kind of operation, before the operation: it may raise what a broken disk would.
+    """
+
+    name: str
+    folder: Path
+    die_at: int = 0
+    loss: Loss = Loss.NOTHING
+    on_death: Callable[[], object] = lambda: None
+    strike: Callable[[str], object] | None = None
+    points: list[tuple[str, bool]] = field(default_factory=list)
+    """Each point's kind, and whether a power cut there would take something."""
+    dead: bool = False
+    between_lives: bool = False
+    image: Image = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.disk = Disk(self.folder)
+        self.prefix = f"{self.folder}/"
+
+    def point(self, kind: str, before_dying: Callable[[], object] = lambda: None) -> None:
+        """Count a point, and die there if it is the one."""
+        with self.lock:
+            if self.dead:
+                raise Killed(self.name)
+            if self.strike is not None:
+                self.strike(kind)
+            self.points.append((kind, not self.disk.settled))
+            if len(self.points) == self.die_at:
+                before_dying()
+                self.image = self.disk.image(self.loss)
+                self.dead = True
+                self.on_death()
+                raise Killed(f"{self.name} at {self.die_at}: {kind}")
+
+    def live_again(self) -> None:
+        """Put the disk in order for the next life; it does not die again."""
+        with self.lock:
+            self.between_lives = True
+            self.disk.restore(self.image)
+            self.dead, self.image, self.between_lives = False, {}, False
+
+
+class Hooks:
+    """While installed, every operation under a party's folder passes its `Party.point`."""
+
+    def __init__(self, *parties: Party) -> None:
+        self._parties = parties
+        self._committing = threading.local()
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Hook what reaches a disk: SQLAlchemy, and the calls of ``os`` and ``io``."""
+        files = {
+            os: ("open", "write", "pwrite", "fsync", "rename", "replace", "link", "mkdir"),
+            io: ("open",),
+            builtins: ("open",),
+        }
+        old = [
+            (place, name, getattr(place, name)) for place, names in files.items() for name in names
+        ]
+        old += [(os, name, getattr(os, name)) for name in ("unlink", "remove", "rmdir")]
+        commit = DefaultDialect.do_commit
+        self._os = {name: call for place, name, call in old if place is os}
+        self._open = io.open
+        listeners = (
+            ("before_cursor_execute", self._statement),
+            ("commit", self._commit),
+        )
+        for place, name, _ in old:
+            setattr(place, name, getattr(self, f"_{place.__name__}_{name}"))
+        for name, call in listeners:
+            sqlalchemy.event.listen(Engine, name, call)
+        DefaultDialect.do_commit = self._committed(commit)
+        try:
+            yield
+        finally:
+            for place, name, call in old:
+                setattr(place, name, call)
+            for name, call in listeners:
+                sqlalchemy.event.remove(Engine, name, call)
+            DefaultDialect.do_commit = commit
+
+    def party_of(self, path: object, dir_fd: int | None = None) -> tuple[Party | None, Path]:
+        """Whose file this is, and its whole path."""
+        if isinstance(path, int):
+            path = os.readlink(f"/proc/self/fd/{path}")
+        name = os.fsdecode(path)  # type: ignore[arg-type]
+        if dir_fd is not None:
+            name = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name)  # noqa: PTH118
+        for party in self._parties:
+            if f"{name}/".startswith(party.prefix) and not party.between_lives:
+                return party, Path(name)
+        return None, Path(name)
+
+    # SQL
+
+    def _statement(self, connection: Any, *_rest: object) -> None:
+        party = self._owner(connection)
+        if party is not None:
+            party.point("statement")
+
+    def _commit(self, connection: Any) -> None:
+        party = self._owner(connection)
+        self._committing.party = party
+        if party is not None:
+            party.point("commit")
+
+    def _committed(self, commit: Callable[..., None]) -> Callable[..., None]:
+        def do_commit(dialect: DefaultDialect, connection: object) -> None:
+            commit(dialect, connection)
+            party, self._committing.party = getattr(self._committing, "party", None), None
+            if party is not None:
+                party.disk.committed()
+                party.point("committed")
+
+        return do_commit
+
+    def _owner(self, connection: Any) -> Party | None:
+        name = connection.engine.url.database
+        return self.party_of(name)[0] if name else None
+
+    # Files
+
+    def _os_open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: Any = None) -> int:
+        party, whole = self.party_of(path, dir_fd)
+        if party is None or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return self._os["open"](path, flags, mode, dir_fd=dir_fd)
+        fresh = not whole.exists()
+        if fresh or flags & os.O_TRUNC:
+            party.point("create")
+            party.disk.will_write(whole)
+        descriptor: int = self._os["open"](path, flags, mode, dir_fd=dir_fd)
+        if fresh:
+            party.disk.created(whole)
+        return descriptor
+
+    def _io_open(self, file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if not set(mode) & set("wax+"):
+            return self._open(file, mode, *rest, **more)
+        party, whole = self.party_of(file)
+        if party is None:
+            return self._open(file, mode, *rest, **more)
+        fresh = not whole.exists()
+        if not isinstance(file, int) and (fresh or "w" in mode):
+            party.point("create")
+            party.disk.will_write(whole)
+        opened = self._open(file, mode, *rest, **more)
+        if fresh:
+            party.disk.created(whole)
+        return _File(opened, party)
+
+    _builtins_open = _io_open
+
+    def _os_write(self, descriptor: int, data: Any) -> int:
+        return self._written(descriptor, data, lambda part: self._os["write"](descriptor, part))
+
+    def _os_pwrite(self, descriptor: int, data: Any, offset: int) -> int:
+        return self._written(
+            descriptor, data, lambda part: self._os["pwrite"](descriptor, part, offset)
+        )
+
+    def _written(self, descriptor: int, data: Any, write: Callable[[Any], int]) -> int:
+        party, whole = self.party_of(descriptor)
+        if party is None:
+            return write(data)
+        party.point("write")
+        party.disk.will_write(whole)
+        half = memoryview(data).cast("B")[: len(data) // 2]
+        party.point("half-written", lambda: write(half))
+        return write(data)
+
+    def _os_fsync(self, descriptor: int) -> None:
+        party, whole = self.party_of(descriptor)
+        if party is None:
+            return self._os["fsync"](descriptor)
+        party.point("fsync")
+        party.disk.synced(whole)  # the disk is simulated, and so is the wait for it
+        party.point("fsynced")
+        return None
+
+    def _renaming(self, call: str, old: Any, new: Any, **more: Any) -> None:
+        party, source = self.party_of(old)
+        target = self.party_of(new)[1]
+        if party is None:
+            return self._os[call](old, new, **more)
+        party.point(call)
+        if source.exists():
+            party.disk.will_rename(source, target)
+        self._os[call](old, new, **more)
+        party.point(f"{call}d")
+        return None
+
+    def _os_rename(self, old: Any, new: Any, **more: Any) -> None:
+        self._renaming("rename", old, new, **more)
+
+    def _os_replace(self, old: Any, new: Any, **more: Any) -> None:
+        self._renaming("replace", old, new, **more)
+
+    def _os_link(self, old: Any, new: Any, **more: Any) -> None:
+        party, target = self.party_of(new)
+        if party is not None:
+            party.point("link")
+        self._os["link"](old, new, **more)
+        if party is not None:
+            party.disk.linked(target)
+            party.point("linked")
+
+    def _os_mkdir(self, path: Any, *rest: Any, **more: Any) -> None:
+        party, whole = self.party_of(path)
+        if party is not None:
+            if not whole.exists():
+                party.point("mkdir")
+        made = not whole.exists()
+        self._os["mkdir"](path, *rest, **more)
+        if party is not None and made:
+            party.disk.made_folder(whole)
+
+    def _removing(self, call: str, path: Any, dir_fd: int | None) -> None:
+        party, whole = self.party_of(path, dir_fd)
+        if party is not None and whole.exists():
+            party.point(call)
+            party.disk.will_remove(whole)
+        self._os[call](path, dir_fd=dir_fd)
+        if party is not None:
+            party.point(f"{call}d")
+
+    def _os_unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
+        self._removing("unlink", path, dir_fd)
+
+    _os_remove = _os_unlink
+
+    def _os_rmdir(self, path: Any, *, dir_fd: int | None = None) -> None:
+        self._removing("rmdir", path, dir_fd)
+
+
+class _File:
+    """A file object whose writes are points, and go to the system at once."""
+
+    def __init__(self, file: Any, party: Party) -> None:
+        self._file = file
+        self._party = party
+
+    def write(self, data: Any) -> int:
+        whole = Path(os.readlink(f"/proc/self/fd/{self._file.fileno()}"))
+        self._party.point("write")
+        self._party.disk.will_write(whole)
+        self._party.point("half-written", lambda: self._put(data[: len(data) // 2]))
+        return self._put(data)
+
+    def _put(self, data: Any) -> int:
+        written: int = self._file.write(data)
+        self._file.flush()
+        return written
+
+    def truncate(self, *size: int) -> int:
+        whole = Path(os.readlink(f"/proc/self/fd/{self._file.fileno()}"))
+        self._party.point("truncate")
+        self._party.disk.will_write(whole)
+        cut: int = self._file.truncate(*size)
+        return cut
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _File:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.__exit__(*error)
+
+    def __iter__(self) -> Any:
+        return iter(self._file)

@@ -1,0 +1,285 @@
+"""A run of three hospitals in one process, whose parties may die and are started again.
+
+The services are the real ones: routes, driver, publishing, agents, doors, ledgers; only TLS is
+stood in for. Each party keeps its state in a folder of files. Who dies loses its memory, its keys
+and its connections at once, and the next life finds what its disk still holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from faults.disk import Loss
+from faults.points import Hooks, Killed, Party
+from ward import custody, plan, table
+from wardround.coordinator import coordinator as coordinator_module
+from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.home import CoordinatorHome
+from wardround.coordinator.http import create_app
+from wardround.coordinator.results import Published
+from wardround.coordinator.serve import drive
+from wardround.errors import WardroundError
+from wardround.ids import Digest, SiteName
+from wardround.sandbox import InlineWorker
+from wardround.simulation.inprocess import ENTRY, Certified, Keys
+from wardround.site import tables as site_tables
+from wardround.site.assemble import assemble
+from wardround.site.local import keep_model
+from wardround.store import Database
+from wardround.study import HospitalPolicy, Profile, Study
+from wardround.trust.authority import make_csr
+from wardround.trust.canonical import JSON
+from wardround.trust.identity import SpiffeId
+from wardround.trust.keys import SigningKey
+
+SITES = tuple(SiteName(name) for name in ("harbour", "lakeside", "st-anna"))
+COORDINATOR = "coordinator"
+PATIENCE_S = 30.0
+"""A run that takes longer is stuck; most take less than a second."""
+
+POLICY = HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
+
+
+@dataclass
+class Cast:
+    """Everything that stands before a run: study, keys, papers and folders, to be copied."""
+
+    folder: Path
+    study: Study
+    keys: Keys
+    agents: dict[SiteName, tuple[SigningKey, bytes, SpiffeId]]
+
+
+def prepare(folder: Path, **changes: JSON) -> Cast:
+    """A sealed study of three hospitals, enrolled; ``changes`` replace the study's keys."""
+    keys = Keys.generate(SITES)
+    study = keys.seal(plan(**changes))
+    home = folder / COORDINATOR
+    (home / "results").mkdir(parents=True)
+    (home / "coordinator.toml").write_text('url = "https://localhost"\n', "utf-8")
+    coordinator = Coordinator(study, keys.coordinator, keys.authority, home)
+    agents = {}
+    for site in SITES:
+        (folder / site).mkdir()
+        key = SigningKey.generate()
+        enrolment = coordinator.enrolment
+        certificate = enrolment.enrol(site, enrolment.invite(site), make_csr(key))
+        agents[site] = key, certificate, enrolment.identity(site)
+    coordinator.close()
+    return Cast(folder, study, keys, agents)
+
+
+class _Line(httpx.AsyncBaseTransport):
+    """A hospital's way to the coordinator, as both live now."""
+
+    def __init__(self, trial: Trial, site: SiteName) -> None:
+        self._trial = trial
+        self._site = site
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        trial, site = self._trial, self._site
+        app = trial.app
+        if app is None or trial.parties[COORDINATOR].dead:
+            raise httpx.ConnectError("nobody listens")
+        await trial.disturb(site, request)
+        _, certificate, _ = trial.cast.agents[site]
+        transport = httpx.ASGITransport(Certified(app, certificate), raise_app_exceptions=False)
+        call = asyncio.create_task(transport.handle_async_request(request))
+        trial.calls.add(call)
+        call.add_done_callback(trial.calls.discard)
+        try:
+            await asyncio.wait({call})
+        finally:
+            call.cancel()
+        broken = call.cancelled() or call.exception() is not None or app is not trial.app
+        if broken or trial.parties[COORDINATOR].dead:
+            raise httpx.ReadError("the connection broke")
+        return call.result()
+
+
+@dataclass
+class _Site:
+    task: asyncio.Task[None]
+    database: Database
+    client: httpx.AsyncClient
+
+
+@dataclass
+class Trial:
+    """One run in ``folder``; see `run`."""
+
+    cast: Cast
+    folder: Path
+    disturb: Callable[[SiteName, httpx.Request], object] = None  # type: ignore[assignment]
+    said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
+    calls: set[asyncio.Task[httpx.Response]] = field(default_factory=set)
+    app: object | None = None
+    deaths: int = 0
+
+    def __post_init__(self) -> None:
+        if self.disturb is None:
+            self.disturb = _undisturbed
+        self._died = asyncio.Event()
+        self.parties = {name: Party(name, self.folder / name) for name in (COORDINATOR, *SITES)}
+        for party in self.parties.values():
+            party.on_death = self._note_death
+        self._sites: dict[SiteName, _Site] = {}
+        self.coordinator: Coordinator | None = None
+        shutil.copytree(self.cast.folder, self.folder)
+        self.custodies = {
+            site: custody(
+                self.cast.study,
+                site,
+                self.cast.keys.sites[site],
+                self.folder / site,
+                records=table(site),
+                hospital=POLICY,
+            )
+            for site in SITES
+        }
+
+    async def run(self) -> None:
+        """From the first connection to the published result; whoever dies is started again."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_ignore_killed)
+        self._loop = loop
+        with Hooks(*self.parties.values()).installed(), _impatient():
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._supervise()
+            finally:
+                for name in self.parties:
+                    await self._end(name)
+
+    async def _supervise(self) -> None:
+        for name in self.parties:
+            await self._start(name)
+        while True:
+            died = asyncio.ensure_future(self._died.wait())
+            tasks = {self._driving, *(one.task for one in self._sites.values())}
+            running = {task for task in tasks if not task.done()}
+            await asyncio.wait({died, *running}, return_when=asyncio.FIRST_COMPLETED)
+            died.cancel()
+            self._died.clear()
+            for name, party in self.parties.items():
+                if party.dead:
+                    await self._end(name)
+                    party.live_again()
+                    if name != COORDINATOR or not self.finished:
+                        await self._start(name)
+            for one in self._sites.values():
+                if one.task.done() and not isinstance(one.task.exception(), Killed):
+                    one.task.result()
+            if self._driving.done() and not self._driving.cancelled():
+                if isinstance(self._driving.exception(), Killed):
+                    continue
+                self._driving.result()
+            if self.finished and all(one.task.done() for one in self._sites.values()):
+                return
+
+    @property
+    def finished(self) -> bool:
+        """Whether the coordinator's database says that the run has ended well."""
+        with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
+            return ("finished",) in database.execute("SELECT state FROM runs").fetchall()
+
+    async def _start(self, name: str) -> None:
+        try:
+            if name == COORDINATOR:
+                self._start_coordinator()
+            else:
+                await self._start_site(SiteName(name))
+        except Killed:
+            pass  # in the first moment of its life; the supervisor sees it
+
+    def _start_coordinator(self) -> None:
+        self._driving: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
+        cast, folder = self.cast, self.folder / COORDINATOR
+        self.coordinator = Coordinator(
+            cast.study, cast.keys.coordinator, cast.keys.authority, folder
+        )
+        self.app = create_app(self.coordinator)
+        home = CoordinatorHome(folder)
+        self._driving = asyncio.create_task(
+            drive(
+                home, self.coordinator, lambda event, facts: self.said.append((event, facts)), 1.0
+            )
+        )
+
+    async def _start_site(self, site: SiteName) -> None:
+        cast, folder = self.cast, self.folder / site
+        worker = InlineWorker(ENTRY)
+        await worker.start()
+        database = Database.file(folder / "state.db", site_tables.MIGRATIONS)
+        key, _, identity = cast.agents[site]
+        client = httpx.AsyncClient(transport=_Line(self, site), base_url="https://localhost")
+
+        class Home:
+            reports = folder / "reports"
+
+        def ending(documents: Mapping[str, JSON], model: bytes) -> Digest:
+            return keep_model(Home, cast.study, documents, model)[0]  # type: ignore[arg-type]
+
+        agent = assemble(
+            self.custodies[site],
+            client,
+            key,
+            identity,
+            worker,
+            database,
+            ending,
+            lambda event, /, **facts: self.said.append((event, {"site": site, **facts})),
+        )
+        self._sites[site] = _Site(asyncio.create_task(agent.run()), database, client)
+
+    async def _end(self, name: str) -> None:
+        """Tear a party down without letting it do anything any more."""
+        if name == COORDINATOR:
+            self.app = None
+            for call in set(self.calls):
+                call.cancel()
+            self._driving.cancel()
+            await asyncio.wait({self._driving})
+            if self.coordinator is not None:
+                self.coordinator.state.close()
+            self.coordinator = None
+        elif (site := self._sites.get(SiteName(name))) is not None:
+            site.task.cancel()
+            await asyncio.wait({site.task})
+            site.database.close()
+            del self._sites[SiteName(name)]
+
+    def _note_death(self) -> None:
+        self.deaths += 1
+        self._loop.call_soon_threadsafe(self._died.set)
+
+
+async def _undisturbed(_site: SiteName, _request: httpx.Request) -> None:
+    return None
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A site that is started again at once is no twin of the one that has just died."""
+    old = coordinator_module.TWIN_WITHIN_S
+    coordinator_module.TWIN_WITHIN_S = 0.0
+    try:
+        yield
+    finally:
+        coordinator_module.TWIN_WITHIN_S = old
+
+
+def _ignore_killed(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
+
+
+__all__ = ["COORDINATOR", "SITES", "Cast", "Loss", "Trial", "WardroundError", "prepare"]
