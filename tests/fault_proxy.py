@@ -62,12 +62,16 @@ class _Server:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.host = host
+        self.context: ssl.SSLContext | None = None
+        """Of a proxy that is itself reached over TLS."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, self.host, self.port)
+        self._server = await asyncio.start_server(
+            self._accepted, self.host, self.port, ssl=self.context
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fault_proxy import TunnelProxy
@@ -14,6 +17,8 @@ from ward import SITES, code_of, until
 from wardround.site.link import https_client
 from wardround.site.pace import Pace, TokenBucket
 from wardround.site.way import proxy_for, shown
+from wardround.trust.authority import CertificateAuthority
+from wardround.trust.keys import SigningKey
 from wardround.trust.tls import client_context
 
 NAMES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
@@ -36,6 +41,29 @@ async def test_a_round_goes_through_tunnels(
             assert (await total_of(ward)).survivors == SITES
         assert proxy.tunnels >= len(SITES)
         assert {line.split(" ")[0] for line in proxy.asked} == {"CONNECT"}
+
+
+async def test_a_proxy_may_itself_be_reached_over_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own authority is the machine's; the one at the tunnel's end is the study's."""
+    authority = CertificateAuthority.create("The network team", datetime.now(UTC))
+    key = SigningKey.generate()
+    key.save(tmp_path / "proxy.key")
+    pem = authority.issue_server(key.public, ["localhost"], datetime.now(UTC))
+    (tmp_path / "proxy.pem").write_bytes(pem)
+    (tmp_path / "machine.pem").write_bytes(authority.certificate_pem)
+    proxy = TunnelProxy("ward:round")
+    proxy.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    proxy.context.load_cert_chain(tmp_path / "proxy.pem", tmp_path / "proxy.key")
+    async with proxy, open_lines(tmp_path / "ward", start=False) as ward:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://ward:round@localhost:{proxy.port}")
+        context = client_context(ward.tls / "ca.pem")
+        async with https_client(ward.address(ward._port), context) as client:
+            with pytest.raises(httpx.ProxyError):
+                await client.get("/v1/health")
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "machine.pem"))
+            assert (await client.get("/v1/health")).json()["state"] == "waiting"
 
 
 async def test_a_tunnel_keeps_to_the_hospitals_pace(
