@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -326,14 +326,3 @@ class InspectingProxy(TunnelProxy):
         return await self._client.request(
             seen.method, f"https://{target}{seen.target}", headers=seen.fields, content=seen.body
         )
-
-
-@contextmanager
-def environment(monkeypatch: object, proxy: str) -> Iterator[None]:
-    """The proxy as a hospital's machine names it."""
-    with monkeypatch.context() as patch:
-        for name in ("HTTP_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "NO_PROXY"):
-            patch.delenv(name, raising=False)
-        patch.delenv("no_proxy", raising=False)
-        patch.setenv("HTTPS_PROXY", proxy)
-        yield
