@@ -27,7 +27,7 @@ from wardround.learning.glm import Standardisation, log_likelihood
 from wardround.learning.local_sgd import FedAvg
 from wardround.learning.moments import Moments
 from wardround.learning.records import Family
-from wardround.sandbox import InlineWorker
+from wardround.sandbox import InlineWorker, Vector
 from wardround.simulation.inprocess import InProcessFederation, open_federation
 from wardround.trust.canonical import JSON
 
@@ -60,9 +60,7 @@ class SlowedWorker(InlineWorker):
         self._usual_s = USUAL_S * (TIMES_SLOWER if site == SLOW else 1.0)
         self._draw = np.random.default_rng([5, *site.encode()])
 
-    async def call(
-        self, request: Mapping[str, object], array: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
+    async def call(self, request: Mapping[str, object], array: Vector | None = None) -> Vector:
         """Sleep, then compute."""
         await asyncio.sleep(self._usual_s * self._draw.uniform(0.8, 1.2))
         return await super().call(request, array)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 
+from benchmarks._asynchronous import asynchronous
 from benchmarks._straggler import SITES, TIMES_SLOWER, USUAL_S, Race, synchronous
 from benchmarks.report import Cell, Report
 from wardround.trust.canonical import JSON
@@ -24,15 +25,22 @@ QUORUM: dict[str, JSON] = {
 
 
 def run() -> Report:
-    """Waiting for all, then with the deadline that adapts, to the same loss."""
+    """Waiting for all, then with the deadline that adapts, then at everybody's own pace."""
     patient = asyncio.run(synchronous(ALL, ROUNDS, None))
     target = patient.losses[-1]
     quorum = asyncio.run(synchronous(QUORUM, 3 * ROUNDS, target))
-    rows = [_row("all are waited for", patient, target), _row("adaptive deadline", quorum, target)]
+    own_pace = asyncio.run(asynchronous(target, 30 * ROUNDS))
+    rows = [
+        _row("all are waited for", patient, target),
+        _row("adaptive deadline", quorum, target),
+        _row("asynchronous", own_pace, target),
+    ]
     figures = {
         "deadline_speedup": patient.time_to(target) / quorum.time_to(target),
+        "async_speedup": patient.time_to(target) / own_pace.time_to(target),
         "all_s": patient.time_to(target),
         "deadline_s": quorum.time_to(target),
+        "async_s": own_pace.time_to(target),
     }
     notes = [
         f"The slow one's worker sleeps {USUAL_S * TIMES_SLOWER:g} s before it computes, the "

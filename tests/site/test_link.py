@@ -238,6 +238,17 @@ async def test_a_large_payload_goes_ahead_in_parts(tmp_path: Path, large: bytes)
     assert bytes(unframe(far.requests[4].content)[1]) == b""
 
 
+async def test_on_a_line_that_is_cut_at_every_part_each_arrives_once(
+    tmp_path: Path, large: bytes
+) -> None:
+    far = Far([broken, status(204), broken, status(204), broken, status(204), broken])
+    await far.link().send(packet(tmp_path, large), 0)
+    parts = [f"PUT /v1/rounds/round/parts/{number}" for number in range(3)]
+    twice = [path for path in (*parts, "POST /v1/answers") for _ in range(2)]
+    assert far.paths() == twice
+    assert b"".join(one.content for one in far.requests[1:6:2]) == large
+
+
 async def test_after_a_restart_only_what_is_missing_is_sent(tmp_path: Path, large: bytes) -> None:
     far = Far(missing=[1])
     await far.link().send(packet(tmp_path, large, fresh=False), 0)

@@ -79,7 +79,7 @@ async def test_a_tunnel_keeps_to_the_hospitals_pace(
     async with TunnelProxy() as proxy, open_lines(tmp_path, start=False) as ward:
         monkeypatch.setenv("HTTPS_PROXY", f"http://localhost:{proxy.port}")
         context = client_context(ward.tls / "ca.pem")
-        async with https_client(ward.address(ward._port), context, pace) as client:
+        async with https_client(ward.address(ward._port), context, pace=pace) as client:
             answer = await client.post("/v1/enrol", content=bytes(60_000))
         assert answer.status_code == 409 and proxy.tunnels == 1
     assert max(slept) == pytest.approx(60_000 / 32_000 - 0.25, abs=0.01)

@@ -23,6 +23,7 @@ from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
 from wardround.coordinator.timeline import own_document
+from wardround.coordinator.traffic import Counted
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed, unframe
 from wardround.ids import Digest, RoundId, RunId, SiteName
@@ -51,6 +52,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     """The application of one coordinator."""
     app = FastAPI(title="Wardround coordinator", version="1", docs_url=None, redoc_url=None)
     reception = Reception(coordinator)
+    app.add_middleware(Counted, count=coordinator.count)
 
     @app.exception_handler(WardroundError)
     async def problem(_request: Request, error: Exception) -> Response:

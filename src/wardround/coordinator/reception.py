@@ -17,6 +17,7 @@ from fastapi import Request
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
+from wardround.coordinator.traffic import VISITOR
 from wardround.errors import WardroundError
 from wardround.trust.replay import ReplayCache
 from wardround.trust.requests import claimed_signer, verify_request, verify_signature
@@ -104,6 +105,7 @@ class Reception:
             )
             if visitor.inspected:  # proved by now: a renewed certificate comes into force
                 self._coordinator.enrolment.identify(peer.certificate)
+            request.scope[VISITOR] = peer.site
             self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
 
 

@@ -94,6 +94,7 @@ class Link:
         self._wait_s = wait_s
         self._certificate = certificate
         self.bytes_out = 0
+        self.bytes_in = 0
         self.heard_at: datetime | None = None
         """When the coordinator last answered."""
 
@@ -220,6 +221,9 @@ class Link:
                 self.bytes_out += len(body) + sum(
                     len(name) + len(value) for name, value in answer.request.headers.raw
                 )
+                self.bytes_in += len(answer.content) + sum(
+                    len(name) + len(value) for name, value in answer.headers.raw
+                )
                 if answer.is_success:
                     self.heard_at = datetime.now(UTC)
                     return answer
@@ -236,13 +240,13 @@ class Link:
 def https_client(
     url: str,
     context: ssl.SSLContext,
-    pace: Pace = UNLIMITED,
     patience: Patience | None = None,
+    pace: Pace = UNLIMITED,
 ) -> httpx.AsyncClient:
     """A client for the coordinator alone; system proxies are honoured, other CAs are not.
 
-    Through a proxy, too, bodies keep to ``pace``. Raises WR-SITE-173 for a proxy in the
-    environment that can't be used.
+    Through a proxy, too, bodies keep to ``pace``. Raises WR-SITE-173 for a proxy in the environment
+    that can't be used.
     """
     patience = patience or Patience()
     answer_s = patience.wait_s + patience.answer_s

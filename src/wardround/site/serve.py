@@ -117,7 +117,10 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:
-        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, numbers)
+        used, figures = (
+            _without_excluded(home, table),
+            Figures(agent.bytes_out, numbers, agent.link.bytes_in),
+        )
         await write_local_report(home, used, kept[-1], own, limits, figures)
     finally:
         await own.close()
@@ -159,7 +162,7 @@ def open_line(home: SiteHome, pace: Pace) -> httpx.AsyncClient:
         inspecting_ca=home.inspecting_ca,
     )
     patience = Patience(home.hospital.network.longest_wait_s)
-    return https_client(home.url, context, pace, patience)
+    return https_client(home.url, context, patience, pace)
 
 
 def _named(home: SiteHome) -> Digest | None:

@@ -261,6 +261,18 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
                 path="sites",
             )
         )
+    late = None if study.cohort.asynchronous is None else study.late_terms.minimum_survivors
+    if late is not None and late < hospital.minimum_sites <= study.smallest_cohort:
+        reasons.append(
+            WardroundError(
+                "WR-POLICY-051",
+                f"A late cohort is opened over {late} sites; this hospital asks for at least "
+                f"{hospital.minimum_sites}.",
+                "Agree on larger cohorts (cohort.asynchronous.sites), or have the steward lower "
+                "minimum_sites.",
+                path="cohort.asynchronous.sites",
+            )
+        )
     if asked_epochs > epochs:
         reasons.append(
             WardroundError(

@@ -93,6 +93,7 @@ class LocalReport(Facts):
     n_train: Count = 0
     n_test: Count = 0
     bytes_out: Count
+    bytes_in: Count = 0
     opened_numbers: Count
     alone: Performance | None = None
     federated_here: Performance | None = None
@@ -232,6 +233,13 @@ class Evaluation(Facts):
     brier: Share | None = None
 
 
+class SiteTraffic(Facts):
+    """Bytes of bodies that a coordinator received from a hospital and sent to it."""
+
+    bytes_in: Count
+    bytes_out: Count
+
+
 class RoundFacts(Facts):
     """One attempt at one total; steps and attempts count from 0, as in the manifest."""
 
@@ -254,6 +262,10 @@ class RoundFacts(Facts):
     """How many records the total says it is over; None where it does not, or under noise."""
     opened_numbers: Count = 0
     bytes_in: Count = 0
+    """Of the contributions that counted."""
+    traffic: dict[str, SiteTraffic] = {}
+    """By hospital: all that was moved while this was the latest round, what was sent again and the
+    set-up for the next rounds included."""
     refused: tuple[str, ...] = ()
     """Which of those who were dropped said no; never told of a study with noise."""
 

@@ -42,6 +42,7 @@ _KINDS = {
     "fold_newton": "Choice of the ridge, fits",
     "fold_scores": "Choice of the ridge, scores",
     "fedavg": "Fit, federated averaging",
+    "buffered_fedavg": "Fit, averages of whoever was ready",
     "score_histogram": "Evaluation",
     "prediction_moments": "Evaluation",
     "private_moments": "Noisy means and variances",
@@ -427,7 +428,12 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
     times = sorted(entry.seconds for entry in rounds if entry.completed)
     middle = f" Half of them took under {times[len(times) // 2]:.2f} s." if times else ""
     asked = "every hospital" if rounds[0].group is None else "every hospital of a group"
-    return f"A round is one question to {asked} and one sum as the answer.{middle}"
+    moved = [one for entry in rounds for one in entry.traffic.values()]
+    told = ""
+    if moved:
+        up, down = (sum(getattr(one, way) for one in moved) for way in ("bytes_in", "bytes_out"))
+        told = f" In all of them the hospitals sent {size(up)} and received {size(down)}."
+    return f"A round is one question to {asked} and one sum as the answer.{middle}{told}"
 
 
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
@@ -455,6 +461,8 @@ def _absences(data: ReportData) -> list[dict[str, object]]:
 
 def _place(entry: RoundFacts) -> str:
     """Counted from one, as people do."""
+    if ".c." in entry.round:  # late cohorts are counted for themselves
+        return f"Cohort {entry.step + 1}"
     where = "" if entry.group is None else f", group {entry.group}"
     return f"Step {entry.step + 1}{where}, attempt {entry.attempt + 1}"
 
