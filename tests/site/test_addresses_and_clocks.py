@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import socket
 import time
 from contextlib import suppress
@@ -78,7 +79,8 @@ async def test_an_agent_with_a_wrong_clock_is_told_by_how_much_and_goes_on_when_
         await until(lambda: hospital.events)
         event, facts = hospital.events[0]
         assert (event, facts["code"]) == ("trouble", "WR-TRUST-044")
-        assert f"seconds {way}" in facts["problem"] and "40" in facts["problem"]
+        said = re.search(rf"clock is (\d+) seconds {way} ", facts["problem"])
+        assert said is not None and 350 < int(said[1]) < 450
         assert ward.entries("turned-away")[0].facts["code"] == "WR-TRUST-044"
         clock.off_by = 0
         await until(lambda: ward.coordinator.present() == SITES[:1])

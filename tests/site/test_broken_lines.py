@@ -95,7 +95,11 @@ async def test_a_hospital_that_was_lost_is_in_the_next_round(tmp_path: Path) -> 
         ward.lines[site].recover()
         asked = [kind for kind, _ in line.spoken].count("next")
         await until(lambda: [kind for kind, _ in line.spoken].count("next") > asked)
-        assert (await total_of(ward, "moments")).survivors == SITES
+        for _ in range(4):  # its deadline follows the others' speed, which this machine shares
+            survivors = (await total_of(ward, "moments")).survivors
+            if survivors == SITES:
+                break
+        assert survivors == SITES
 
 
 @pytest.mark.parametrize("kind", ["cut", "close", "garble", "twice", "forget"])
