@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks._parties import prepare
 from benchmarks._process import Party, free_port
 from benchmarks.report import Cell, Report
+from wardround.trust.canonical import JSON
 
 SITES = 8
 REPEATS = 20
@@ -28,7 +29,7 @@ def run() -> Report:
     """All sizes with eight sites, and the coordinator's memory with eight and with four."""
     rows: list[dict[str, Cell]] = []
     figures: dict[str, float] = {}
-    with _federation(SITES) as federation:
+    with federation_of(SITES) as federation:
         for name, length in SIZES.items():
             row = federation.measure(length, REPEATS)
             rows.append({"sites": SITES, "floats": name, **row})
@@ -50,7 +51,7 @@ def run() -> Report:
 
 def _memory(sites: int, length: int) -> float:
     """The coordinator's peak memory over a few exchanges, in bytes."""
-    with _federation(sites) as federation:
+    with federation_of(sites) as federation:
         federation.coordinator.ask({"do": "sum", "length": 1000})
         federation.coordinator.ask({"do": "forget_peak"})
         for _ in range(3):
@@ -86,18 +87,24 @@ class _Federation:
 
 
 @contextmanager
-def _federation(sites: int) -> Iterator[_Federation]:
+def federation_of(
+    sites: int, kbit_s: int | None = None, deadline_s: int = 120
+) -> Iterator[_Federation]:
+    """A coordinator and its sites, each site on a line of ``kbit_s`` both ways, if any."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         port = free_port()
         url = f"https://127.0.0.1:{port}"
-        prepare(folder, sites, url)
+        cohort: JSON = {"rounds_per_setup": 64, "deadline_s": deadline_s}
+        prepare(folder, sites, url, cohort=cohort)
         coordinator = Party("benchmarks._parties", "coordinator", name, str(port))
         stack.callback(coordinator.end)
         coordinator.hear()
         parties = []
+        line = [] if kbit_s is None else [str(kbit_s)]
         for number in range(sites):
-            parties.append(Party("benchmarks._parties", "site", name, url, f"site-{number:02d}"))
+            words = ("site", name, url, f"site-{number:02d}", *line)
+            parties.append(Party("benchmarks._parties", *words))
             stack.callback(parties[-1].end)
         for party in parties:
             party.hear()

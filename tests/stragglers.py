@@ -54,8 +54,8 @@ def packets(ward: Ward) -> set[SiteName]:
     return set() if round_ is None else set(round_.state.packets)
 
 
-async def total(ward: Ward) -> Total:
-    return await asyncio.wait_for(ward.driver.sum(ward.task(KIND)), 10)
+async def total(ward: Ward, kind: str = KIND) -> Total:
+    return await asyncio.wait_for(ward.driver.sum(ward.task(kind)), 20)
 
 
 async def heard_again(ward: Ward, site: SiteName) -> None:

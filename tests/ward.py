@@ -288,6 +288,7 @@ class Ward:
             self.coordinator.open_run(),
             self.coordinator.present,
             lambda event, facts: self.said.append((event, dict(facts))),
+            self.coordinator.open_stream,
         )
         return self.driver
 

@@ -22,6 +22,7 @@ from wardround.federation.messages import (
     Refused,
     Statement,
     Witness,
+    unframe,
 )
 from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
@@ -318,6 +319,22 @@ def test_a_packet_after_the_survivors_are_settled_is_refused_and_leaves_nothing(
     late = puppets.header(LAST, payload).sign(puppets.key(LAST))
     assert puppets.refused(LAST, "packet", late, payload) == "WR-ROUND-030"
     assert not puppets.exchange.spool.path(puppets.round, LAST).exists()
+
+
+def test_who_sent_nothing_in_this_batch_yet_is_shown_again_what_was_dealt(
+    puppets: Puppets,
+) -> None:
+    """It may have been away in the first round, and can't take part in the second without."""
+    puppets.ready()
+    for site in SITES[:3]:
+        puppets.packet(site)
+    puppets.exchange.deadline_passed()
+    puppets.exchange.start_round(puppets.ward.task(), 1, 0)
+    shown = {
+        site: bool(unframe(instruction(puppets.exchange, site, 0))[0].get("envelopes"))
+        for site in SITES
+    }
+    assert shown == {**dict.fromkeys(SITES[:3], False), LAST: True}
 
 
 def test_an_advert_after_the_roster_is_settled_is_refused(puppets: Puppets) -> None:

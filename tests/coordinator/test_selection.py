@@ -57,7 +57,7 @@ async def round_with_a_slow_one(ward: Ward, clock: Clock) -> bool:
 async def test_a_slow_one_is_asked_in_its_turn_and_then_waited_for(tmp_path: Path) -> None:
     clock = Clock()
     async with open_ward(tmp_path, sites=SITES, clock=clock, **CHANGES) as ward:
-        waited = [await round_with_a_slow_one(ward, clock) for _ in range(18)]
+        waited = [await round_with_a_slow_one(ward, clock) for _ in range(24)]
         asked = rosters(ward)
         for site in SITES:
             for start in range(len(asked) - EVERY + 1):

@@ -22,10 +22,12 @@ from stragglers import (
     packets,
     total,
 )
-from ward import SITES, Ward, code_of, open_ward, until
+from ward import SITES, Ward, code_of, open_ward, policy, until
 from wardround.errors import WardroundError
+from wardround.federation.messages import PacketHeader
 from wardround.federation.round import RoundPhase
 from wardround.ids import RoundId
+from wardround.study import Profile
 
 SLOW, REST = SITES[0], SITES[1:]
 QUORUM = {**WAITING, "target_sites": 3}
@@ -182,3 +184,33 @@ async def test_the_journal_has_no_times_that_hospitals_took(tmp_path: Path) -> N
         await slow_rounds(ward, clock)
         facts = [value for entry in ward.entries() for value in entry.facts.values()]
         assert not any(isinstance(value, float) for value in facts)
+
+
+async def test_a_late_hospital_of_a_private_study_has_paid_and_goes_on(tmp_path: Path) -> None:
+    """Its ledger is ahead of what the others know of it, and that does not keep it out."""
+    clock = Clock()
+    noise = {"epsilon": 1.5, "patients": 10_000, "rationale": "A test."}
+    tables = {name: {"noise_multiplier": 20.0, "spare": 5} for name in ("statistics", "evaluation")}
+    changes = {
+        "profile": "private",
+        "model": {"kind": "logistic", "algorithm": "dp-sgd"},
+        "privacy": {**noise, **tables, "training": {"noise_multiplier": 12.0, "steps": 3}},
+        "cohort": WAITING,
+    }
+    hospital = policy(accepted_profiles=(Profile.PRIVATE,))
+    async with open_ward(tmp_path, hospital=hospital, clock=clock, **changes) as ward:
+        gate = Gate(ward, SLOW)
+        work = asyncio.create_task(total(ward, "private_moments"))
+        await until(lambda: gate.reached and packets(ward) == set(REST))
+        clock.turn(ward, 1.1 * CEILING_S)
+        assert (await work).survivors == REST
+        gate.open()
+        await heard_again(ward, SLOW)
+        again = await total(ward, "private_moments")
+        assert again.survivors == SITES
+        last = ward.coordinator.exchange.said(again.round, "packet")
+        heads = {
+            site: PacketHeader.from_payload(sent.envelope.payload).ledger.size
+            for site, sent in last.items()
+        }
+        assert set(heads.values()) == {heads[SLOW]}, "it was charged as often as the others"

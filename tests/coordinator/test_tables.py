@@ -23,13 +23,15 @@ def test_a_database_from_before_there_were_times_gets_their_columns(tmp_path: Pa
         names = ", ".join(said)
         marks = ", ".join(f":{name}" for name in said)
         connection.exec_driver_sql(f"INSERT INTO statements ({names}) VALUES ({marks})", said)
-    with closing(Database.file(path, tables.MIGRATIONS)) as database:
-        with database.begin() as connection:
-            assert connection.scalar(select(tables.statements.c.at)) is None
-            assert connection.scalar(select(tables.statements.c.site)) == "a"
-            now = datetime.now(UTC)
-            connection.execute(insert(tables.statements).values(**{**said, "site": "b"}, at=now))
-            columns = inspect(connection).get_columns("runs")
+    with (
+        closing(Database.file(path, tables.MIGRATIONS)) as database,
+        database.begin() as connection,
+    ):
+        assert connection.scalar(select(tables.statements.c.at)) is None
+        assert connection.scalar(select(tables.statements.c.site)) == "a"
+        now = datetime.now(UTC)
+        connection.execute(insert(tables.statements).values(**{**said, "site": "b"}, at=now))
+        columns = inspect(connection).get_columns("runs")
     assert {"resumed_at", "ending_at", "ended_at"} <= {column["name"] for column in columns}
 
 

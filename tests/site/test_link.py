@@ -127,14 +127,14 @@ async def test_a_broken_line_is_tried_again_with_the_same_bytes_under_a_fresh_si
     assert far.trouble == ["WR-SITE-040", "WR-SITE-040", "WR-SITE-042", "WR-SITE-042"]
 
 
-@pytest.mark.parametrize("code", ["WR-COORD-037", "WR-TRUST-045"])
+@pytest.mark.parametrize("code", ["WR-COORD-037", "WR-TRUST-044", "WR-TRUST-045"])
 async def test_what_passes_by_itself_is_waited_for(code: str) -> None:
     far = Far([status(409, code), status(409, code)])
     assert await far.link().next(0) is None
     assert far.trouble == [code, code]
 
 
-@pytest.mark.parametrize("code", ["WR-COORD-034", "WR-TRUST-044", "WR-COORD-023"])
+@pytest.mark.parametrize("code", ["WR-COORD-034", "WR-TRUST-041", "WR-COORD-023"])
 async def test_a_refusal_is_raised_with_its_code(code: str) -> None:
     far = Far([status(403, code)])
     assert await code_of(far.link().next(0)) == code
@@ -235,6 +235,17 @@ async def test_a_large_payload_goes_ahead_in_parts(tmp_path: Path, large: bytes)
     sent = {one.url.path: one.content for one in far.requests[:4]}
     assert b"".join(sent.values()) == large
     assert bytes(unframe(far.requests[4].content)[1]) == b""
+
+
+async def test_on_a_line_that_is_cut_at_every_part_each_arrives_once(
+    tmp_path: Path, large: bytes
+) -> None:
+    far = Far([broken, status(204), broken, status(204), broken, status(204), broken])
+    await far.link().send(packet(tmp_path, large), 0)
+    parts = [f"PUT /v1/rounds/round/parts/{number}" for number in range(3)]
+    twice = [path for path in (*parts, "POST /v1/answers") for _ in range(2)]
+    assert far.paths() == twice
+    assert b"".join(one.content for one in far.requests[1:6:2]) == large
 
 
 async def test_after_a_restart_only_what_is_missing_is_sent(tmp_path: Path, large: bytes) -> None:

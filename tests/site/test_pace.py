@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.site.line import Line
-from wardround.site.pace import Pace, PacedTransport, TokenBucket
+from wardround.site.pace import Pace, TokenBucket
+from wardround.site.way import PacedTransport
 
 
 class Wound:

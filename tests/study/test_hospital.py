@@ -170,3 +170,16 @@ def test_the_workers_limits_reach_the_sandbox():
     ).worker_limits
     assert limits.memory_bytes == 1 << 30
     assert limits.wall_s == 30
+
+
+def test_a_late_cohort_smaller_than_the_hospital_s_minimum_is_refused():
+    plain = document(
+        model={"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 2}},
+        cohort={"asynchronous": {"sites": 3}},
+        adversary={"corrupt_sites": 0},
+    )
+    study = Study.parse(plain)
+    assert combine(study, hospital(minimum_sites=3))
+    with pytest.raises(WardroundError) as refused:
+        combine(study, hospital(minimum_sites=4))
+    assert codes(refused.value) == ["WR-POLICY-051"]

@@ -37,6 +37,7 @@ ENTRIES = {
     "study": Entry("wardround.cli.study", "app", "Write, check and read a study document."),
     "privacy": Entry("wardround.cli.privacy", "app", "Divide a study's epsilon, with noise."),
     "coordinator": Entry("wardround.cli.coordinator", "app", "Set up and run a coordinator."),
+    "run": Entry("wardround.cli.run", "app", "See what a run waits for, and since when."),
     "site": Entry("wardround.cli.site", "app", "Set up and run a hospital's agent."),
     "verify": Entry("wardround.cli.verify", "verify", "Check a finished study, offline."),
     "audit": Entry("wardround.cli.audit", "app", "Attack a study before anybody else does."),

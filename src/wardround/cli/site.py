@@ -10,6 +10,7 @@ import typer
 from wardround.cli import data
 from wardround.cli.console import Json, emit, err, say, suggest, table
 from wardround.cli.ledger import ledger
+from wardround.cli.site_status import status
 from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ def journal(folder: Folder, json: Json = False) -> None:
 
 
 app.command()(ledger)
+app.command()(status)
 
 
 @app.command()

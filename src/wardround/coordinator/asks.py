@@ -36,7 +36,7 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     if exchange.ending is not None:
         return _ending(exchange, site, seen)
     if exchange.round is not None and exchange.round.state.waits_for(site):
-        return _round_instruction(exchange, exchange.round.state, site, seen)
+        return round_instruction(exchange, exchange.round.state, site, seen)
     if exchange.setup is not None and exchange.setup.state.waits_for(site):
         return _setup_instruction(exchange, exchange.setup.state, site)
     return None
@@ -80,7 +80,8 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
     return framed(ask)
 
 
-def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
+def round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
+    """What a round needs next from a site that it waits for."""
     if round_.phase is RoundPhase.COLLECT:
         return _contribute(exchange, round_, site, seen)
     if round_.phase is RoundPhase.AUDIT:
@@ -156,7 +157,7 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
         placed=deals,
         adverts=adverts,
         choices=choices,
-        consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
+        consistency=consistency(exchange, seen, exchange.manifest.journal.size),
     )
     return framed(ask, body)
 
@@ -169,11 +170,12 @@ def _ending(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     if site in exchange.witnesses:
         return None
     size = JournalHead.model_validate(ask.documents["journal"]).size
-    proof = _consistency(exchange, seen, size)
+    proof = consistency(exchange, seen, size)
     return framed(ask.model_copy(update={"consistency": proof}), body)
 
 
-def _consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
+def consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
+    """The proof that a journal of that size is an extension of the one that a site saw last."""
     if not 0 < seen < size:
         return ()
     proof = exchange.state.journal.prove_consistency(seen, size)

@@ -225,7 +225,8 @@ class Enrolment:
 
 def trust_domain(study: Study) -> str:
     """The coordinator's host name, under which its certificates name sites."""
-    return urlsplit(study.coordinator.url).hostname or "localhost"
+    host = urlsplit(study.coordinator.url).hostname or "localhost"
+    return host.replace(":", "-")  # an IPv6 address: names have no colons
 
 
 def _der(pem: bytes) -> bytes:

@@ -19,10 +19,12 @@ import numpy as np
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.stopwatch import Stopwatch
+from wardround.coordinator.traffic import Traffic
 from wardround.coordinator.wiring import Wiring
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
@@ -102,12 +104,14 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.traffic = Traffic()
         self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
         self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
 
     def _restore(self) -> None:
+        """Read everything again: at the start, and when another coordinator was faster."""
         with self.state.database.begin() as connection:
             self.setup = records.latest_setup(connection, self.run)
             latest = records.latest_round(connection, self.run)
@@ -284,7 +288,7 @@ class Exchange:
             task=task.hash,
             kind=task.kind,
             model=task.model_digest,
-            length=task.length,
+            length=task.elements,
             ring_bits=task.ring_bits,
             fractional_bits=encoding.fractional_bits,
             roster=setup.roster,
@@ -366,6 +370,7 @@ class Exchange:
             self._save_checkpoint(transaction)
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
+        self.traffic.save(transaction.connection)
         checkpoint: Checkpoint = self.state.journal.checkpoint()
         if checkpoint.size:
             envelope = sign_checkpoint(checkpoint, self._key)
@@ -405,6 +410,21 @@ class Exchange:
             {site: sent.envelope for site, sent in self.said(batch, "deal").items()},
         )
 
+    @property
+    def sparse(self) -> bool:
+        """Whether each site of the current round shares keys with some of the others only."""
+        return self.setup is not None and self.setup.state.sparse
+
+    @property
+    def keys_scope(self) -> str:
+        """Under which scope the adverts and deals of the current round are kept."""
+        assert self.round is not None
+        return self.round.state.batch
+
+    def bound(self) -> Digest:
+        """What masks, votes and shares of the current round are bound to."""
+        return self.manifest_digest()
+
     def manifest_digest(self) -> Digest:
         """The digest that packets and votes of the current round must name."""
         assert self.manifest_envelope is not None
@@ -417,7 +437,7 @@ class Exchange:
 
     def check_open(self, site: SiteName, round_: RoundId) -> None:
         """Refuse parts of a payload that this round does not wait for."""
-        self.require_in_time(site, round_)
+        require_in_time(self, site, round_)
         state = self.round_ahead
         if (
             state is None
@@ -427,31 +447,10 @@ class Exchange:
         ):
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
 
-    def require_in_time(self, site: SiteName, round_: RoundId) -> None:
-        """Tell a site that was asked, and comes when the round has gone on, that this is so.
-
-        How long it took is learnt all the same. Raises WR-ROUND-030.
-        """
-        state = self.round_ahead
-        if state is None or not round_.startswith(f"{self.run}.r."):
-            return
-        if state.round != round_:
-            with self.state.database.begin() as connection:
-                earlier = records.find_round(connection, round_)
-            if earlier is None:
-                return
-            state = earlier
-        if state.phase is RoundPhase.COLLECT or not state.was_late(site):
-            return
-        took = self.stopwatch.answered(site, round_, "packet")
-        if took is not None:
-            with self.state.database.begin(write=True) as connection:
-                self.stopwatch.learn(connection, site, *took)
-        raise WardroundError(
-            "WR-ROUND-030",
-            f"The contribution to step {state.step} came when the round had gone on without it.",
-            "Nothing is to be done: this hospital takes part in the next round.",
-        )
+    @property
+    def scope(self) -> str:
+        """The round that is under way, or the run where none is."""
+        return self.run if self.round is None or self.ending else self.round.state.round
 
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""

@@ -21,12 +21,17 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
+from wardround.coordinator.timeline import own_document
+from wardround.coordinator.traffic import Counted
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed, unframe
-from wardround.ids import Digest, RoundId, SiteName
+from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
+LATEST = "latest"
+"""Stands for the latest run where a run is named."""
+
 MAXIMUM_WAIT_S = 30.0
 MAXIMUM_ENROLMENT_BYTES = 64 << 10
 """Anybody may send this one, so little of it is read."""
@@ -37,6 +42,7 @@ _STATUS = {
     "WR-COORD-032": 401,
     "WR-COORD-033": 403,
     "WR-COORD-034": 403,
+    "WR-COORD-042": 404,
 }
 
 
@@ -44,6 +50,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     """The application of one coordinator."""
     app = FastAPI(title="Wardround coordinator", version="1", docs_url=None, redoc_url=None)
     reception = Reception(coordinator)
+    app.add_middleware(Counted, count=coordinator.count)
 
     @app.exception_handler(WardroundError)
     async def problem(_request: Request, error: Exception) -> Response:
@@ -85,6 +92,14 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         peer, _ = await reception.admit(request)
         report = coordinator.ledger_report(peer.site).model_dump_json()
         return Response(report, media_type="application/json")
+
+    @app.get("/v1/runs/{run}/timeline")
+    async def timeline(request: Request, run: str) -> Response:
+        """A hospital's own lane; who may read the coordinator's folder sees all of them there."""
+        peer, _ = await reception.admit(request)
+        found = coordinator.timeline(None if run == LATEST else RunId(run))
+        body = orjson.dumps(own_document(found, peer.site))
+        return Response(body, media_type="application/json")
 
     @app.post("/v1/next")
     async def following(request: Request) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from wardround.errors import WardroundError
 from wardround.federation.delta import make_delta
@@ -31,6 +31,7 @@ class OutgoingModels:
         self._key = key
         self._blobs = blobs
         self._current: Digest | None = None
+        self._earlier: set[Digest] = set()
         self._sent: deque[Digest] = deque(maxlen=_REMEMBERED)
         self._lists: dict[Digest, asyncio.Task[Envelope]] = {}
         self._deltas: dict[Digest, asyncio.Task[Envelope | None]] = {}
@@ -49,16 +50,22 @@ class OutgoingModels:
                 self._sent.remove(model)
             self._sent.append(model)
 
+    def keep(self, earlier: Iterable[Digest]) -> None:
+        """Whoever fetches one of these may go on with it, though it is not the current one."""
+        self._earlier.update(earlier)
+
     def read_part(self, name: Digest, number: int) -> Iterator[bytes]:
         """Part ``number`` of the current model or a delta to it; raises WR-COORD-027."""
         if name in self._made:
             return iter((self._made[name][number * PART_BYTES :][:PART_BYTES],))
-        self._require(name)
+        if name not in self._earlier:
+            self._require(name)
         return self._blobs.read_part(name, number * PART_BYTES, PART_BYTES)
 
     async def parts(self, name: Digest) -> Envelope:
         """The signed hashes of the current model's parts; raises WR-COORD-027."""
-        self._require(name)
+        if name not in self._earlier:
+            self._require(name)
         if name not in self._lists:
             make = asyncio.to_thread(self._list, name)
             self._lists[name] = asyncio.create_task(make)

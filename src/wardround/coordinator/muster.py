@@ -64,8 +64,8 @@ class Muster:
         self._let_in |= back
         return not back
 
-    def pool(self, culprits: set[SiteName]) -> Pool:
-        """Who is asked to take part in a fresh set-up.
+    def pool(self, culprits: set[SiteName], kind: str) -> Pool:
+        """Who is asked to take part in a fresh set-up, before a task of some kind.
 
         Those who are at work, or of whom nothing is heard, only where the others are too few.
         """
@@ -82,8 +82,9 @@ class Muster:
         turns = self._due(tuple(ready))
         watch = exchange.stopwatch
         chosen = select(
-            [Candidate(one, watch.usual_over_all_s(one), one in turns) for one in ready],
+            [Candidate(one, watch.usual_s(one, kind), one in turns) for one in ready],
             target + self._cohort.over_selection,
+            exchange.run,
         )
         return Pool(chosen.asked, chosen.turns, chosen)
 

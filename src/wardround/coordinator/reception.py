@@ -15,6 +15,7 @@ from fastapi import Request
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
+from wardround.coordinator.traffic import VISITOR
 from wardround.errors import WardroundError
 from wardround.trust.replay import ReplayCache
 from wardround.trust.requests import verify_request
@@ -74,6 +75,7 @@ class Reception:
                 self._replays,
                 body_sha256=body_sha256,
             )
+            request.scope[VISITOR] = peer.site
             self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
 
 

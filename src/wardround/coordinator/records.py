@@ -25,13 +25,15 @@ from wardround.coordinator.tables import (
 )
 from wardround.errors import WardroundError
 from wardround.federation.draw import Draw
+from wardround.federation.late import Gathering
 from wardround.federation.messages import Manifest
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
-State = TypeVar("State", Setup, Round, Draw)
+State = TypeVar("State", Setup, Round, Draw, Gathering)
+Phased = TypeVar("Phased", Setup, Round, Draw)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> 
             "phase_at": _phase_began(old.state, new),
         },
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
 def insert_draw(connection: Connection, draw: Draw) -> Versioned[Draw]:
@@ -139,7 +141,7 @@ def replace_draw(connection: Connection, old: Versioned[Draw], new: Draw) -> Ver
             phase_at=func.coalesce(_phase_began(old.state, new), draws.c.phase_at),
         )
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
 def latest_draw(connection: Connection) -> Versioned[Draw] | None:
@@ -184,15 +186,16 @@ def replace_round(
             "phase_at": _phase_began(old.state, new),
         },
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
-def _phase_began(old: State, new: State) -> datetime | None:
+def _phase_began(old: Phased, new: Phased) -> datetime | None:
     """Now, if the phase is another one than it was."""
     return None if new.phase is old.phase else datetime.now(UTC)
 
 
-def _replaced(rows: int, version: int, new: State) -> Versioned[State]:
+def replaced(rows: int, version: int, new: State) -> Versioned[State]:
+    """The successor, if a row was found to replace; raises WR-COORD-001 otherwise."""
     if rows != 1:
         raise WardroundError(
             "WR-COORD-001",

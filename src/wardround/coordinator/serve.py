@@ -20,6 +20,7 @@ from wardround.coordinator.driver import Say
 from wardround.coordinator.federate import federate
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
+from wardround.coordinator.presence import keep_written
 from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import server
 from wardround.errors import WardroundError
@@ -43,9 +44,15 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
             async with _listening(home, coordinator):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
-                published = await drive(home, coordinator, say, wait_s)
-                if not once:
-                    await asyncio.Event().wait()
+                watching = asyncio.create_task(
+                    keep_written(home.folder, coordinator.heard_ages_s), name="presence"
+                )
+                try:
+                    published = await drive(home, coordinator, say, wait_s)
+                    if not once:
+                        await asyncio.Event().wait()
+                finally:
+                    watching.cancel()
                 return published
         finally:
             coordinator.close()

@@ -106,11 +106,6 @@ class Stopwatch:
         """How long ``site`` takes for an answer of a kind as a rule, if that is known."""
         return usual_s(self._times.get((site, kind), ()))
 
-    def usual_over_all_s(self, site: SiteName) -> float | None:
-        """How long ``site`` takes for the kind of answer that it took longest for."""
-        known = [usual_s(times) for (one, _), times in self._times.items() if one == site]
-        return max((one for one in known if one is not None), default=None)
-
     def runner(self, site: SiteName, scope: str, kind: str, began: float) -> Runner:
         """When ``site`` is late and likely to answer, in seconds since ``began``."""
         now = self.clock() - began

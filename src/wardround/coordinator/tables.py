@@ -137,6 +137,37 @@ ledgers = Table(
 """The head of each hospital's privacy ledger as heard of last, with the packet header that says so,
 and the round whose manifest showed it to the others last."""
 
+gatherings = Table(
+    "gatherings",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("task", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+"""Each stream's question, and its late cohorts: who is ready, and what becomes of each cohort until
+it can mask."""
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("ready", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("advert", LargeBinary, nullable=False),
+)
+"""Ready statements that wait, by their digest, each with the advert that it names. Those that a
+manifest names are `statements` of its cohort."""
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+"""The models that a stream gave out, in order, each signed by this coordinator."""
+
 answer_times = Table(
     "answer_times",
     metadata,
@@ -146,6 +177,17 @@ answer_times = Table(
 )
 """How long each site's last answers of a kind took, as a JSON list. It stays here: the time that a
 hospital computes may say how many records it has."""
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("round", String, primary_key=True),
+    Column("site", String, primary_key=True),
+    Column("bytes_in", Integer, nullable=False),
+    Column("bytes_out", Integer, nullable=False),
+)
+"""Bytes of bodies that came from a hospital and went to it, by round, or by run outside of rounds.
+"""
 
 journal = leaf_table(metadata)
 
@@ -192,4 +234,14 @@ def add_pace(connection: Connection) -> None:
     metadata.create_all(connection, [answer_times])
 
 
-MIGRATIONS = (create, add_draws, add_ledgers, add_times, add_pace)
+def add_traffic(connection: Connection) -> None:
+    """Version 6: bytes that were moved."""
+    metadata.create_all(connection, [traffic])
+
+
+def add_stream(connection: Connection) -> None:
+    """Version 7: late cohorts."""
+    metadata.create_all(connection, [gatherings, offers, versions])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers, add_times, add_pace, add_traffic, add_stream)

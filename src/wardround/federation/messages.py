@@ -190,6 +190,20 @@ class Manifest(Statement):
         return (self.length + LANES) * self.ring_bits // 8
 
 
+class ModelVersion(Statement):
+    """The signed statement that a model is the newest of a stream: its number, counted from 0.
+
+    A site's staleness is the difference of two such numbers. ``model`` is the digest of the
+    model's bytes; ``task`` what the stream asks for, and ``run`` the stream's own.
+    """
+
+    study: DigestText
+    run: Run
+    task: DigestText
+    number: Annotated[int, Field(ge=0, le=2**20)]
+    model: DigestText
+
+
 class PacketHeader(Statement):
     """What a site signs over its protected contribution.
 
@@ -280,6 +294,9 @@ class Ask(StrEnum):
     REVEAL = "reveal"
     SETTLE = "settle"
     AUDIT = "audit"
+    TRAIN = "train"
+    SIGN = "sign"
+    SHARE = "share"
     FINISH = "finish"
     STOP = "stop"
 
@@ -332,6 +349,14 @@ class Instruction(BaseModel):
     consistency: tuple[Hash, ...] = ()
     """Merkle proof (hexadecimal) from the journal head that this site saw last."""
     documents: Document = Field(default_factory=dict)
+    version: Signed | None = None
+    """In a stream: the `ModelVersion` to train from, or the newest when a cohort is summed."""
+    sequence: Count = 0
+    """In a stream: the number of the next cohort, from which a ready statement's end is counted."""
+    cohort: Sealed | None = None
+    """The manifest of a late cohort, which every site of it signs; ``envelopes`` are the ready
+    statements that it names and ``keys`` the adverts that these name."""
+    keys: dict[Name, Signed] = Field(default_factory=dict)
     reason: str | None = None
 
     @property
@@ -378,6 +403,11 @@ def draw_scope(number: int) -> str:
 def group_run(run: RunId, number: int) -> RunId:
     """The name under which a group (counted from one) has its rounds, in a study with groups."""
     return RunId(f"{run}.g{number}")
+
+
+def stream_run(run: RunId, step: int) -> RunId:
+    """The name under which the stream of a step (counted from 0) has its cohorts."""
+    return RunId(f"{run}.s{step}")
 
 
 def frame(head: Mapping[str, JSON], body: bytes | memoryview = b"") -> bytes:

@@ -6,6 +6,7 @@ data. The same history gives the same choice, so that the journal can be checked
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,16 +45,21 @@ def due(
     return frozenset(sites) - {site for roster in recent for site in roster}
 
 
-def select(candidates: Iterable[Candidate], wanted: int) -> Selection:
+def select(candidates: Iterable[Candidate], wanted: int, lots: str) -> Selection:
     """The ``wanted`` fastest, and beyond them each whose turn it is.
 
-    A site of which too little is known comes first, so that it becomes known; equals go by name.
+    A site of which too little is known comes first, so that it becomes known. Equals go by lot:
+    the SHA-256 of ``lots`` (a name, the run's) and the site's name.
     """
-    ranked = sorted(candidates, key=_speed)
+    ranked = sorted(candidates, key=lambda one: (_speed(one), _lot(lots, one.site)))
     order = tuple(one.site for one in ranked)
     turns = tuple(sorted(one.site for one in ranked[wanted:] if one.due))
     return Selection(tuple(sorted((*order[:wanted], *turns))), turns, order)
 
 
-def _speed(candidate: Candidate) -> tuple[float, SiteName]:
-    return (-math.inf if candidate.usual_s is None else candidate.usual_s, candidate.site)
+def _speed(candidate: Candidate) -> float:
+    return -math.inf if candidate.usual_s is None else candidate.usual_s
+
+
+def _lot(lots: str, site: SiteName) -> bytes:
+    return hashlib.sha256(f"{lots}/{site}".encode()).digest()

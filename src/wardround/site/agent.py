@@ -14,17 +14,21 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    ModelVersion,
     Witness,
     malformed,
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
+from wardround.federation.streaming import at_version
 from wardround.ids import Digest, RoundId
+from wardround.secagg.cohort import late_batch
 from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
 from wardround.site.download import Download
 from wardround.site.hours import OpeningHours
+from wardround.site.late import Late
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
@@ -176,6 +180,8 @@ class Agent:
         return refusal
 
     async def _carry_out(self, ask: Instruction, body: memoryview) -> _Answer:
+        if ask.batch == late_batch(ask.run):
+            return await self._late(ask, body)
         match ask.ask:
             case Ask.ADVERTISE if not self._hours.is_open():
                 # Whoever advertises is waited for; without, the others go on by themselves.
@@ -204,6 +210,69 @@ class Agent:
             case _:
                 return self._finish(ask, body)
 
+    async def _late(self, ask: Instruction, body: memoryview) -> _Answer:
+        """What is asked in a stream: training at this site's own pace, and late cohorts."""
+        late = self._seat.late
+        match ask.ask:
+            case Ask.TRAIN if not self._hours.is_open():
+                await self._hours.wait()
+                return None
+            case Ask.TRAIN:
+                return await self._train(ask, body)
+            case Ask.SIGN:
+                return late.sign(ask)
+            case Ask.SHARE:
+                return late.share(ask)
+            case Ask.CONTRIBUTE:
+                return await self._contribute(ask, body)
+            case Ask.VOTE:
+                return late.vote(ask)
+            case Ask.RECOVER:
+                return late.recover(ask)
+            case Ask.AUDIT:
+                return audit(self._custody, self._state, ask)
+            case _:
+                raise malformed("instruction")
+
+    async def _train(self, ask: Instruction, body: memoryview) -> Status | Refusal:
+        """Train from the newest model, unless what is held is good yet; then say ready."""
+        newest = self._version(ask)
+        late = self._seat.late
+        if not await self._door.still_good(newest):
+            late.leave()
+            model = await self._model(newest.model, ask.model_bytes, body)
+            task = at_version(ask.task, newest, model)
+            self._keep(newest.model, task, model)
+            trained = await self._door.train(task, newest, ask.scope)
+            if isinstance(trained, Refusal):
+                reason = self._door.reason
+                facts = {} if reason is None else told(reason)
+                self._say("refused", what=ask.ask.value, **_incident(trained), **facts)
+                return trained
+            late.held = trained
+            self._say("trained", version=newest.number)
+        return late.say_ready(newest, ask.sequence)
+
+    def _version(self, ask: Instruction) -> ModelVersion:
+        """The version that the coordinator signed, of this study and stream."""
+        if ask.version is None:
+            raise malformed("instruction")
+        version = ModelVersion.open(ask.version, self._study.coordinator_key)
+        if (version.study, version.run) != (self._study.digest, ask.run):
+            raise _another_round()
+        return version
+
+    async def _model(self, name: Digest, size: int, body: memoryview) -> bytes | memoryview:
+        """A model that came along, or is fetched."""
+        if size > MAXIMUM_MODEL_BYTES:
+            raise malformed("instruction")
+        return bytes(body) or await self._download.model(name, size)
+
+    def _keep(self, name: Digest | None, task: Task, model: bytes | memoryview | None) -> None:
+        """Remember a model that was fetched and checked: the next may come as a difference."""
+        if name is not None and isinstance(model, memoryview) and task.model_digest == name:
+            self._download.keep(name, model)
+
     def _settle(self, ask: Instruction) -> Status:
         """Accept the partition, and tell the hospital with whom it will be summed."""
         status = self._seat.grouping.accept(ask)
@@ -217,13 +286,17 @@ class Agent:
         sent = self._door.already_sent(RoundId(ask.round or ""))
         if sent is not None:
             return sent
-        if not self._hours.is_open():
+        if ask.version is None and not self._hours.is_open():
             # The shares come with a set-up's first round only, and are for the others as well.
-            self._seat.take_shares(ask, self._manifest(ask))
+            self._seat.take_shares(ask, self._manifest(ask)[0])
             await self._hours.wait()
             return None
-        order = await self._order(ask, body)
-        self._seat.take_shares(ask, order.manifest)
+        if ask.version is None:
+            order = await self._order(ask, body)
+            self._seat.take_shares(ask, order.manifest)
+        else:
+            order = self._late_order(ask)
+            self._seat.late.take_shares(ask, order.manifest)
         answer = await self._door.answer(order)
         if self._door.stopped is not None:
             raise self._door.stopped
@@ -238,37 +311,29 @@ class Agent:
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
         return answer
 
-    def _manifest(self, ask: Instruction) -> Manifest:
-        """The round's manifest as the coordinator signed it."""
+    async def _order(self, ask: Instruction, body: memoryview) -> Order:
+        """The order that the coordinator signed; the model is fetched if it did not come along."""
+        manifest, name = self._manifest(ask)
+        model: bytes | memoryview | None = None
+        if ask.model is not None:
+            model = await self._model(ask.model, ask.model_bytes, body)
+        task = Task.from_wire(ask.task, model)  # which checks the model's digest
+        self._keep(ask.model, task, model)
+        return Order(manifest, name, task, _proof(ask))
+
+    def _late_order(self, ask: Instruction) -> Order:
+        """The order to give what is held into a cohort; raises WR-SITE-133 when nothing is."""
+        manifest, name = self._manifest(ask)
+        held = self._seat.late.require_held()
+        return Order(manifest, name, held.task, _proof(ask), Late(held, self._version(ask)))
+
+    def _manifest(self, ask: Instruction) -> tuple[Manifest, Digest]:
         if ask.manifest is None:
             raise malformed("instruction")
         manifest = Manifest.open(ask.manifest, self._study.coordinator_key)
         if (manifest.round, manifest.batch, manifest.run) != (ask.round, ask.batch, ask.run):
-            raise WardroundError(
-                "WR-SITE-014",
-                "An instruction names another round than the manifest that came with it.",
-                "The agent refuses; tell the study's coordinator.",
-            )
-        return manifest
-
-    async def _order(self, ask: Instruction, body: memoryview) -> Order:
-        """The order that the coordinator signed; the model is fetched if it did not come along."""
-        manifest = self._manifest(ask)
-        model: bytes | memoryview | None = None
-        if ask.model_bytes > MAXIMUM_MODEL_BYTES:
-            raise malformed("instruction")
-        if ask.model is not None:
-            model = bytes(body) or await self._download.model(ask.model, ask.model_bytes)
-        task = Task.from_wire(ask.task, model)  # which checks the model's digest
-        if (
-            ask.model is not None
-            and isinstance(model, memoryview)
-            and task.model_digest == ask.model
-        ):
-            self._download.keep(ask.model, model)
-        proof = tuple(bytes.fromhex(one) for one in ask.consistency)
-        assert ask.manifest is not None
-        return Order(manifest, digest(ask.manifest.payload), task, proof)
+            raise _another_round()
+        return manifest, digest(ask.manifest.payload)
 
     def _finish(self, ask: Instruction, body: memoryview) -> Status:
         """Check and keep the model, and countersign the coordinator's last checkpoint."""
@@ -297,6 +362,18 @@ def _incident(refusal: Refusal) -> dict[str, str]:
     """The number under which the coordinator has this event too, for the hospital's log."""
     number = refusal.refused.incident
     return {} if number is None else {"incident": number}
+
+
+def _another_round() -> WardroundError:
+    return WardroundError(
+        "WR-SITE-014",
+        "An instruction names another round than the manifest that came with it.",
+        "The agent refuses; tell the study's coordinator.",
+    )
+
+
+def _proof(ask: Instruction) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(one) for one in ask.consistency)
 
 
 def _upset(error: Exception) -> WardroundError:

@@ -15,7 +15,8 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
-from urllib.request import getproxies
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httptools
 import httpx
@@ -34,8 +35,15 @@ from wardround.federation.messages import (
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.line import Line, nothing
-from wardround.site.pace import UNLIMITED, Pace, PacedTransport
+from wardround.site.pace import UNLIMITED, Pace
 from wardround.site.say import printable
+from wardround.site.way import (
+    PacedTransport,
+    ProxyTransport,
+    keepalive_options,
+    proxy_for,
+    proxy_trouble,
+)
 from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
@@ -45,10 +53,10 @@ LONG_POLL_S = 25.0
 SLOWEST_BYTES_S = 16_000.0
 """Slower than that, a part does not come through within the five minutes of its signature."""
 
-CONNECT_S = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-045"})
-"""Refusals that pass: a twin that goes away; a request signed before the coordinator started."""
+_AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-044", "WR-TRUST-045"})
+"""Refusals that pass: a twin that goes away; a clock that is put right; a request signed before the
+coordinator started."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 15.0
 
@@ -56,8 +64,22 @@ Asked = tuple[Instruction, memoryview]
 """An instruction and the raw bytes that came with it."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long the agent waits, in seconds, before it takes a line for dead and opens another."""
+
+    wait_s: float = LONG_POLL_S
+    """How long a request for work stays open; the hospital's firewall may cut sooner."""
+    answer_s: float = 30.0
+    """From sending a request to the end of its answer, on top of ``wait_s``."""
+    connect_s: float = 30.0
+
+
 class Link:
-    """A connection under one agent key. ``trouble`` is told about every failed attempt."""
+    """A connection under one agent key. ``trouble`` is told about every failed attempt.
+
+    ``certificate`` is named in each signed request where a proxy may take it off the connection.
+    """
 
     def __init__(
         self,
@@ -65,6 +87,9 @@ class Link:
         key: SigningKey,
         identity: SpiffeId,
         trouble: Callable[[WardroundError], None] = lambda _error: None,
+        *,
+        wait_s: float = LONG_POLL_S,
+        certificate: Digest | None = None,
     ) -> None:
         self._client = client
         self._base = str(client.base_url).rstrip("/")
@@ -72,7 +97,12 @@ class Link:
         self._identity = identity
         self._trouble = trouble
         self._instance = secrets.token_hex(8)
+        self._wait_s = wait_s
+        self._certificate = certificate
         self.bytes_out = 0
+        self.bytes_in = 0
+        self.heard_at: datetime | None = None
+        """When the coordinator last answered."""
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -92,7 +122,7 @@ class Link:
             case Status():
                 message = _framed(item.kind.value, item, item.attachment)
         last = isinstance(item, Status) and item.kind is StatusKind.WITNESS
-        path = self._polling("/v1/answers", seen, 0.0 if last else LONG_POLL_S)
+        path = self._polling("/v1/answers", seen, 0.0 if last else None)
         return _asked(await self._request("POST", path, message))
 
     async def part(self, name: Digest, number: int) -> bytes:
@@ -120,10 +150,11 @@ class Link:
         answer = await self._request("POST", "/v1/renew", csr)
         return _certificate(answer)
 
-    async def use(self, client: httpx.AsyncClient) -> None:
+    async def use(self, client: httpx.AsyncClient, certificate: Digest | None = None) -> None:
         """Go on over another connection, under a renewed certificate."""
         old, self._client = self._client, client
-        await asyncio.sleep(LONG_POLL_S)  # what is still under way on the old one ends by itself
+        self._certificate = certificate
+        await asyncio.sleep(self._wait_s)  # what is still under way on the old one ends by itself
         await old.aclose()
 
     async def close(self) -> None:
@@ -153,17 +184,18 @@ class Link:
             os.close(descriptor)
         return b""
 
-    @staticmethod
-    def _polling(path: str, seen: int, wait_s: float = LONG_POLL_S) -> str:
-        return f"{path}?wait={wait_s:g}&seen={seen}"
+    def _polling(self, path: str, seen: int, wait_s: float | None = None) -> str:
+        return f"{path}?wait={self._wait_s if wait_s is None else wait_s:g}&seen={seen}"
 
     async def _request(
         self, method: str, path: str, body: bytes, body_sha256: bytes | None = None
     ) -> httpx.Response:
         """One signed request, repeated until it gets through; a refusal is raised."""
-        target = f"{path}{'&' if '?' in path else '?'}instance={self._instance}"
+        unnamed = f"{path}{'&' if '?' in path else '?'}instance={self._instance}"
         pause = _FIRST_PAUSE_S
         while True:
+            client, named = self._client, self._certificate
+            target = unnamed if named is None else f"{unnamed}&certificate={named}"
             headers = sign_request(
                 self._key,
                 self._identity.text,
@@ -180,18 +212,28 @@ class Link:
                     f"{self._base}{target}",
                     headers=headers,
                     content=body,
-                    extensions={"timeout": self._client.timeout.as_dict()},
+                    extensions={"timeout": client.timeout.as_dict()},
                 )
-                answer = await self._client.send(request)
+                answer = await client.send(request)
             except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets TLS alerts through
                 self._trouble(unreachable(error))
+            except RuntimeError:
+                if client is self._client:
+                    raise
+                continue  # closed in the meantime, after a renewal
             else:
                 self.bytes_out += len(body) + sum(
                     len(name) + len(value) for name, value in answer.request.headers.raw
                 )
+                self.bytes_in += len(answer.content) + sum(
+                    len(name) + len(value) for name, value in answer.headers.raw
+                )
                 if answer.is_success:
+                    self.heard_at = datetime.now(UTC)
                     return answer
                 problem = refusal_of(answer)
+                if client is not self._client and problem.code == "WR-COORD-034":
+                    continue  # the certificate was renewed while this was on its way
                 if answer.status_code not in _TRANSIENT and problem.code not in _AFRESH:
                     raise problem
                 self._trouble(problem)
@@ -199,37 +241,30 @@ class Link:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-def https_client(url: str, context: ssl.SSLContext, pace: Pace = UNLIMITED) -> httpx.AsyncClient:
+def https_client(
+    url: str,
+    context: ssl.SSLContext,
+    patience: Patience | None = None,
+    pace: Pace = UNLIMITED,
+) -> httpx.AsyncClient:
     """A client for the coordinator alone; system proxies are honoured, other CAs are not.
 
-    Through a proxy, too, bodies keep to ``pace``.
+    Through a proxy, too, bodies keep to ``pace``. Raises WR-SITE-173 for a proxy in the environment
+    that can't be used.
     """
-    answer_s = LONG_POLL_S + 30.0
+    patience = patience or Patience()
+    answer_s = patience.wait_s + patience.answer_s
+    proxy = proxy_for(url)
     return httpx.AsyncClient(
         base_url=url,
-        verify=context,
-        transport=_transport(url, context, answer_s, pace),
-        timeout=httpx.Timeout(30.0, read=answer_s, write=PART_BYTES / SLOWEST_BYTES_S),
-        limits=httpx.Limits(max_connections=4, keepalive_expiry=120.0),
+        transport=_LineTransport(context, patience.connect_s, answer_s, pace)
+        if proxy is None
+        else PacedTransport(ProxyTransport(proxy, context), pace),
+        trust_env=False,
+        timeout=httpx.Timeout(
+            patience.connect_s, read=answer_s, write=PART_BYTES / SLOWEST_BYTES_S
+        ),
     )
-
-
-def _transport(
-    url: str, context: ssl.SSLContext, answer_s: float, pace: Pace
-) -> httpx.AsyncBaseTransport | None:
-    """The line to ``url``, or httpx's own way where the environment sends it through a proxy."""
-    host = httpx.URL(url).host
-    proxies = getproxies()
-    excepted = [one.strip().lstrip(".") for one in proxies.get("no", "").split(",")]
-    direct = any(one and (host == one or host.endswith("." + one)) for one in excepted)
-    if not direct and "*" not in excepted and ("https" in proxies or "all" in proxies):
-        proxy = proxies.get("https") or proxies["all"]
-        return (
-            None
-            if pace is UNLIMITED
-            else PacedTransport(httpx.AsyncHTTPTransport(verify=context, proxy=proxy), pace)
-        )
-    return _LineTransport(context, answer_s, pace)
 
 
 class _LineTransport(httpx.AsyncBaseTransport):
@@ -238,11 +273,15 @@ class _LineTransport(httpx.AsyncBaseTransport):
     ``answer_s`` bounds the time in which nothing moves, once a request had time to get away.
     """
 
-    def __init__(self, context: ssl.SSLContext, answer_s: float, pace: Pace) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, connect_s: float, answer_s: float, pace: Pace
+    ) -> None:
         self._context = context
+        self._connect_s = connect_s
         self._answer_s = answer_s
         self._pace = pace
         self._idle: list[Line] = []
+        self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and read the whole answer."""
@@ -268,12 +307,15 @@ class _LineTransport(httpx.AsyncBaseTransport):
             raise
         finally:
             line.on_progress = nothing
-        if line.open:
+        if self._closed:  # the last answer of a connection that a renewal has replaced
+            line.close()
+        elif line.open:
             self._idle.append(line)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
 
     async def aclose(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use, and the others after their answer."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -284,8 +326,8 @@ class _LineTransport(httpx.AsyncBaseTransport):
                 return line
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_S):
-                _, line = await loop.create_connection(
+            async with asyncio.timeout(self._connect_s):
+                transport, line = await loop.create_connection(
                     lambda: Line(self._pace),
                     url.host,
                     url.port or 443,
@@ -296,6 +338,9 @@ class _LineTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:  # ssl.SSLError is one
             raise httpx.ConnectError(str(error)) from error
+        stay_known = transport.get_extra_info("socket")
+        for option in keepalive_options():
+            stay_known.setsockopt(*option)
         return line
 
 
@@ -308,7 +353,9 @@ async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) ->
     try:
         answer = await client.post("/v1/enrol", json=document)
     except (httpx.TransportError, ssl.SSLError) as error:
-        unreachable(error)  # raises where somebody else answered
+        why = unreachable(error)  # raises where somebody else answered
+        if why.code != "WR-SITE-040":
+            raise why from error
         raise WardroundError(
             "WR-SITE-061",
             "The coordinator can't be reached, or the connection broke; nothing was changed here.",
@@ -329,12 +376,16 @@ _NOT_ACCEPTED = re.compile(
 def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
     """What to say of a connection that failed.
 
-    Raises WR-SITE-041 when somebody else answered, and WR-SITE-068 when the coordinator answered
-    and does not accept this agent's certificate: trying again would change neither.
+    Raises WR-SITE-041 when somebody else answered, WR-SITE-068 when the coordinator answered and
+    does not accept this agent's certificate, and WR-SITE-170 when the proxy asks for a password:
+    trying again would change none of them.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
+            # Dates are looked at last: chain and host name were right.
+            if getattr(cause, "verify_code", 0) in (_NOT_YET_VALID, _EXPIRED):
+                return _untimely(cause.verify_code == _EXPIRED)
             raise WardroundError(
                 "WR-SITE-041",
                 "Whoever answers at the coordinator's address is not the study's coordinator.",
@@ -351,6 +402,8 @@ def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
             ) from error
         cause = cause.__cause__ or cause.__context__
     match error:
+        case httpx.ProxyError():
+            return proxy_trouble(error)
         case httpx.ConnectError() | httpx.ConnectTimeout():
             problem = "The coordinator can't be reached: nobody answers at its address."
             remedy = "check the address and the way out if it lasts."
@@ -364,6 +417,22 @@ def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
                 "certificate: check the clock, or enrol again."
             )
     return WardroundError("WR-SITE-040", problem, f"The agent tries again by itself; {remedy}")
+
+
+_NOT_YET_VALID, _EXPIRED = 9, 10
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
+def _untimely(expired: bool) -> WardroundError:
+    when = "has expired" if expired else "is not valid yet"
+    clock = "fast" if expired else "slow"
+    return WardroundError(
+        "WR-SITE-172",
+        f"The coordinator's certificate {when} by this machine's clock; everything else in it is "
+        "right.",
+        f"If this machine's clock is {clock}, set it, best by NTP. If it is right, tell the "
+        "coordinator's operator. The agent tries again by itself.",
+    )
 
 
 def refusal_of(answer: httpx.Response) -> WardroundError:

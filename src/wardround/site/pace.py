@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-import httpx
 
 _BURST_S = 0.25
 _SLICE_S = 0.1
@@ -67,46 +65,3 @@ class Pace:
 
 
 UNLIMITED = Pace()
-
-
-class PacedTransport(httpx.AsyncBaseTransport):
-    """Another transport, through which bodies go no faster than they may."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, pace: Pace) -> None:
-        self._inner = inner
-        self._pace = pace
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request."""
-        if self._pace.up is not None:
-            request.stream = _PacedStream(await request.aread(), self._pace.up)
-        answer = await self._inner.handle_async_request(request)
-        if self._pace.down is not None and isinstance(answer.stream, httpx.AsyncByteStream):
-            answer.stream = _PacedStream(answer.stream, self._pace.down)
-        return answer
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._inner.aclose()
-
-
-class _PacedStream(httpx.AsyncByteStream):
-    def __init__(self, content: bytes | httpx.AsyncByteStream, bucket: TokenBucket) -> None:
-        self._content = content
-        self._bucket = bucket
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if isinstance(self._content, bytes):
-            step = self._bucket.slice_bytes
-            for start in range(0, len(self._content), step):
-                piece = self._content[start : start + step]
-                yield piece
-                await self._bucket.spend(len(piece))
-            return
-        async for piece in self._content:
-            yield piece
-            await self._bucket.spend(len(piece))
-
-    async def aclose(self) -> None:
-        if not isinstance(self._content, bytes):
-            await self._content.aclose()

@@ -23,6 +23,7 @@ from wardround.secagg.masking import Member, RoundMember
 from wardround.secagg.sparse import Choices, Proved, SparseMember, Tree
 from wardround.site import records
 from wardround.site.grouping import Grouping
+from wardround.site.late import LateSeat
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study
 from wardround.trust.canonical import digest
@@ -36,6 +37,8 @@ class Seat:
         self, study: Study, me: SiteName, key: SigningKey, state: JournalledDatabase
     ) -> None:
         self.grouping = Grouping(study, me, key, state)
+        self.late = LateSeat(study, me, key, state)
+        """Its part in late cohorts, whose keys are others."""
         self._study = study
         self._me = me
         self._key = key
@@ -195,6 +198,7 @@ class Seat:
             self._member.abandon()
         self._member = self._batch = self._choice = self._dealt = self._masked = None
         self._accepted = False
+        self.late.leave()
 
     @staticmethod
     def _require_setup(member: RoundMember, manifest: Manifest) -> None:

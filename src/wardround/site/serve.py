@@ -27,6 +27,7 @@ from wardround.site.link import https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
 from wardround.site.pace import Pace
+from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
 from wardround.site.say import Say, told
@@ -51,16 +52,17 @@ async def run(home: SiteHome, say: Say) -> None:
     policy asks for, with an expired certificate, or beside another agent of the same folder.
     """
     with home.alone():
-        await _run(home, say)
+        async with beating(home.folder, say) as pulse:
+            await _run(home, pulse)
 
 
-async def _run(home: SiteHome, say: Say) -> None:
+async def _run(home: SiteHome, say: Pulse) -> None:
     refuse_unready(home)
     with closing(open_memory(home)) as database:
         await _take_part(home, say, database)
 
 
-async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
+async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
@@ -88,8 +90,9 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
 
     line = home.hospital.network
     pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
-    client = https_client(home.url, _context(home), pace)
+    client = https_client(home.url, _context(home), pace=pace)
     agent = assemble(custody, client, key, identity, worker, database, ending, say)
+    say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
     renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     try:
@@ -105,7 +108,10 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:
-        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, numbers)
+        used, figures = (
+            _without_excluded(home, table),
+            Figures(agent.bytes_out, numbers, agent.link.bytes_in),
+        )
         await write_local_report(home, used, kept[-1], own, limits, figures)
     finally:
         await own.close()
@@ -141,7 +147,7 @@ async def _keep_renewed(
             continue
         write_whole(home.certificate_path, certificate)
         say("renewed")
-        await agent.link.use(https_client(home.url, _context(home), pace))
+        await agent.link.use(https_client(home.url, _context(home), pace=pace))
 
 
 def _context(home: SiteHome) -> ssl.SSLContext:

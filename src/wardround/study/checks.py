@@ -12,7 +12,7 @@ from wardround.errors import WardroundError
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.secagg.partition import group_sizes, least_group
 from wardround.study.profiles import Profile
-from wardround.study.task import Algorithm, ModelKind
+from wardround.study.task import Algorithm, Compression, ModelKind, ServerStep
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
@@ -30,9 +30,11 @@ def disagreements(study: Study) -> Iterator[WardroundError]:
     if MINIMUM_SITES <= len(study.sites) <= MAXIMUM_SITES:
         yield from _cohort(study)
         yield from _groups(study)
+        yield from _asynchronous(study)
         yield from _target(study)
     yield from _concepts(study, ConceptGraph.load())
     yield from _model(study)
+    yield from _server(study)
     yield from _policy(study)
     yield from _privacy(study)
 
@@ -114,6 +116,46 @@ def _groups(study: Study) -> Iterator[WardroundError]:
         f"{remedy}assume fewer corrupt sites, or tolerate fewer dropouts.",
         path="cohort.groups",
     )
+
+
+def _asynchronous(study: Study) -> Iterator[WardroundError]:
+    """Late cohorts are sums of updates of whoever is ready, over the whole study, without noise."""
+    if study.cohort.asynchronous is None:
+        return
+    path = "cohort.asynchronous"
+    if study.model.algorithm is not Algorithm.FEDAVG:
+        yield WardroundError(
+            "WR-STUDY-155",
+            f"Nobody can train at their own pace with {study.model.algorithm.value}.",
+            'It belongs to algorithm = "fedavg": remove the table, or choose that.',
+            path=path,
+        )
+    others = [
+        ("groups", study.cohort.groups is not None, "one asynchronous cohort is a group already"),
+        ("noise", study.profile is not Profile.SECURE_SUM, "its noise is not worked out for them"),
+    ]
+    for what, there, why in others:
+        if there:
+            yield WardroundError(
+                "WR-STUDY-156",
+                f"Asynchronous cohorts do not go together with {what}: {why}.",
+                f"Remove the table [cohort.asynchronous], or do without {what}.",
+                path=path,
+            )
+    try:
+        terms = study.late_terms
+    except WardroundError as error:
+        yield WardroundError(
+            "WR-STUDY-150", error.problem, error.remedy, path="cohort.asynchronous.sites"
+        )
+        return
+    if terms.size > len(study.sites):
+        yield WardroundError(
+            "WR-STUDY-150",
+            f"A cohort needs {terms.size} sites, and the study has {len(study.sites)}.",
+            "Invite more hospitals, assume fewer corrupt sites, or tolerate fewer dropouts.",
+            path="cohort.asynchronous.sites",
+        )
 
 
 def _target(study: Study) -> Iterator[WardroundError]:
@@ -235,6 +277,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
             'It belongs to algorithm = "fedavg" and to no other.',
             path="model.fedavg",
         )
+    yield from _compression(study)
     grid = len(study.model.ridges) > 1
     if grid != (study.model.folds is not None) or (grid and wanted):
         yield WardroundError(
@@ -246,6 +289,49 @@ def _model(study: Study) -> Iterator[WardroundError]:
         )
     elif study.model.folds is not None:
         yield from _budget(study, len(study.model.ridges) * study.model.folds)
+
+
+def _compression(study: Study) -> Iterator[WardroundError]:
+    settings = study.model.fedavg
+    compressed = settings is not None and settings.compression is not Compression.NONE
+    if compressed and study.privacy is not None:
+        yield WardroundError(
+            "WR-STUDY-161",
+            "Updates under differential privacy can't be compressed by rounding at random.",
+            "The guarantee counts how far one patient moves a sum of whole steps; after a rotation "
+            'and random rounding that is more, and not accounted for. Set compression = "none".',
+            path="model.fedavg.compression",
+        )
+    if compressed and study.cohort.asynchronous is not None:
+        yield WardroundError(
+            "WR-STUDY-161",
+            "Asynchronous cohorts don't compress their updates yet.",
+            'Set compression = "none", or leave [cohort.asynchronous] out.',
+            path="model.fedavg.compression",
+        )
+
+
+def _server(study: Study) -> Iterator[WardroundError]:
+    """Server steps and FedProx belong to plain updates; some steps to asynchronous ones."""
+    fedavg = study.model.fedavg
+    if fedavg is None:
+        return
+    late = (ServerStep.FEDBUFF, ServerStep.FEDASYNC)
+    if fedavg.server in late and study.cohort.asynchronous is None:
+        yield WardroundError(
+            "WR-STUDY-157",
+            f"{fedavg.server.value} is a step of asynchronous averaging.",
+            "Add the table [cohort.asynchronous], or choose another model.fedavg.server.",
+            path="model.fedavg.server",
+        )
+    set_ = (fedavg.server, fedavg.server_learning_rate, fedavg.proximal_mu)
+    if study.profile is not Profile.SECURE_SUM and set_ != (None, None, None):
+        yield WardroundError(
+            "WR-STUDY-157",
+            "With noise, hospitals take noisy steps of their own and their mean is added as it is.",
+            "Leave server, server_learning_rate and proximal_mu out of [model.fedavg].",
+            path="model.fedavg.server",
+        )
 
 
 def _budget(study: Study, fits: int) -> Iterator[WardroundError]:
@@ -319,6 +405,16 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
             "Raise sampling_rate; below some thousand patients 1 is best.",
             path="privacy.training.sampling_rate",
         )
+
+
+def not_asynchronous() -> WardroundError:
+    """The refusal of a stream in a study that has not agreed to any."""
+    return WardroundError(
+        "WR-STUDY-154",
+        "The study does not say that its hospitals train at their own pace.",
+        "Add the table [cohort.asynchronous] to a new version of the study.",
+        path="cohort.asynchronous",
+    )
 
 
 def lacks_privacy(study: Study) -> WardroundError:

@@ -37,7 +37,31 @@ _CODES = Codes(
 
 
 class Network(Closed):
-    """How much of the hospital's line an agent may use, each way."""
+    """How the agent gets out through the hospital's network, and how much of it it may use."""
+
+    longest_wait_s: Annotated[
+        float,
+        Field(ge=1, le=25),
+        Rule(
+            "WR-SITE-180",
+            "be a number of seconds from 1 to 25",
+            "Stay some seconds below what the firewall or proxy cuts idle connections after.",
+        ),
+    ] = 25.0
+    """How long a request for work stays open without a byte. Lower it where something on the way
+    cuts idle connections sooner."""
+
+    inspecting_proxy_ca: Annotated[
+        str | None,
+        Field(min_length=1, max_length=4096),
+        Rule(
+            "WR-SITE-181",
+            "be the path of a PEM file, from the agent's folder",
+            'Write, for example, inspecting_proxy_ca = "proxy-ca.pem", or leave it out.',
+        ),
+    ] = None
+    """The certificate authority of a proxy that opens TLS, if there is no way around it. That proxy
+    then sees what the coordinator sees; who this agent is, its signature on each request proves."""
 
     upload_kbit_s: Annotated[
         int | None,
@@ -208,6 +232,18 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
                 f"{hospital.minimum_sites}.",
                 "Invite more hospitals, or have the steward lower minimum_sites.",
                 path="sites",
+            )
+        )
+    late = None if study.cohort.asynchronous is None else study.late_terms.minimum_survivors
+    if late is not None and late < hospital.minimum_sites <= study.smallest_cohort:
+        reasons.append(
+            WardroundError(
+                "WR-POLICY-051",
+                f"A late cohort is opened over {late} sites; this hospital asks for at least "
+                f"{hospital.minimum_sites}.",
+                "Agree on larger cohorts (cohort.asynchronous.sites), or have the steward lower "
+                "minimum_sites.",
+                path="cohort.asynchronous.sites",
             )
         )
     if asked_epochs > epochs:

@@ -129,9 +129,11 @@ def verify_request(
             "Send it again; if it happens twice, something between the two sides alters bodies.",
         )
     if abs(now - created) > WINDOW_S:
+        way = "slow" if created < now else "fast"
         raise WardroundError(
             "WR-TRUST-044",
-            f"A request was signed over {WINDOW_S} seconds before or after this machine's time.",
+            f"The sender's clock is {abs(now - created)} seconds {way} by the receiver's (or the "
+            f"request was held up for so long); at most {WINDOW_S} are allowed.",
             "Set the clocks of both machines, best by NTP.",
         )
     # Last, so that only the key's owner can use up its share of the cache.
