@@ -18,7 +18,7 @@ from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.groups import Groups
 from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
-from wardround.coordinator.late_asks import late_instruction
+from wardround.coordinator.late_asks import late_asks, late_instruction
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
@@ -303,6 +303,8 @@ class Coordinator:
             return False
         if self.groups is not None:
             return self.groups.asks(site)
+        if self.stream is not None and self.exchange.ending is None:
+            return late_asks(self.stream, site)
         return asks(self.exchange, site)
 
     def send_home(self) -> None:
