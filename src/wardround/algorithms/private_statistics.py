@@ -18,10 +18,11 @@ from wardround.algorithms.statistics import QUANTILES
 from wardround.federation.federation import Federation
 from wardround.learning.agreed import expected_training, measured_variables, variables_of
 from wardround.learning.glm import Standardisation
-from wardround.learning.histogram import MAXIMUM_BINS, Distribution
+from wardround.learning.histogram import Distribution
 from wardround.learning.private_histogram import NoisyDistributions, PrivateHistogram
 from wardround.learning.private_moments import NoisyMoments, PrivateMoments
 from wardround.learning.scaling import Scaling
+from wardround.study.checks import HISTOGRAM_BINS
 from wardround.trust.canonical import JSON
 
 _HARDLY = 0.1
@@ -82,8 +83,8 @@ async def describe(federation: Federation) -> PrivateStatistics:
     """
     study = federation.study
     agreed = variables_of(study)
-    found, total = await ask(federation, PrivateHistogram, {"bins": MAXIMUM_BINS})
-    federation.say("quantiles", bins=MAXIMUM_BINS, noise=found.noise)
+    found, total = await ask(federation, PrivateHistogram, {"bins": HISTOGRAM_BINS})
+    federation.say("quantiles", bins=HISTOGRAM_BINS, noise=found.noise)
     windows = choose_windows(
         found, agreed.bounds, measured_variables(study), expected_training(study)
     )
