@@ -93,9 +93,7 @@ class Hooks:
             io: ("open",),
             builtins: ("open",),
         }
-        old = [
-            (place, name, getattr(place, name)) for place, names in files.items() for name in names
-        ]
+        old = [(place, name, getattr(place, name)) for place, names in files.items() for name in names]
         old += [(os, name, getattr(os, name)) for name in ("unlink", "remove", "rmdir")]
         commit = DefaultDialect.do_commit
         self._os = {name: call for place, name, call in old if place is os}

@@ -209,9 +209,7 @@ class Trial:
         self.app = create_app(self.coordinator)
         home = CoordinatorHome(folder)
         self._driving = asyncio.create_task(
-            drive(
-                home, self.coordinator, lambda event, facts: self.said.append((event, facts)), 1.0
-            )
+            drive(home, self.coordinator, lambda event, facts: self.said.append((event, facts)), 1.0)
         )
 
     async def _start_site(self, site: SiteName) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.algorithms.private_ask import ask
-from wardround.algorithms.private_windows import Place, find_place, window
+from wardround.algorithms.private_windows import REACH, find_place, window
 from wardround.algorithms.statistics import QUANTILES
 from wardround.federation.federation import Federation
 from wardround.learning.agreed import expected_training, measured_variables, variables_of
@@ -83,7 +83,7 @@ async def describe(federation: Federation) -> PrivateStatistics:
     """
     study = federation.study
     agreed = variables_of(study)
-    found, total = await ask(federation, PrivateHistogram, {"bins": HISTOGRAM_BINS})
+    found, _ = await ask(federation, PrivateHistogram, {"bins": HISTOGRAM_BINS})
     federation.say("quantiles", bins=HISTOGRAM_BINS, noise=found.noise)
     windows = choose_windows(
         found, agreed.bounds, measured_variables(study), expected_training(study)
@@ -111,9 +111,9 @@ def choose_windows(
         found.counts, bounds[0].tolist(), bounds[1].tolist(), measured, strict=True
     ):
         place = find_place(counts, found.noise, patients) if is_measured else None
-        if place is not None and _known_anyway(place, found.noise / patients, bins):
-            place = None
         start, end = (0.0, float(bins)) if place is None else window(place, bins)
+        if _known_anyway(start, end, found.noise / patients, bins):
+            start, end = 0.0, float(bins)
         width = (high - low) / bins
         chosen.append(
             (
@@ -124,13 +124,14 @@ def choose_windows(
     return chosen
 
 
-def _known_anyway(place: Place, noise: float, bins: int) -> bool:
+def _known_anyway(start: float, end: float, noise: float, bins: int) -> bool:
     """Whether moments over the whole range have hardly any noise, `_HARDLY` of the variance.
 
-    ``noise`` is that of a histogram's count as a share of the patients. As the weights of
-    `learning.private_moments` are, the mean of u over the range has about 1.25 times as much, that
-    of its square not quite as much as a count; the mean's is doubled by squaring it.
+    ``start`` to ``end`` is a window, in bins, and ``noise`` that of a histogram's count as a share
+    of the patients. As the weights of `learning.private_moments` are, the mean of u over the range
+    has about 1.25 times as much, that of its square not quite as much as a count; the mean's is
+    doubled by squaring it.
     """
     half = 0.5 * bins
-    deviation, mean = place.deviation / half, abs(place.centre / half - 1.0)
+    deviation, mean = (end - start) / (2.0 * REACH * half), abs(0.5 * (start + end) / half - 1.0)
     return (1.0 + 2.5 * mean) * noise <= _HARDLY * deviation * deviation

@@ -1,7 +1,8 @@
 """The task `private_histogram`: noisy counts of each variable's training values, bin by bin.
 
 Variables are the features and a measured outcome. A patient is in one bin of each, so a row of ones
-and zeros divided by sqrt(variables) is exactly 1 long. Bins are equally wide over the plausible range: their edges tell nothing.
+and zeros divided by sqrt(variables) is exactly 1 long. Bins are equally wide over the plausible
+range: their edges tell nothing.
 """
 
 from __future__ import annotations

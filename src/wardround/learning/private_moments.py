@@ -153,10 +153,10 @@ class PrivateMoments:
         The count is held to a tenth of the expected one at least. Mean and variance of u are each
         weighted with what is likely beforehand (mean 0 with deviation 1/2, in a window narrower
         than the range 1/4; variance 1/16 with as large a deviation) by their precisions, so that a
-        figure that is all noise gives way to a usual one. Where all values seem to be clipped to one end of a narrower window, it missed
-        them: what lies beyond that end is then what is known. The variance is held to its own
-        noise at least where that is less than the usual one (a quarter of it in such a window), and
-        the mean to the window.
+        figure that is all noise gives way to a usual one. Where all values seem to be clipped to
+        one end of a narrower window, it missed them: what lies beyond that end is then what is
+        known. The variance is held to its own noise at least where that is less than the usual one
+        (a quarter of it in such a window), and the mean to the window.
         """
         v, measured, narrow = len(self._measured), self._measured, self._narrow
         a, b, c = self._weights

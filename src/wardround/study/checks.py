@@ -330,11 +330,12 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
 def _delta(privacy: Privacy) -> Iterator[WardroundError]:
     """Whoever gives out one patient's whole record at random keeps a delta of 1 / patients."""
     if privacy.delta is not None and privacy.delta * privacy.patients >= 1:
+        usual = min(1e-5, 0.1 / privacy.patients)
         yield WardroundError(
             "WR-STUDY-131",
             f"With {privacy.patients} patients a delta of {privacy.delta:g} allows giving out the "
             "record of one of them.",
-            f"State less than 1 / patients, or leave it out for {min(1e-5, 0.1 / privacy.patients):.2g}.",
+            f"State less than 1 / patients, or leave it out for {usual:.2g}.",
             path="privacy.delta",
         )
 
