@@ -54,3 +54,13 @@ async def test_both_sides_have_the_event_under_one_number(
         assert told is not None and (told.incident, told.cause) == (number, cause)
         everything = [entry.to_leaf() for entry in ward.entries()]
         assert not any(str(inside["code"]).encode() in leaf for leaf in everything)
+
+
+async def test_a_run_that_is_stopped_is_ending_until_it_has_ended(tmp_path: Path) -> None:
+    async with open_ward(tmp_path) as ward:
+        await asyncio.wait_for(ward.driver.sum(ward.task()), 30)
+        assert ward.coordinator.timeline().state == "running"
+        ward.driver.exchange.stop("WR-X-1: no")
+        found = ward.coordinator.timeline()
+        assert found.state == "ending" and found.stages[0].since is not None
+        assert found.steps == 1

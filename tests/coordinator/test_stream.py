@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ward import SITES, Ward, code_of, open_ward, until
+from wardround.coordinator import timewords as words
 from wardround.coordinator.streaming import Streaming
 from wardround.federation.federation import Stream, Total
 from wardround.ids import SiteName
@@ -321,3 +322,39 @@ async def test_nothing_that_a_hospital_holds_is_on_its_disk(tmp_path: Path) -> N
         assert not any(value in path.read_bytes() for path in files for value in held)
         slow.gate.set()
         assert (await work).survivors == SITES
+
+
+def told(ward: Ward) -> tuple[str, str, str]:
+    """Where the run is, for what it waits and what comes next, as an operator reads it."""
+    found = ward.coordinator.timeline()
+    (stage,) = found.stages
+    return (
+        words.place(found, stage),
+        words.waiting(found, stage).partition(", since")[0],
+        words.following(found, stage),
+    )
+
+
+async def test_the_timeline_says_who_trains_signs_and_deals(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4, sum_deadline_s=30.0)) as ward:
+        slow, line = await gated(ward, FIRST), ward.hospitals[FIRST].line
+        work = asyncio.create_task(following(ward.driver.stream(question(ward))))
+        await until(lambda: all("ready" in ward.hospitals[one].line.kinds() for one in REST))
+        await until(lambda: slow.calls == 1)
+        where, waits, follows = told(ward)
+        assert where == "cohort 1 of whoever is ready"
+        assert waits == f"word that it is ready of {FIRST}"
+        assert follows.startswith("as soon as enough are ready")
+        gates = {kind: asyncio.Event() for kind in ("cohort", "deal", "packet")}
+        line.before = lambda kind: gates[kind].wait() if kind in gates else None
+        slow.gate.set()
+        expected = [
+            ("cohort", f"signature under the cohort's manifest of {FIRST}"),
+            ("deal", f"key shares of {FIRST}"),
+            ("packet", f"contribution of {FIRST}"),
+        ]
+        for kind, sentence in expected:
+            await until(lambda sentence=sentence: told(ward)[1] == sentence)
+            assert told(ward)[0] == "cohort 1 of whoever is ready"
+            gates[kind].set()
+        await work

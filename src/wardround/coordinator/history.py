@@ -7,9 +7,17 @@ from datetime import UTC, datetime
 import orjson
 from sqlalchemy import Column, ColumnElement, Connection, or_, select
 
-from wardround.coordinator import records
+from wardround.coordinator import records, streams
 from wardround.coordinator.presence import Presence
-from wardround.coordinator.rows import DrawRow, RoundRow, Rows, RunRow, SaidRow, SetupRow
+from wardround.coordinator.rows import (
+    DrawRow,
+    RoundRow,
+    Rows,
+    RunRow,
+    SaidRow,
+    SetupRow,
+    StreamRow,
+)
 from wardround.coordinator.tables import (
     answer_times,
     approvals,
@@ -63,6 +71,7 @@ class History:
             draw=drawn,
             setups=made,
             rounds=taken,
+            stream=None if name is None else self._stream(connection, name),
             said=() if name is None else _said(connection, name, made, taken, drawn),
             enrolled=frozenset(connection.scalars(enrolled)),
             approved=frozenset(connection.scalars(select(approvals.c.site))),
@@ -73,6 +82,16 @@ class History:
                 for one in connection.execute(select(answer_times))
             },
         )
+
+    @staticmethod
+    def _stream(connection: Connection, run: RunId) -> StreamRow | None:
+        found = streams.latest(connection, run)
+        if found is None:
+            return None
+        gathering, at = found
+        query = select(rounds.c.round).where(rounds.c.run == gathering.run)
+        last = connection.scalar(query.order_by(rounds.c.step.desc()).limit(1))
+        return StreamRow(gathering, at, None if last is None else _round(connection, last))
 
     @staticmethod
     def _setups(connection: Connection, run: RunId) -> tuple[SetupRow, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from wardround.federation.causes import Cause
 from wardround.federation.draw import Draw
+from wardround.federation.late import Gathering
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import RunId, SiteName
@@ -49,6 +50,16 @@ class RoundRow:
 
 
 @dataclass(frozen=True)
+class StreamRow:
+    """The newest stream: who is ready, since when it stands so, and the round of its last cohort
+    that came to masking."""
+
+    state: Gathering
+    at: datetime
+    round: RoundRow | None
+
+
+@dataclass(frozen=True)
 class DrawRow:
     """The newest draw of the study's groups."""
 
@@ -81,6 +92,7 @@ class Rows:
     draw: DrawRow | None = None
     setups: tuple[SetupRow, ...] = ()
     rounds: tuple[RoundRow, ...] = ()
+    stream: StreamRow | None = None
     said: tuple[SaidRow, ...] = ()
     enrolled: frozenset[SiteName] = frozenset()
     approved: frozenset[SiteName] = frozenset()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from wardround.coordinator.rows import RoundRow, Rows, RunRow, SetupRow
+from wardround.coordinator.rows import RoundRow, Rows, RunRow, SetupRow, StreamRow
 from wardround.federation.draw import DrawPhase
+from wardround.federation.late import CohortPhase
 from wardround.federation.messages import draw_scope
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
@@ -32,7 +33,8 @@ class Stage:
     ``deadline`` is the study's ceiling: the last moment at which anything is waited for. A round
     may go on earlier, without sites that are later than usual for them (`federation.pace`).
 
-    ``phase`` is ``connect`` (no run yet), ``draw.…``, ``set-up.…``, ``round.…``, ``between`` (the
+    ``phase`` is ``connect`` (no run yet), ``draw.…``, ``set-up.…``, ``round.…``, ``cohort.…`` (in a
+    stream), ``between`` (the
     coordinator works), ``countersign`` or ``over``. ``enough`` is how many answers of this phase
     suffice once the deadline has passed, None where all are needed or the deadline decides nothing.
     """
@@ -66,7 +68,8 @@ def stages(rows: Rows, study: Study) -> tuple[Stage, ...]:
     if study.cohort.groups is not None:
         found = _groups(rows, rows.run, study)
         return found or (_drawing(rows, rows.run, study),)
-    return (_chain(rows, rows.run, rows.run.run, None, study),)
+    late = None if rows.stream is None else _stream(rows, rows.run, rows.stream, study)
+    return (late or _chain(rows, rows.run, rows.run.run, None, study),)
 
 
 def _connecting(rows: Rows, study: Study) -> Stage:
@@ -144,6 +147,44 @@ def _chain(rows: Rows, run: RunRow, name: RunId, group: int | None, study: Study
         refused=last.state.refused - packets,
         missing=frozenset(last.state.dropped) - last.state.refused,
         left_out=everyone - set(last.state.roster),
+    )
+
+
+def _stream(rows: Rows, run: RunRow, stream: StreamRow, study: Study) -> Stage | None:
+    """The cohort that is formed or summed, or who is ready; None when rounds have begun since."""
+    over = (SetupPhase.READY, SetupPhase.FAILED)
+    busy = any(not one.state.over for one in rows.rounds[-1:])
+    busy |= any(one.state.phase not in over for one in rows.setups[-1:])
+    times = [row.phase_at for row in rows.rounds[-1:]] + [row.phase_at for row in rows.setups[-1:]]
+    if busy or any(at is not None and at > stream.at for at in times):
+        return None
+    everyone, state = frozenset(study.site_names), stream.state
+    if stream.round is not None and not stream.round.state.over:
+        return _round(stream.round, run, None, study, everyone)
+    for cohort in state.cohorts:
+        if cohort.under_way:
+            signs = cohort.phase is CohortPhase.SIGN
+            return Stage(
+                f"cohort.{cohort.phase.value}",
+                stream.at,
+                step=cohort.manifest.sequence,
+                scope=cohort.manifest.round,
+                asked=len(cohort.roster),
+                answered=cohort.signed if signs else cohort.dealt,
+                left_out=everyone - set(cohort.roster),
+                waits_for=tuple(one for one in cohort.roster if cohort.waits_for(one)),
+            )
+    ready = frozenset(one.site for one in state.waiting)
+    return Stage(
+        "cohort.gather",
+        stream.at,
+        step=state.sequence,
+        scope=state.run,
+        enough=state.size,
+        asked=len(everyone - state.barred),
+        answered=ready,
+        left_out=state.barred,
+        waits_for=tuple(sorted(everyone - state.barred - ready)),
     )
 
 

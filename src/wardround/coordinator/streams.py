@@ -5,6 +5,8 @@ As everywhere, a state is only ever replaced by its successor (`records`).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -21,7 +23,7 @@ GATHERING = TypeAdapter(Gathering)
 def insert_gathering(connection: Connection, state: Gathering, task: bytes) -> None:
     """The beginning of a stream, and what it asks for."""
     row = {"run": state.run, "task": task, "version": 0, "state": GATHERING.dump_json(state)}
-    connection.execute(insert(gatherings).values(row))
+    connection.execute(insert(gatherings).values(row | {"changed_at": datetime.now(UTC)}))
 
 
 def load_question(connection: Connection, run: RunId) -> bytes:
@@ -44,7 +46,11 @@ def replace_gathering(
     done = connection.execute(
         update(gatherings)
         .where(gatherings.c.run == new.run, gatherings.c.version == old.version)
-        .values(version=old.version + 1, state=GATHERING.dump_json(new))
+        .values(
+            version=old.version + 1,
+            state=GATHERING.dump_json(new),
+            changed_at=datetime.now(UTC),
+        )
     )
     return replaced(done.rowcount, old.version, new)
 
@@ -86,6 +92,16 @@ def load_versions(connection: Connection, run: RunId) -> tuple[Envelope, ...]:
     """All versions of a stream's model, in order."""
     query = select(versions.c.envelope).where(versions.c.run == run).order_by(versions.c.number)
     return tuple(Envelope.from_json(one) for one in connection.scalars(query))
+
+
+def latest(connection: Connection, run: RunId) -> tuple[Gathering, datetime] | None:
+    """The gathering of a run's newest stream, and when it changed last; None without streams."""
+    mine = gatherings.c.run.startswith(f"{run}.s", autoescape=True)
+    query = select(gatherings.c.state, gatherings.c.changed_at).where(mine)
+    row = connection.execute(query.order_by(gatherings.c.changed_at.desc()).limit(1)).first()
+    if row is None:
+        return None
+    return GATHERING.validate_json(row.state), row.changed_at.replace(tzinfo=UTC)
 
 
 def opened(connection: Connection, run: RunId) -> tuple[int, ...]:

@@ -144,6 +144,7 @@ gatherings = Table(
     Column("task", LargeBinary, nullable=False),
     Column("version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
 )
 """Each stream's question, and its late cohorts: who is ready, and what becomes of each cohort until
 it can mask."""

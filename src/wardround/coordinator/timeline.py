@@ -6,12 +6,13 @@ and another process, or one after the end, sees the same.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from wardround.coordinator.rows import RoundRow, Rows, SaidRow
+from wardround.coordinator.rows import Rows, SaidRow
 from wardround.coordinator.stages import Stage, stages
 from wardround.federation.causes import Cause
 from wardround.federation.pace import usual_s
@@ -118,7 +119,10 @@ def timeline(rows: Rows, study: Study, now: datetime) -> Timeline:
     run = rows.run
     alive = rows.alive_at is not None and now - rows.alive_at < _s(SILENT_AFTER_S)
     found = stages(rows, study)
-    first = [one for one in rows.rounds if run is None or _group(one) in (None, 1)]
+    first = [one for one in rows.rounds if group_of(one.state.run) in (None, 1)]
+    said: dict[SiteName, list[SaidRow]] = defaultdict(list)
+    for one in rows.said:
+        said[one.site].append(one)
     return Timeline(
         study=study.id,
         version=study.version,
@@ -134,7 +138,7 @@ def timeline(rows: Rows, study: Study, now: datetime) -> Timeline:
         rounds=len(rows.rounds),
         alive=alive,
         stages=found,
-        lanes=tuple(_lane(site, rows, found, alive) for site in study.site_names),
+        lanes=tuple(_lane(site, rows, found, said[site], alive) for site in study.site_names),
     )
 
 
@@ -146,12 +150,16 @@ def _state(rows: Rows) -> str:
     return rows.run.state
 
 
-def _lane(site: SiteName, rows: Rows, found: tuple[Stage, ...], alive: bool) -> Lane:
+def _lane(
+    site: SiteName, rows: Rows, found: tuple[Stage, ...], said: list[SaidRow], alive: bool
+) -> Lane:
     stage = _stage_of(site, rows, found)
     heard = rows.heard.get(site)
     connected = rows.connected(site) if alive else None
-    mine = [one for one in rows.rounds if _group(one) == stage.group]
-    doing, since = _doing(site, rows, stage, connected)
+    mine = rows.rounds
+    if stage.group is not None:
+        mine = tuple(one for one in mine if group_of(one.state.run) == stage.group)
+    doing, since = _doing(site, rows, stage, said, connected)
     return Lane(
         site=site,
         doing=doing,
@@ -159,7 +167,7 @@ def _lane(site: SiteName, rows: Rows, found: tuple[Stage, ...], alive: bool) -> 
         heard=heard,
         connected=connected,
         marks=tuple(mark_of(site, one.state) for one in mine),
-        refusal=_last_refusal(site, rows.said),
+        refusal=_last_refusal(said),
         group=stage.group,
         usual_s=usual_s(rows.times.get((site, stage.kind or ""), ()))
         if stage.phase == "round.collect" and doing is Doing.WAITED_FOR
@@ -177,13 +185,13 @@ def _stage_of(site: SiteName, rows: Rows, found: tuple[Stage, ...]) -> Stage:
 
 
 def _doing(
-    site: SiteName, rows: Rows, stage: Stage, connected: bool | None
+    site: SiteName, rows: Rows, stage: Stage, said_by: list[SaidRow], connected: bool | None
 ) -> tuple[Doing, datetime | None]:
     if site not in rows.enrolled:
         return Doing.NOT_ENROLLED, None
     if site not in rows.approved:
         return Doing.NOT_APPROVED, None
-    said = _latest(rows.said, site, stage.scope)
+    said = _latest(said_by, stage.scope)
     if site in stage.waits_for:
         return Doing.WAITED_FOR, stage.since
     if site in stage.refused:
@@ -208,22 +216,17 @@ def mark_of(site: SiteName, state: Round) -> Mark:
     return Mark.OPEN if state.phase is RoundPhase.COLLECT else Mark.MISSING
 
 
-def _latest(said: Iterable[SaidRow], site: SiteName, scope: str | None) -> SaidRow | None:
-    mine = [one for one in said if one.site == site and one.scope == scope]
-    known = [one for one in mine if one.at is not None]
+def _latest(said: Iterable[SaidRow], scope: str | None) -> SaidRow | None:
+    known = [one for one in said if one.scope == scope and one.at is not None]
     return max(known, key=lambda one: one.at or datetime.min) if known else None
 
 
-def _last_refusal(site: SiteName, said: Iterable[SaidRow]) -> RefusalMark | None:
-    mine = [one for one in said if one.site == site and one.kind == "refusal"]
+def _last_refusal(said: Iterable[SaidRow]) -> RefusalMark | None:
+    mine = [one for one in said if one.kind == "refusal"]
     if not mine:
         return None
     last = max(mine, key=lambda one: (one.at is not None, one.at or 0, one.scope))
     return RefusalMark(last.scope, last.at, last.cause, last.incident)
-
-
-def _group(row: RoundRow) -> int | None:
-    return group_of(row.state.run)
 
 
 def group_of(run: str) -> int | None:

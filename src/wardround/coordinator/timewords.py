@@ -31,6 +31,9 @@ _ASKED = {
     "set-up.advertise": "keys",
     "set-up.choose": "choice of partners",
     "set-up.deal": "key shares",
+    "cohort.gather": "word that it is ready",
+    "cohort.sign": "signature under the cohort's manifest",
+    "cohort.deal": "key shares",
     "round.collect": "contribution",
     "round.vote": "signature over who answered",
     "round.recover": "share that opens the total",
@@ -45,6 +48,8 @@ _ASKED_OF_MANY = {
     "draw.reveal": "parts in the draw of groups",
     "draw.settled": "acceptances of their groups",
     "set-up.choose": "choices of partners",
+    "cohort.gather": "words that they are ready",
+    "cohort.sign": "signatures under the cohort's manifest",
     "round.collect": "contributions",
     "round.vote": "signatures over who answered",
     "round.recover": "shares that open the total",
@@ -61,6 +66,9 @@ _NEXT = {
     "set-up.advertise": "they deal each other key shares",
     "set-up.choose": "they deal key shares to those chosen",
     "set-up.deal": "the round begins",
+    "cohort.gather": "as soon as enough are ready, they form a cohort and open its sum",
+    "cohort.sign": "they deal each other key shares",
+    "cohort.deal": "they send what they trained, masked",
     "round.collect": "they sign who answered",
     "round.vote": "enough of them give the shares that open the total",
     "round.recover": "the total is opened",
@@ -92,6 +100,9 @@ def headline(found: Timeline) -> str:
 def place(found: Timeline, stage: Stage) -> str:
     """Which step, what it computes, which attempt; counted from one, as people do."""
     group = "" if stage.group is None else f"group {stage.group}: "
+    late = stage.phase.startswith("cohort.") or ".c." in (stage.scope or "")
+    if late and stage.step is not None:
+        return f"cohort {stage.step + 1} of whoever is ready"
     if stage.phase.startswith("round.") and stage.step is not None:
         attempt = f"attempt {(stage.attempt or 0) + 1} of {found.attempts}"
         return f"{group}step {stage.step + 1}, {kind_label(stage.kind or '').lower()}, {attempt}"
@@ -110,7 +121,12 @@ def waiting(found: Timeline, stage: Stage) -> str:
     elif not stage.waits_for:
         what = "nothing more from the hospitals"
     elif stage.phase == "connect":
-        what = f"hospitals to connect: {_names(stage.waits_for)}"
+        ready = sum(lane.doing is not Doing.NOT_ENROLLED for lane in found.lanes)
+        signed = sum(
+            lane.doing not in (Doing.NOT_ENROLLED, Doing.NOT_APPROVED) for lane in found.lanes
+        )
+        so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
+        what = f"hospitals to connect: {_names(stage.waits_for)} ({so_far})"
     else:
         one = asked(stage.phase)
         thing = _ASKED_OF_MANY.get(stage.phase, one) if len(stage.waits_for) > 1 else one
@@ -134,7 +150,8 @@ def following(found: Timeline, stage: Stage) -> str:
         if short <= 0:
             return f"{usual}; at its own deadline without {late}"
         end = "the set-up is repeated" if stage.phase == "set-up.advertise" else again
-        return f"{usual}, as soon as {short} more have answered; at the deadline {end}"
+        have = "has" if short == 1 else "have"
+        return f"{usual}, as soon as {short} more {have} answered; at the deadline {end}"
     if stage.phase.startswith("set-up."):
         return f"{usual}; at the deadline the set-up is repeated without {late}"
     if stage.phase == "round.audit":
@@ -142,7 +159,10 @@ def following(found: Timeline, stage: Stage) -> str:
     if stage.phase == "draw.reveal":
         return f"{usual}; at the deadline the draw begins anew"
     short = (stage.enough or 0) - len(stage.answered)
-    return f"{usual}; {short} more are needed by the deadline, or {again}"
+    if short <= 0:
+        return usual
+    are = "is" if short == 1 else "are"
+    return f"{usual}; {short} more {are} needed by the deadline, or {again}"
 
 
 def doing(found: Timeline, lane: Lane, phase: str) -> str:
@@ -168,6 +188,8 @@ def doing(found: Timeline, lane: Lane, phase: str) -> str:
             return "refused"
         case Doing.MISSING:
             return "missed the deadline" + (f", {gone}" if gone else "")
+        case _ if phase == "over":
+            return "done"
         case Doing.LEFT_OUT:
             return "not in this cohort" + (f", {gone}" if gone else "")
     return gone or ("nothing asked of it" if lane.connected is not None else "")
@@ -188,6 +210,10 @@ def about(scope: str) -> str:
     parts = scope.split(".")
     if len(parts) >= 3 and parts[-3] == "r":
         return f"step {int(parts[-2]) + 1}, attempt {int(parts[-1]) + 1}"
+    if len(parts) >= 2 and parts[-2] == "c":
+        return f"cohort {int(parts[-1]) + 1}"
+    if len(parts) >= 2 and parts[-2] == "v":
+        return f"training from version {int(parts[-1])} of the model"
     if len(parts) >= 2 and parts[-2] == "b":
         return f"set-up {int(parts[-1]) + 1}"
     return "the draw of groups" if scope.startswith("draw.") else "the run"

@@ -204,11 +204,21 @@ class Case:
         """Every round that opened a total, those over late cohorts too."""
         return tuple(one for one in self.all_rounds if one.completed)
 
+    def opened_by(self, one: OpenedRound) -> int:
+        """How many numbers a round's total says.
+
+        Of a compressed sum the manifest tells how many ring elements it takes; a late cohort's is
+        never compressed, and its task stands in the stream's own record.
+        """
+        task = self.tasks.get(Digest(one.manifest.task))
+        return one.manifest.length if task is None else task.length
+
     @cached_property
     def tasks(self) -> Mapping[Digest, Task]:
-        """The tasks of all rounds by their hash, each with the model that it names."""
-        built = (Task.from_wire(r.task, r.model) for r in self.evidence.rounds)
-        return {task.hash: task for task in built}
+        """The tasks of all rounds by their hash, each with the model that it names, and the
+        questions of all streams."""
+        built = [Task.from_wire(r.task, r.model) for r in self.evidence.rounds]
+        return {task.hash: task for task in (*built, *(one.task for one in self.streams))}
 
     @cached_property
     def tree(self) -> MerkleTree:

@@ -182,7 +182,7 @@ def _total_leaf(case: Case, one: OpenedRound) -> Leaf:
         "total",
         round=one.manifest.round,
         total=digest(data),
-        opened=case.tasks[one.manifest.task].length,
+        opened=case.opened_by(one),
     )
 
 

@@ -216,7 +216,7 @@ class Agent:
         match ask.ask:
             case Ask.TRAIN if not self._hours.is_open():
                 await self._hours.wait()
-                return None
+                return None  # by then there may be a newer model: ask again
             case Ask.TRAIN:
                 return await self._train(ask, body)
             case Ask.SIGN:
@@ -286,12 +286,12 @@ class Agent:
         sent = self._door.already_sent(RoundId(ask.round or ""))
         if sent is not None:
             return sent
-        if ask.version is None and not self._hours.is_open():
-            # The shares come with a set-up's first round only, and are for the others as well.
-            self._seat.take_shares(ask, self._manifest(ask)[0])
-            await self._hours.wait()
-            return None
         if ask.version is None:
+            if not self._hours.is_open():
+                # The shares come with a set-up's first round only, and are for the others as well.
+                self._seat.take_shares(ask, self._manifest(ask)[0])
+                await self._hours.wait()
+                return None
             order = await self._order(ask, body)
             self._seat.take_shares(ask, order.manifest)
         else:
