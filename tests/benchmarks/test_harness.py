@@ -99,3 +99,25 @@ def test_the_heart_study_equals_the_pooled_fit_on_all_254_test_records(monkeypat
     assert figures["federated_ridge"] == figures["pooled_ridge"]
     assert figures["disagreements"] == 0
     assert figures["largest_loss_difference"] < 1e-9
+
+
+@pytest.mark.slow
+def test_idle_agents_are_woken_and_counted(monkeypatch):
+    from benchmarks import idle
+
+    monkeypatch.setattr(idle, "CONNECTIONS", 20)
+    monkeypatch.setattr(idle, "WAKES", 3)
+    figures = idle.run().figures
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert figures["coordinator_mb"] > 0
+
+
+@pytest.mark.slow
+def test_each_condition_of_contention_is_measured(monkeypatch):
+    from benchmarks import contention
+
+    monkeypatch.setattr(contention, "CYCLES", 1)
+    monkeypatch.setattr(contention, "SLICE_S", 0.5)
+    report = contention.run()
+    assert [row["requests"] for row in report.results] == [100] * 4
+    assert report.figures.keys() == {"p99_ratio", "p99_ratio_default", "p99_ratio_uncapped"}

@@ -12,6 +12,7 @@ from scripted import Script, Told, contribute
 from ward import SITES, code_of
 from wardround.federation.messages import Ask, Instruction
 from wardround.federation.packet import Packet, Status, StatusKind
+from wardround.secagg.cohort import late_batch
 from wardround.site.agent import Agent
 from wardround.site.hours import LONGEST_NAP_S, OpeningHours
 from wardround.study.hours import Hours
@@ -122,12 +123,21 @@ async def test_after_a_missed_first_round_it_takes_part_in_the_next_of_the_same_
     assert [type(one) for one in script.heard] == [Status, Packet]
 
 
-async def test_outside_its_hours_it_joins_no_set_up_but_still_votes(bedside):
+async def test_outside_its_hours_it_joins_no_set_up(bedside):
     clock = Clock(NOON)
     invited = Instruction(
         ask=Ask.ADVERTISE, run=bedside.order().manifest.run, batch="other", pool=SITES, rounds=1
     )
     script = Script(invited)
+    await code_of(agent(bedside, script, Told(), clock).run())
+    assert [one.kind for one in script.heard] == [StatusKind.APPROVAL]
+    assert clock.now == EVENING
+
+
+async def test_outside_its_hours_it_trains_for_no_stream(bedside):
+    clock = Clock(NOON)
+    run = bedside.order().manifest.run
+    script = Script(Instruction(ask=Ask.TRAIN, run=run, batch=late_batch(run)))
     await code_of(agent(bedside, script, Told(), clock).run())
     assert [one.kind for one in script.heard] == [StatusKind.APPROVAL]
     assert clock.now == EVENING
