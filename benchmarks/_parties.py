@@ -65,14 +65,14 @@ from wardround.trust.tls import client_context, server_context
 PATIENTS = 40
 
 
-def prepare(folder: Path, sites: int, url: str, deadline_s: int = 120, **changes: JSON) -> None:
+def prepare(folder: Path, sites: int, url: str, **changes: JSON) -> None:
     """Keys, study, certificates, approvals: everything that stands before a run.
 
     ``changes`` are sections of the study in place of the usual ones.
     """
     names = tuple(SiteName(f"site-{number:02d}") for number in range(sites))
     keys = Keys.generate(names)
-    study = keys.seal(_document(deadline_s) | changes, url)
+    study = keys.seal(_document() | changes, url)
     home = folder / "coordinator"
     home.mkdir()
     keys.coordinator.save(home / "signing.key")
@@ -100,7 +100,7 @@ def prepare(folder: Path, sites: int, url: str, deadline_s: int = 120, **changes
     coordinator.close()
 
 
-def _document(deadline_s: int) -> dict[str, JSON]:
+def _document() -> dict[str, JSON]:
     return {
         "id": "exchange",
         "title": "Benchmark",
@@ -109,7 +109,7 @@ def _document(deadline_s: int) -> dict[str, JSON]:
         "version": 1,
         "profile": "secure-sum",
         "expires": "2099-12-31",
-        "cohort": {"rounds_per_setup": 64, "deadline_s": deadline_s},
+        "cohort": {"rounds_per_setup": 64, "deadline_s": 120},
         "data": {"outcome": "malignant", "features": ["radius_mean"]},
         "model": {"kind": "logistic"},
         "disclosure": {"opened_numbers": 1_000_000_000},

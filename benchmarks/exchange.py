@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks._parties import prepare
 from benchmarks._process import Party, free_port
 from benchmarks.report import Cell, Report
+from wardround.trust.canonical import JSON
 
 SITES = 8
 REPEATS = 20
@@ -94,15 +95,16 @@ def federation_of(
         folder = Path(name)
         port = free_port()
         url = f"https://127.0.0.1:{port}"
-        prepare(folder, sites, url, deadline_s)
+        cohort: JSON = {"rounds_per_setup": 64, "deadline_s": deadline_s}
+        prepare(folder, sites, url, cohort=cohort)
         coordinator = Party("benchmarks._parties", "coordinator", name, str(port))
         stack.callback(coordinator.end)
         coordinator.hear()
         parties = []
         line = [] if kbit_s is None else [str(kbit_s)]
         for number in range(sites):
-            site = f"site-{number:02d}"
-            parties.append(Party("benchmarks._parties", "site", name, url, site, *line))
+            words = ("site", name, url, f"site-{number:02d}", *line)
+            parties.append(Party("benchmarks._parties", *words))
             stack.callback(parties[-1].end)
         for party in parties:
             party.hear()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from private_federation import whole_windows
 from ward import SECURE_SUM, SITES, custody, entries, plan
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask, Instruction, JournalHead, Manifest
@@ -144,6 +145,8 @@ class Bedside:
         return Instruction(ask=what, run=RUN, batch=self.batch, **more)
 
     def task(self, kind: str = "outcome_counts", **parameters: JSON) -> Task:
+        if kind == "private_moments":
+            parameters.setdefault("windows", whole_windows(self.study))
         return specify(self.study, kind, parameters)
 
     def manifest(self, task: Task, index: int = 0, step: int = 0, attempt: int = 0) -> Manifest:

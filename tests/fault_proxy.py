@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,13 +60,18 @@ class Connection:
 class _Server:
     """A listener on a free port of the loopback."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
+        self.context: ssl.SSLContext | None = None
+        """Of a proxy that is itself reached over TLS."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(
+            self._accepted, self.host, self.port, ssl=self.context
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -95,11 +100,11 @@ class _Server:
 
 
 class FaultProxy(_Server):
-    """Relays to ``target``. The script's next fault is for the next connection; then all is well."""
+    """Relays to ``target``; the script's next fault is for the next connection."""
 
-    def __init__(self, target: Callable[[], int], *script: Fault) -> None:
-        super().__init__()
-        self.script = list(script)
+    def __init__(self, target: Callable[[], int], host: str = "127.0.0.1") -> None:
+        super().__init__(host)
+        self.script: list[Fault] = []
         self.always = Fault()
         self.open: list[Connection] = []
         self.seen = 0
@@ -129,7 +134,7 @@ class FaultProxy(_Server):
         try:
             if line.forgotten:
                 await asyncio.Event().wait()  # accepted, and never answered
-            back, line.far = await asyncio.open_connection("localhost", self._target())
+            back, line.far = await asyncio.open_connection(self.host, self._target())
             await asyncio.gather(
                 self._relay(line, reader, line.far, up=True),
                 self._relay(line, back, writer, up=False),
@@ -321,14 +326,3 @@ class InspectingProxy(TunnelProxy):
         return await self._client.request(
             seen.method, f"https://{target}{seen.target}", headers=seen.fields, content=seen.body
         )
-
-
-@contextmanager
-def environment(monkeypatch: object, proxy: str) -> Iterator[None]:
-    """The proxy as a hospital's machine names it."""
-    with monkeypatch.context() as patch:
-        for name in ("HTTP_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "NO_PROXY"):
-            patch.delenv(name, raising=False)
-        patch.delenv("no_proxy", raising=False)
-        patch.setenv("HTTPS_PROXY", proxy)
-        yield

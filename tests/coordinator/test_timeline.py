@@ -216,6 +216,7 @@ def test_before_any_run_it_waits_for_hospitals_to_enrol_approve_and_connect() ->
         heard={A: at(29), C: at(29), B: at(-100)},
     )
     assert found.state == "waiting" and found.run is None
+    assert "3 enrolled, 2 approved, 1 connected" in words.waiting(found, found.stages[0])
     (stage,) = found.stages
     assert stage.waits_for == (B, C, D)
     told = {lane.site: words.doing(found, lane, stage.phase) for lane in found.lanes}
@@ -249,6 +250,7 @@ def test_at_the_end_it_waits_for_countersignatures() -> None:
     assert found.stages[0].phase == "over" and found.stages[0].waits_for == ()
     assert "WR-ROUND-002" in words.waiting(found, found.stages[0])
     assert "failed after 27 s" in words.headline(found)
+    assert words.doing(found, found.lane(A), "over") == "done"
 
 
 EIGHT = tuple(SiteName(f"{site}-{half}") for half in ("a", "b") for site in SITES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import Callable
@@ -315,3 +316,28 @@ async def test_a_used_token_is_told_as_such() -> None:
     with pytest.raises(WardroundError) as caught:
         await enrolled(status(403, "WR-COORD-031"))
     assert caught.value.code == "WR-COORD-031"
+
+
+async def test_a_request_that_a_renewal_overtook_is_sent_again_on_the_new_connection() -> None:
+    """Refused under the old certificate, because the new one came into use in between."""
+    far = Far()
+    link = far.link()
+    changing: list[asyncio.Task[None]] = []
+
+    def overtaken(request: httpx.Request) -> httpx.Response:
+        fresh = httpx.AsyncClient(transport=httpx.MockTransport(far), base_url="https://localhost")
+        changing.append(asyncio.ensure_future(link.use(fresh, SOME)))
+        return status(403, "WR-COORD-034")(request)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        made = far(request)
+        await asyncio.sleep(0)
+        return made
+
+    far.surprises.append(overtaken)
+    link._client = httpx.AsyncClient(
+        transport=httpx.MockTransport(answer), base_url="https://localhost"
+    )
+    assert await link.next(0) is None
+    assert [one.url.params.get("certificate") for one in far.requests] == [None, SOME]
+    changing[0].cancel()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.site.line import Line
 from wardround.site.pace import Pace, TokenBucket
-from wardround.site.way import PacedTransport
 
 
 class Wound:
@@ -144,28 +141,3 @@ async def test_a_line_reads_no_faster_than_it_may() -> None:
     assert wire.paused
     assert len((await answer).body) == 260_000
     await asyncio.wait_for(wire.resumed.wait(), 10)
-
-
-async def test_a_proxys_transport_keeps_to_the_same_pace() -> None:
-    clock = Wound()
-    heard: list[int] = []
-
-    class Inner(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            assert isinstance(request.stream, httpx.AsyncByteStream)
-            async for piece in request.stream:
-                heard.append(len(piece))
-            return httpx.Response(200, stream=Answer())
-
-    class Answer(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            for _ in range(20):
-                yield bytes(10_000)
-
-    pace = Pace(bucket(100_000.0, clock), bucket(50_000.0, clock))
-    transport = PacedTransport(Inner(), pace)
-    async with httpx.AsyncClient(transport=transport, base_url="https://localhost") as client:
-        answer = await client.put("/", content=bytes(500_000))
-    assert sum(heard) == 500_000 and max(heard) == 10_000
-    assert len(answer.content) == 200_000
-    assert clock.now - 100.0 == pytest.approx(5.0 - 0.25 + 4.0, abs=0.3)

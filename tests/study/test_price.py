@@ -24,8 +24,11 @@ PRIVACY = {
 
 def study(version=1, **changes):
     model = changes.pop("model", {"kind": "logistic", "algorithm": "dp-sgd"})
+    limits = {"disclosure": changes.pop("disclosure")} if "disclosure" in changes else {}
     privacy = {**PRIVACY, **changes}
-    return Study.parse(document(profile="private", version=version, model=model, privacy=privacy))
+    return Study.parse(
+        document(profile="private", version=version, model=model, privacy=privacy, **limits)
+    )
 
 
 def test_a_plan_is_priced_as_one_with_its_spare_rounds():
@@ -57,7 +60,8 @@ def test_a_plan_that_costs_too_much_is_refused_with_the_numbers_that_would_do():
 
 
 def test_noise_that_proves_nothing_is_refused_too():
-    loud = study(training={"noise_multiplier": 0.1, "steps": 100_000})
+    training = {"noise_multiplier": 0.1, "steps": 100_000}
+    loud = study(training=training, disclosure={"opened_numbers": 1_000_000})
     assert price(loud) == math.inf
     with pytest.raises(WardroundError, match="without bound"):
         check_plan(loud)

@@ -39,6 +39,7 @@ ENTRIES = {
     "coordinator": Entry("wardround.cli.coordinator", "app", "Set up and run a coordinator."),
     "run": Entry("wardround.cli.run", "app", "See what a run waits for, and since when."),
     "site": Entry("wardround.cli.site", "app", "Set up and run a hospital's agent."),
+    "doctor": Entry("wardround.cli.doctor", "doctor", "Find out what is wrong with a service."),
     "verify": Entry("wardround.cli.verify", "verify", "Check a finished study, offline."),
     "audit": Entry("wardround.cli.audit", "app", "Attack a study before anybody else does."),
     "concepts": Entry("wardround.cli.concepts", "app", "Look up concepts: what a field can mean."),

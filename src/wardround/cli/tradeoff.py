@@ -11,7 +11,7 @@ from rich.text import Text
 from wardround.cli.studywords import grid
 from wardround.privacy.statement import short
 from wardround.study.plan import Purpose, lines, require_privacy
-from wardround.study.planning import Design, Proposal, percent, training_patients
+from wardround.study.planning import UNSURE, Design, Proposal, percent, training_patients
 from wardround.study.price import statement_of
 from wardround.trust.canonical import JSON
 
@@ -43,6 +43,8 @@ def facts(proposal: Proposal) -> dict[str, JSON]:
             {"epsilon": epsilon, "average_noise": noise} for epsilon, noise in proposal.epsilons
         ],
         "reason": proposal.reason,
+        "mean_noise": proposal.mean_noise,
+        "statistics_limit": proposal.unsure,
     }
 
 
@@ -64,7 +66,20 @@ def _facts(proposal: Proposal) -> list[tuple[str, str]]:
             f"about {privacy.patients:,}, of whom {training_patients(study):,.0f} to train on",
         ),
         ("noise", statement.noise),
+        ("statistics", _statistics(proposal)),
     ]
+
+
+def _statistics(proposal: Proposal) -> str:
+    """What noise does to the means by which features are standardised."""
+    known = f"means are known to about {proposal.mean_noise:.2g} of a typical deviation"
+    if not proposal.unsure:
+        return known
+    return (
+        f"{known}: less than the model needs (about {UNSURE:g}), so this limits it and not the "
+        "noise of training. Give --statistics a larger share, take fewer features or find more "
+        "patients."
+    )
 
 
 def _budget(proposal: Proposal) -> Table:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from wardround.coordinator import ledgers, records, tables
@@ -18,7 +18,7 @@ from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.groups import Groups
 from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
-from wardround.coordinator.late_asks import late_instruction
+from wardround.coordinator.late_asks import late_asks, late_instruction
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
@@ -33,7 +33,7 @@ from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, Task, refuse_if_incomplete
-from wardround.trust.authority import CertificateAuthority
+from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
 
@@ -53,8 +53,11 @@ class Coordinator:
         *,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        agent_lifetime: timedelta = AGENT_LIFETIME,
+        inspected: frozenset[SiteName] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``inspected`` are the sites behind a proxy that takes the client certificate away."""
         refuse_if_incomplete(study)
         if key.public.text != study.coordinator.signing_key:
             raise WardroundError(
@@ -73,7 +76,10 @@ class Coordinator:
         )
         self.blobs = Blobs(folder / "blobs")
         self.spool = Spool(folder / "spool")
-        self.enrolment = Enrolment(study, authority, self.state, now)
+        self.enrolment = Enrolment(
+            study, authority, self.state, now, lifetime=agent_lifetime, inspected=inspected
+        )
+        self.inspected = inspected
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
         self.traffic = Traffic()
         self.exchange: Exchange | None = None
@@ -297,6 +303,8 @@ class Coordinator:
             return False
         if self.groups is not None:
             return self.groups.asks(site)
+        if self.stream is not None and self.exchange.ending is None:
+            return late_asks(self.stream, site)
         return asks(self.exchange, site)
 
     def send_home(self) -> None:

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from wardround import __version__
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
@@ -43,6 +44,7 @@ _STATUS = {
     "WR-COORD-033": 403,
     "WR-COORD-034": 403,
     "WR-COORD-042": 404,
+    "WR-COORD-061": 403,
 }
 
 
@@ -67,14 +69,21 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         return _problem(malformed("request"), 400)
 
     @app.get("/v1/health")
-    async def health() -> dict[str, str]:
-        return {"study": coordinator.study.id, "state": coordinator.state_name}
+    async def health(request: Request) -> dict[str, str]:
+        found = {"study": coordinator.study.id, "state": coordinator.state_name}
+        known = reception.known(request)
+        if isinstance(known, WardroundError):
+            found["refused"] = known.code
+        elif known is not None:  # to the study's own hospitals a little more
+            found |= {"site": known.site, "version": __version__}
+        return found
 
     @app.post("/v1/enrol")
     async def enrol(request: Request) -> dict[str, str]:
-        site, token, csr = _enrolment(await read_body(request, MAXIMUM_ENROLMENT_BYTES))
-        with coordinator.refusals.noted(SiteName(site)):
-            certificate = coordinator.enrolment.enrol(SiteName(site), token, csr.encode())
+        body = await read_body(request, MAXIMUM_ENROLMENT_BYTES)
+        site, token, csr, proof = _enrolment(body)
+        with coordinator.refusals.noted(site):
+            certificate = coordinator.enrolment.enrol(site, token, csr, proof)
         return {"certificate": certificate.decode()}
 
     @app.post("/v1/renew")
@@ -161,13 +170,18 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     return app
 
 
-def _enrolment(body: bytes) -> tuple[str, str, str]:
-    """Site, token and CSR; anything else is refused and not repeated, as a token may be in it."""
+def _enrolment(body: bytes) -> tuple[SiteName, str, bytes, Envelope | None]:
+    """Site, token, CSR and the hospital's signature over it, if there is one.
+
+    Anything else is refused and not repeated, as a token may be in it.
+    """
     try:
         match orjson.loads(body):
-            case {"site": str(site), "token": str(token), "csr": str(csr)}:
-                return site, token, csr
-    except orjson.JSONDecodeError:
+            case {"site": str(site), "token": str(token), "csr": str(csr), **more}:
+                proof = more.get("proof")
+                signed = Envelope.from_json(proof) if isinstance(proof, dict) else None
+                return SiteName(site), token, csr.encode(), signed
+    except (orjson.JSONDecodeError, WardroundError):
         pass
     raise malformed("enrolment")
 

@@ -30,6 +30,16 @@ def late_instruction(streaming: Streaming, site: SiteName, seen: int) -> bytes |
     return _train(streaming) if streaming.trains(site) else None
 
 
+def late_asks(streaming: Streaming, site: SiteName) -> bool:
+    """Whether there is a `late_instruction` for ``site``, without working it out."""
+    round_ = streaming.round
+    return (
+        (round_ is not None and round_.state.waits_for(site))
+        or any(one.waits_for(site) for one in streaming.gathering.state.cohorts)
+        or streaming.trains(site)
+    )
+
+
 def _train(streaming: Streaming) -> bytes:
     version = streaming.versions[-1]
     size = streaming.blobs.path(version.model).stat().st_size

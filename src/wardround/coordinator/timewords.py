@@ -121,7 +121,12 @@ def waiting(found: Timeline, stage: Stage) -> str:
     elif not stage.waits_for:
         what = "nothing more from the hospitals"
     elif stage.phase == "connect":
-        what = f"hospitals to connect: {_names(stage.waits_for)}"
+        ready = sum(lane.doing is not Doing.NOT_ENROLLED for lane in found.lanes)
+        signed = sum(
+            lane.doing not in (Doing.NOT_ENROLLED, Doing.NOT_APPROVED) for lane in found.lanes
+        )
+        so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
+        what = f"hospitals to connect: {_names(stage.waits_for)} ({so_far})"
     else:
         one = asked(stage.phase)
         thing = _ASKED_OF_MANY.get(stage.phase, one) if len(stage.waits_for) > 1 else one
@@ -145,7 +150,8 @@ def following(found: Timeline, stage: Stage) -> str:
         if short <= 0:
             return f"{usual}; at its own deadline without {late}"
         end = "the set-up is repeated" if stage.phase == "set-up.advertise" else again
-        return f"{usual}, as soon as {short} more have answered; at the deadline {end}"
+        have = "has" if short == 1 else "have"
+        return f"{usual}, as soon as {short} more {have} answered; at the deadline {end}"
     if stage.phase.startswith("set-up."):
         return f"{usual}; at the deadline the set-up is repeated without {late}"
     if stage.phase == "round.audit":
@@ -153,7 +159,10 @@ def following(found: Timeline, stage: Stage) -> str:
     if stage.phase == "draw.reveal":
         return f"{usual}; at the deadline the draw begins anew"
     short = (stage.enough or 0) - len(stage.answered)
-    return f"{usual}; {short} more are needed by the deadline, or {again}"
+    if short <= 0:
+        return usual
+    are = "is" if short == 1 else "are"
+    return f"{usual}; {short} more {are} needed by the deadline, or {again}"
 
 
 def doing(found: Timeline, lane: Lane, phase: str) -> str:
@@ -179,6 +188,8 @@ def doing(found: Timeline, lane: Lane, phase: str) -> str:
             return "refused"
         case Doing.MISSING:
             return "missed the deadline" + (f", {gone}" if gone else "")
+        case _ if phase == "over":
+            return "done"
         case Doing.LEFT_OUT:
             return "not in this cohort" + (f", {gone}" if gone else "")
     return gone or ("nothing asked of it" if lane.connected is not None else "")

@@ -133,6 +133,15 @@ class Statement(BaseModel):
         return cls.from_payload(dsse.verify(envelope, cls.payload_type(), key))
 
 
+class Enrolling(Statement):
+    """A hospital's word that a certificate request is its own, whoever else saw the token."""
+
+    study: Identifier
+    site: Name
+    request: DigestText
+    """Of the certificate request, as it is sent."""
+
+
 class JournalHead(BaseModel):
     """A size and a root of the coordinator's journal."""
 

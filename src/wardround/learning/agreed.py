@@ -77,6 +77,12 @@ def agreed_private(study: Study, kind: str) -> dict[str, JSON]:
     return {}
 
 
+def measured_variables(study: Study) -> tuple[bool, ...]:
+    """Which of the features, and of a measured outcome, are not yes/no."""
+    features = tuple(bool(one) for one in _measured(study))
+    return (*features, True) if Family(study.model.kind) is Family.LINEAR else features
+
+
 def _measured(study: Study) -> list[JSON]:
     """1 for each feature that is measured, 0 for a yes/no one."""
     graph = ConceptGraph.load()

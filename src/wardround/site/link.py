@@ -37,13 +37,7 @@ from wardround.ids import Digest
 from wardround.site.line import Line, nothing
 from wardround.site.pace import UNLIMITED, Pace
 from wardround.site.say import printable
-from wardround.site.way import (
-    PacedTransport,
-    ProxyTransport,
-    keepalive_options,
-    proxy_for,
-    proxy_trouble,
-)
+from wardround.site.way import proxy_for, proxy_trouble, reach
 from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
@@ -154,8 +148,10 @@ class Link:
         """Go on over another connection, under a renewed certificate."""
         old, self._client = self._client, client
         self._certificate = certificate
-        await asyncio.sleep(self._wait_s)  # what is still under way on the old one ends by itself
-        await old.aclose()
+        try:
+            await asyncio.sleep(self._wait_s)  # what is under way on the old one ends by itself
+        finally:
+            await old.aclose()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -254,16 +250,10 @@ def https_client(
     """
     patience = patience or Patience()
     answer_s = patience.wait_s + patience.answer_s
-    proxy = proxy_for(url)
     return httpx.AsyncClient(
         base_url=url,
-        transport=_LineTransport(context, patience.connect_s, answer_s, pace)
-        if proxy is None
-        else PacedTransport(ProxyTransport(proxy, context), pace),
-        trust_env=False,
-        timeout=httpx.Timeout(
-            patience.connect_s, read=answer_s, write=PART_BYTES / SLOWEST_BYTES_S
-        ),
+        transport=_LineTransport(context, proxy_for(url), pace, patience.connect_s, answer_s),
+        timeout=httpx.Timeout(patience.connect_s, read=answer_s),
     )
 
 
@@ -274,9 +264,15 @@ class _LineTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, context: ssl.SSLContext, connect_s: float, answer_s: float, pace: Pace
+        self,
+        context: ssl.SSLContext,
+        proxy: str | None,
+        pace: Pace,
+        connect_s: float,
+        answer_s: float,
     ) -> None:
         self._context = context
+        self._proxy = proxy
         self._connect_s = connect_s
         self._answer_s = answer_s
         self._pace = pace
@@ -324,32 +320,26 @@ class _LineTransport(httpx.AsyncBaseTransport):
             line = self._idle.pop()
             if line.open:
                 return line
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_s):
-                transport, line = await loop.create_connection(
-                    lambda: Line(self._pace),
-                    url.host,
-                    url.port or 443,
-                    ssl=self._context,
-                    server_hostname=url.host,
-                )
+                return await reach(url, self._context, lambda: Line(self._pace), self._proxy)
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:  # ssl.SSLError is one
             raise httpx.ConnectError(str(error)) from error
-        stay_known = transport.get_extra_info("socket")
-        for option in keepalive_options():
-            stay_known.setsockopt(*option)
-        return line
 
 
-async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:
+async def enrol(
+    client: httpx.AsyncClient, site: str, token: str, csr: bytes, proof: Envelope | None = None
+) -> bytes:
     """Trade a one-time token for a certificate (PEM); raises WR-SITE-061 out of reach.
 
-    A token is never sent twice: whether the first request arrived can't be known.
+    ``proof`` is the hospital's word that the request is its own. A token is never sent twice:
+    whether the first request arrived can't be known.
     """
-    document = {"site": site, "token": token, "csr": csr.decode()}
+    document: dict[str, object] = {"site": site, "token": token, "csr": csr.decode()}
+    if proof is not None:
+        document["proof"] = proof.to_dict()
     try:
         answer = await client.post("/v1/enrol", json=document)
     except (httpx.TransportError, ssl.SSLError) as error:
@@ -390,7 +380,7 @@ def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
                 "WR-SITE-041",
                 "Whoever answers at the coordinator's address is not the study's coordinator.",
                 "Check the address; a proxy that inspects TLS must let this host pass. Don't "
-                "go on before you know who it is.",
+                "go on before you know who it is; `wardround doctor` says who signed for it.",
             ) from error
         # Alerts come under the keys of a handshake in which the coordinator proved itself.
         if isinstance(cause, ssl.SSLError) and _NOT_ACCEPTED.search(cause.reason or ""):

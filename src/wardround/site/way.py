@@ -7,24 +7,27 @@ for one. A proxy is only ever asked for a tunnel; who answers at its end is chec
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit
+from base64 import b64encode
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 import httpx
 
 from wardround.errors import WardroundError
-from wardround.site.pace import Pace, TokenBucket
 from wardround.site.say import printable
 
 KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TRIES = 15, 5, 4
 """When TCP asks whether the other side is still there (RFC 9293, section 3.8.4): address
 translation in firewalls forgets idle connections after a minute or more, silently."""
 
-_MOST_CONNECTIONS = 4
+_MOST_HEAD_BYTES = 64 << 10
+
+Spoken = TypeVar("Spoken", bound=asyncio.Protocol)
 
 
 def keepalive_options() -> list[tuple[int, int, int]]:
@@ -79,83 +82,96 @@ def shown(proxy: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
-class ProxyTransport(httpx.AsyncBaseTransport):
-    """Tunnels through one proxy (CONNECT), and says of a failure whether it was the proxy's."""
+async def reach(
+    url: httpx.URL,
+    context: ssl.SSLContext,
+    protocol: Callable[[], Spoken],
+    proxy: str | None = None,
+) -> Spoken:
+    """A connection to the host of ``url`` over TLS, straight or through the proxy's tunnel.
 
-    def __init__(self, proxy: str, context: ssl.SSLContext) -> None:
-        self._tunnels = httpx.AsyncHTTPTransport(
-            verify=context,
-            trust_env=False,
-            proxy=httpx.Proxy(proxy),
-            limits=httpx.Limits(max_connections=_MOST_CONNECTIONS, keepalive_expiry=120.0),
-            socket_options=keepalive_options(),
+    Raises `httpx.ProxyError` for what the proxy is to blame for, else `OSError`, of which
+    `ssl.SSLError` is one.
+    """
+    loop = asyncio.get_running_loop()
+    port = url.port or 443
+    if proxy is None:
+        transport, made = await loop.create_connection(
+            protocol, url.host, port, ssl=context, server_hostname=url.host
         )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request through a tunnel."""
-        with _proxys_own(request):
-            return await self._tunnels.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close every tunnel."""
-        await self._tunnels.aclose()
-
-
-class PacedTransport(httpx.AsyncBaseTransport):
-    """Another transport, through which bodies go no faster than they may."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, pace: Pace) -> None:
-        self._inner = inner
-        self._pace = pace
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request."""
-        if self._pace.up is not None:
-            request.stream = _PacedStream(await request.aread(), self._pace.up)
-        answer = await self._inner.handle_async_request(request)
-        if self._pace.down is not None and isinstance(answer.stream, httpx.AsyncByteStream):
-            answer.stream = _PacedStream(answer.stream, self._pace.down)
-        return answer
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._inner.aclose()
+    else:
+        tunnel = await _tunnel(proxy, url.host, port)
+        made = protocol()
+        try:
+            inner = await loop.start_tls(tunnel, made, context, server_hostname=url.host)
+        except BaseException:
+            tunnel.abort()
+            raise
+        if inner is None:
+            raise ConnectionResetError("the tunnel was closed")
+        transport = inner
+        made.connection_made(transport)
+    _stay_known(transport)
+    return made
 
 
-class _PacedStream(httpx.AsyncByteStream):
-    def __init__(self, content: bytes | httpx.AsyncByteStream, bucket: TokenBucket) -> None:
-        self._content = content
-        self._bucket = bucket
+class _Asking(asyncio.Protocol):
+    """Waits for the head of a proxy's answer. (A stream would abort the tunnel when collected.)"""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if isinstance(self._content, bytes):
-            step = self._bucket.slice_bytes
-            for start in range(0, len(self._content), step):
-                piece = self._content[start : start + step]
-                yield piece
-                await self._bucket.spend(len(piece))
+    def __init__(self) -> None:
+        self.head: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self.head.done():
             return
-        async for piece in self._content:
-            yield piece
-            await self._bucket.spend(len(piece))
+        if b"\r\n\r\n" in self._received:
+            self.head.set_result(self._received)
+        elif len(self._received) > _MOST_HEAD_BYTES:
+            self.head.set_exception(ConnectionResetError("no end of the head"))
 
-    async def aclose(self) -> None:
-        if not isinstance(self._content, bytes):
-            await self._content.aclose()
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.head.done():
+            self.head.set_exception(ConnectionResetError("it hung up"))
 
 
-@contextmanager
-def _proxys_own(request: httpx.Request) -> Iterator[None]:
-    """A connection that doesn't come about is one to the proxy, unless TLS says otherwise."""
+async def _tunnel(proxy: str, host: str, port: int) -> asyncio.WriteTransport:
+    """Ask the proxy for a tunnel (RFC 9110, section 9.3.6)."""
+    parts = urlsplit(proxy)
+    secure = ssl.create_default_context() if parts.scheme == "https" else None
     try:
-        yield
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLError):
-                raise
-            cause = cause.__cause__ or cause.__context__
-        raise httpx.ProxyError("nobody answers", request=request) from error
+        transport, asking = await asyncio.get_running_loop().create_connection(
+            _Asking, parts.hostname or "", parts.port or (443 if secure else 80), ssl=secure
+        )
+    except OSError as error:
+        raise httpx.ProxyError("nobody answers") from error
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        lines.append(f"Proxy-Authorization: Basic {b64encode(login).decode()}")
+    try:
+        transport.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        head = await asking.head
+        _, status, *reason = head.decode("latin-1").split("\r\n")[0].split(" ", 2)
+        if not (status.startswith("2") and len(status) == 3):
+            raise httpx.ProxyError(" ".join((status, *reason)))
+        if not head.endswith(b"\r\n\r\n"):  # nobody speaks in a tunnel before TLS begins
+            raise ValueError
+    except (OSError, ValueError) as error:
+        transport.abort()
+        raise httpx.ProxyError("it hung up, or did not answer as a proxy") from error
+    except BaseException:
+        transport.abort()
+        raise
+    return transport
+
+
+def _stay_known(transport: asyncio.BaseTransport) -> None:
+    line = transport.get_extra_info("socket")
+    for option in keepalive_options():
+        line.setsockopt(*option)
 
 
 def proxy_trouble(error: httpx.ProxyError) -> WardroundError:

@@ -16,6 +16,10 @@ from wardround.study.task import Algorithm, Compression, ModelKind, ServerStep
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
+    from wardround.study.privacy import Privacy
+
+HISTOGRAM_BINS = 64
+"""Bins of each variable's noisy histogram, the first release of every private study."""
 
 _NOISY = (Algorithm.DP_SGD, Algorithm.NOISY_STATISTICS)
 _OUTCOME_TYPES = {
@@ -380,6 +384,8 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
             "Choose one ridge beforehand: tuning on the patients would spend their budget.",
             path="model.ridge",
         )
+    yield from _delta(privacy)
+    yield from _noisy_budget(study, privacy)
     training = privacy.training
     rounds = model.fedavg.rounds if model.fedavg is not None else 1
     if model.algorithm is Algorithm.FEDAVG and training.steps % rounds:
@@ -415,6 +421,43 @@ def not_asynchronous() -> WardroundError:
         "Add the table [cohort.asynchronous] to a new version of the study.",
         path="cohort.asynchronous",
     )
+
+
+def _delta(privacy: Privacy) -> Iterator[WardroundError]:
+    """Whoever gives out one patient's whole record at random keeps a delta of 1 / patients."""
+    if privacy.delta is not None and privacy.delta * privacy.patients >= 1:
+        usual = min(1e-5, 0.1 / privacy.patients)
+        yield WardroundError(
+            "WR-STUDY-131",
+            f"With {privacy.patients} patients a delta of {privacy.delta:g} allows giving out the "
+            "record of one of them.",
+            f"State less than 1 / patients, or leave it out for {usual:.2g}.",
+            path="privacy.delta",
+        )
+
+
+def _noisy_budget(study: Study, privacy: Privacy) -> Iterator[WardroundError]:
+    """A plan opens more than the study may, so that it would end half-way, its epsilon spent."""
+    features = len(study.data.features)
+    measured = features + int(study.model.kind is ModelKind.LINEAR)
+    match study.model.algorithm:
+        case Algorithm.FEDAVG:
+            releases = study.model.fedavg.rounds if study.model.fedavg else 1
+            fit = releases * (features + 1)
+        case Algorithm.NOISY_STATISTICS:
+            fit = (features + 1) * (features + 2) // 2
+        case _:
+            fit = privacy.training.steps * (features + 1)
+    # A histogram and a mean of each variable, the number of patients, and the fit.
+    least = (measured * (HISTOGRAM_BINS + 1) + 1 + fit) * study.totals_per_step
+    if study.disclosure.opened_numbers < least:
+        yield WardroundError(
+            "WR-STUDY-132",
+            f"The study's plan opens at least {least} numbers, more than the study may.",
+            f"State {2 * least} or so in disclosure.opened_numbers; or ask for fewer steps or "
+            "features.",
+            path="disclosure.opened_numbers",
+        )
 
 
 def lacks_privacy(study: Study) -> WardroundError:

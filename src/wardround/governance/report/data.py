@@ -297,6 +297,9 @@ class ReportData(Facts):
     absences: tuple[AbsenceFacts, ...] = ()
     suppressed_cells: Count = 0
     sites: tuple[LocalReport, ...] = ()
+    exact: Performance | None = None
+    """The federated model on everybody's held-out records, without noise: a demonstration's."""
+
     pooled: Performance | None = None
     level: EvidenceLevel = "E0"
     verification: VerificationReport | None = None

@@ -161,14 +161,17 @@ class _ShareAxes:
 def _models(data: ReportData) -> list[tuple[str, Performance]]:
     """Every model with figures of its own, as (class, figures)."""
     alone = [("alone", site.alone) for site in data.sites if site.alone]
+    exact = [("federated", data.exact)] if data.exact else []
     pooled = [("pooled", data.pooled)] if data.pooled else []
-    return [*alone, ("federated", data.evaluation.held_out), *pooled]
+    return [*alone, ("federated", data.evaluation.held_out), *exact, *pooled]
 
 
 def _comparison(data: ReportData, axes: _ShareAxes) -> list[dict[str, object]]:
     labels = [(site.name, f"{site.n_train:,} records") for site in data.sites if site.alone]
     trained = sum(site.n_train for site in data.sites)
     labels.append(("All, federated", "no record moved"))
+    if data.exact:
+        labels.append(("The same, measured exactly", "possible in a demonstration only"))
     labels.append(("All, pooled", f"{trained:,} records, reference" if trained else "reference"))
     rows: list[dict[str, object]] = []
     for (kind, performance), (label, note) in zip(_models(data), labels, strict=False):
