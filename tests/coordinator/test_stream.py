@@ -30,8 +30,8 @@ START = np.zeros(3)
 
 def agreed(sites: int = 3, dropouts: int = 0, **more: object) -> dict[str, object]:
     """A study of four hospitals, none of them corrupt, in cohorts of so many."""
-    asynchronous = {"sites": sites, "tolerated_dropouts": dropouts, "sum_deadline_s": 1.0}
-    cohort = {"deadline_s": 10.0, "attempts": 1, "asynchronous": {**asynchronous, **more}}
+    asynchronous = {"sites": sites, "tolerated_dropouts": dropouts, "sum_deadline_s": 3.0}
+    cohort = {"deadline_s": 90.0, "attempts": 1, "asynchronous": {**asynchronous, **more}}
     return {"cohort": cohort, "model": MODEL, "adversary": {"corrupt_sites": 0}}
 
 
@@ -40,7 +40,7 @@ def question(ward: Ward, model: np.ndarray = START, number: int = 0) -> Task:
 
 
 async def following(stream: Stream) -> Total:
-    return await asyncio.wait_for(anext(aiter(stream)), 20)
+    return await asyncio.wait_for(anext(aiter(stream)), 90)
 
 
 def contribution(ward: Ward, site: SiteName, task: Task) -> np.ndarray:
@@ -259,7 +259,7 @@ async def test_a_hospital_that_dies_after_the_deals_costs_nothing_within_what_is
 async def test_what_was_masked_goes_into_no_other_cohort(tmp_path: Path) -> None:
     """A cohort that fails after the packets may be opened by its coordinator all the same."""
     changes = agreed(sites=4)
-    changes["cohort"]["deadline_s"] = 4.0
+    changes["cohort"]["deadline_s"] = 15.0
     async with open_ward(tmp_path, **changes) as ward:
         for site in SITES[:2]:
             ward.hospitals[site].line.die_before("packet")

@@ -45,7 +45,7 @@ async def play(folder: Path) -> tuple[EvidenceFile, object]:
         coordinator = ward.coordinator
         await coordinator.wait_for_sites(len(SITES), 10.0)
         exchange = coordinator.open_run()
-        candidate = await asyncio.wait_for(run_study(await federate(coordinator)), 90)
+        candidate = await asyncio.wait_for(run_study(await federate(coordinator)), 110)
         model = encode_model(candidate, ward.study, exchange.run)
         signature = orjson.loads(sign_model(model, coordinator.key).to_json())
         exchange.finish(

@@ -283,8 +283,7 @@ def check_numbering(case: Case) -> str:
         asked = tasks.setdefault(step, set())
         asked.update(Digest(one.manifest.task) for one in rounds)
         require(len(asked) == 1, f"{where} asked for different things.")
-    # Of a compressed sum the manifest tells how many ring elements it takes.
-    opened = sum(case.tasks[Digest(one.manifest.task)].length for one in case.all_completed)
+    opened = sum(case.opened_by(one) for one in case.all_completed)
     limit = case.study.disclosure.opened_numbers
     require(opened <= limit, f"{opened:,} numbers were opened; the study allows {limit:,}.")
     each = "one total each" if case.partition is None else "one total per group and step"
