@@ -19,8 +19,8 @@ import numpy as np
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
-from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.lateness import require_in_time
+from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.stopwatch import Stopwatch
