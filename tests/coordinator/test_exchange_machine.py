@@ -117,7 +117,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         try:
             self.puppets.say(*said)
         except WardroundError as error:
-            assert error.code.startswith(("WR-COORD-02", "WR-TRUST-")), error
+            assert error.code.startswith(("WR-COORD-02", "WR-ROUND-030", "WR-TRUST-")), error
             assert not known, "what was taken once is taken again"
             event(f"{said[1]}: {error.code}")
         else:
