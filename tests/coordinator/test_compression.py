@@ -176,5 +176,12 @@ def test_under_noise_there_is_none_as_nobody_counts_what_it_costs() -> None:
         Study.parse(private(model=model("rotate16")))
 
 
+def test_asynchronous_cohorts_have_none_yet() -> None:
+    plain = document(model=model("rotate8"))
+    plain["cohort"] = {**plain.get("cohort", {}), "asynchronous": {}}
+    with pytest.raises(WardroundError, match="WR-STUDY-161"):
+        Study.parse(plain)
+
+
 def test_lanes_of_8_bits_have_room_for_every_study_there_can_be() -> None:
     assert steps_each_way(8, MAXIMUM_SITES) >= LEAST_STEPS
