@@ -168,5 +168,5 @@ def test_noisy_statistics_are_told_where_they_are_the_bottleneck():
     usual, poor = propose(study()), propose(study(loud), loud)
     assert 0 < usual.mean_noise < poor.mean_noise
     assert poor.mean_noise == pytest.approx(usual.mean_noise * 20**0.5, rel=0.02)
-    few = propose(study(patients=400))
+    few = propose(study(patients=250))
     assert few.unsure and not propose(study(patients=40_000)).unsure
