@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from private_federation import whole_windows
 from private_study import ME, PRIVACY, Books, manifest, private
 from studies import KEYS
-from private_federation import whole_windows
 from ward import SITES, Ward, open_ward, until
 from wardround.coordinator import ledgers
 from wardround.coordinator.coordinator import Coordinator
