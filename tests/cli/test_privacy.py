@@ -77,7 +77,7 @@ def test_shares_steps_and_samples_are_options(command: Command, study: Path) -> 
     wrong = command("privacy", "plan", study, "--training", 0.9)
     assert wrong.code == 1
     assert "WR-STUDY-121" in wrong.err
-    assert "1.3" in wrong.err
+    assert "1.4" in wrong.err
     nothing = command("privacy", "plan", study, "--statistics", 0.6, "--evaluation", 0.25)
     assert "WR-STUDY-121" in nothing.err
     assert "WR-STUDY-004" not in nothing.err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from private_federation import whole_windows
 from private_study import ME, PRIVACY, Books, manifest, private
 from studies import KEYS
 from ward import SITES, Ward, open_ward, until
@@ -210,7 +211,7 @@ async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
 
 
 def asked(ward: Ward) -> Task:
-    return ward.task("private_moments")
+    return ward.task("private_moments", windows=whole_windows(ward.study))
 
 
 async def shown(ward: Ward) -> dict[str, int]:

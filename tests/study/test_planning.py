@@ -161,3 +161,12 @@ def test_percentages_are_short():
         "170 %",
         "1,200 %",
     ]
+
+
+def test_noisy_statistics_are_told_where_they_are_the_bottleneck():
+    loud = SHARES | {Purpose.STATISTICS: 0.01, Purpose.TRAINING: 0.69}
+    usual, poor = propose(study()), propose(study(loud), loud)
+    assert 0 < usual.mean_noise < poor.mean_noise
+    assert poor.mean_noise == pytest.approx(usual.mean_noise * 20**0.5, rel=0.02)
+    few = propose(study(patients=250))
+    assert few.unsure and not propose(study(patients=40_000)).unsure

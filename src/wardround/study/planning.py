@@ -234,7 +234,7 @@ def _candidates(study: Study, steps: int | None, rate: float | None) -> list[tup
 def _design(
     study: Study, shares: Mapping[Purpose, float], rate: float, steps: int, epsilon: float
 ) -> Design:
-    tried = _with_training(study, sampling_rate=rate, steps=steps)
+    tried = _with_training(_unlimited(study), sampling_rate=rate, steps=steps)
     noise = _divide(tried, shares, epsilon)[Purpose.TRAINING]
     patients = training_patients(study) * rate
     chance = (1 - rate) / patients
@@ -380,6 +380,13 @@ def _divide(study: Study, shares: Mapping[Purpose, float], epsilon: float) -> di
 
 def _noisier(line: Line) -> Callable[[float], Event]:
     return lambda noise: replace(line.event, noise_multiplier=noise)
+
+
+def _unlimited(study: Study) -> Study:
+    """The study with room for any number of steps, to compare them; the plan itself has none."""
+    document = study.model_dump(mode="json", by_alias=True, exclude_none=True)
+    document["disclosure"]["opened_numbers"] = 1_000_000_000
+    return Study.parse(document, draft=True)
 
 
 def _with_training(study: Study, **changes: JSON) -> Study:
