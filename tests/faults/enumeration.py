@@ -69,7 +69,6 @@ class Enumeration:
         party.die_at, party.loss = death.point, death.loss
         try:
             await trial.run()
-            self.reached += trial.deaths
             outcome = examine(trial)
             if self.cast.study.privacy is None:
                 assert outcome.totals == self.truth.totals, "another total"
@@ -78,6 +77,7 @@ class Enumeration:
         except Exception as error:  # noqa: BLE001 (whatever went wrong is the finding)
             return f"{death}: {type(error).__name__}: {error}"
         finally:
+            self.reached += trial.deaths
             shutil.rmtree(folder, ignore_errors=True)
         return None
 

@@ -28,6 +28,7 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    PacketHeader,
 )
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup
@@ -42,6 +43,14 @@ from wardround.trust.canonical import canonical, digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Checkpoint, sign_checkpoint
 from wardround.trust.keys import SigningKey, VerifyKey
+
+
+_NEEDS_PAYLOADS = (
+    RoundPhase.COLLECT,
+    RoundPhase.VOTE,
+    RoundPhase.RECOVER,
+    RoundPhase.OPENING,
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,8 @@ class Exchange:
         self._round_ahead: Round | None = None
         self.changed = Changed()
         self._restore()
+        self.lost: set[SiteName] = self._find_lost()
+        """Whose payload was accepted in the current round and is gone since: it is sent again."""
 
     def _restore(self) -> None:
         with self.state.database.begin() as connection:
@@ -101,6 +112,24 @@ class Exchange:
             for scope in self._scopes():
                 self._said[scope] = records.load_statements(connection, scope)
         self.witnesses = set(self.said(self.run, "witness"))
+
+    def _find_lost(self) -> set[SiteName]:
+        """After a start: what the power took of the payloads, which are written without a sync."""
+        lost: set[SiteName] = set()
+        if self.round is None or self.round.state.phase not in _NEEDS_PAYLOADS:
+            return lost
+        round_, size = RoundId(self.round.state.round), self.payload_bytes()
+        for site, sent in self.said(round_, "packet").items():
+            signed = PacketHeader.from_payload(sent.envelope.payload).payload
+            if self.spool.payload_digest(round_, site, size) != signed:
+                self.spool.discard(round_, site)
+                lost.add(site)
+        return lost
+
+    def found(self, site: SiteName) -> None:
+        """A payload that was lost has been sent again, and is what was signed."""
+        self.lost.discard(site)
+        self.changed.notify()
 
     def _scopes(self) -> list[str]:
         scopes: list[str] = [self.run]
@@ -275,8 +304,18 @@ class Exchange:
         self.setup, self.round, self.task = new_setup, new_round, wire
         self.manifest, self.manifest_envelope = manifest, envelope
         self._said[round_.round] = {}
+        self.lost.clear()
         self.prepared.clear()
         self.changed.notify()
+
+    def restore_model(self, task: Task) -> None:
+        """Have the model of an earlier step, which is in the evidence, though the power went.
+
+        It is not synced when its round starts: the algorithm that is replayed has it again.
+        """
+        if task.model is not None and task.model_digest is not None:
+            self.blobs.put(task.model.view(np.uint8).data, task.model_digest)
+            self.changed.notify()
 
     def journal_head(self) -> JournalHead:
         """The journal as it stands."""
@@ -361,6 +400,8 @@ class Exchange:
     def check_open(self, site: SiteName, round_: RoundId) -> None:
         """Refuse parts of a payload that this round does not wait for."""
         state = self.round_ahead
+        if state is not None and state.round == round_ and site in self.lost:
+            return
         if (
             state is None
             or state.round != round_

@@ -33,6 +33,7 @@ MAXIMUM_ENROLMENT_BYTES = 64 << 10
 
 _STATUS = {
     "WR-COORD-001": 503,
+    "WR-STORE-003": 503,  # after a power cut: the model is made again when the run is replayed
     "WR-COORD-031": 403,
     "WR-COORD-032": 401,
     "WR-COORD-033": 403,

@@ -211,7 +211,8 @@ class Intake:
         header = PacketHeader.open(envelope, exchange.keys[site])
         _same(header.site, site, header.study, exchange.study.digest, header.run, exchange.run)
         sent = Sent(envelope, b"")
-        if self._repeated(header.round, "packet", site, sent):
+        again = self._repeated(header.round, "packet", site, sent)
+        if again and site not in exchange.lost:
             return
         round_ = RoundId(header.round)
         exchange.check_open(site, round_)
@@ -225,7 +226,7 @@ class Intake:
         )
         if answers != (manifest, task, step, size, PART_BYTES):
             raise refused("WR-COORD-025", "The packet answers another manifest or task.")
-        if exchange.study.privacy is not None:
+        if exchange.study.privacy is not None and not again:
             with exchange.state.database.begin() as connection:
                 charged = header.ledger and ledgers.grows(connection, site, header.ledger)
             if not charged:
@@ -237,6 +238,9 @@ class Intake:
             if arrived is not None:  # whole, but wrong: let all of it be sent again
                 exchange.spool.discard(round_, site)
             raise refused("WR-COORD-026", "The payload is not the one that was signed.")
+        if again:
+            exchange.found(site)
+            return
         self._on_round("packet", site, header.round, sent, lambda one: one.on_packet(site))
 
     def _on_vote(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:

@@ -126,13 +126,14 @@ async def drive(
             records.end_run(transaction.connection, exchange.run, "failed", reason=str(error))
         await asyncio.sleep(1.0)  # let waiting agents hear why
         raise
+    needed = study.adversary().threshold
     model = encode_model(candidate, study, exchange.run)
     signature = sign_model(model, coordinator.key)
     exchange.finish(
         {"description": model.description.decode(), "signature": orjson.loads(signature.to_json())},
         model.weights,
     )
-    await _farewell(coordinator, len(present))
+    await _farewell(coordinator, max(len(present), needed), needed)
     # Published first: a crash in between leaves a run that is carried on, not one without results.
     evidence = gather_evidence(coordinator, candidate)
     published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
@@ -143,11 +144,19 @@ async def drive(
     return published
 
 
-async def _farewell(coordinator: Coordinator, expected: int) -> None:
-    """Wait until the hospitals have countersigned, or for a while."""
+async def _farewell(coordinator: Coordinator, expected: int, needed: int) -> None:
+    """Wait a while until the hospitals have countersigned; for ``needed``, a round's deadline.
+
+    Without those the evidence does not verify, and after a restart hospitals may take longer to
+    come back than replaying the run takes.
+    """
     exchange = coordinator.exchange
     assert exchange is not None
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + FAREWELL_S
-    while len(exchange.witnesses) < expected and loop.time() < deadline:
-        await exchange.changed.wait_for(deadline - loop.time())
+    started = loop.time()
+    while (count := len(exchange.witnesses)) < expected:
+        patience = FAREWELL_S if count >= needed else coordinator.study.cohort.deadline_s
+        left = started + patience - loop.time()
+        if left <= 0:
+            return
+        await exchange.changed.wait_for(left)
