@@ -89,7 +89,7 @@ class Hooks:
     def installed(self) -> Iterator[None]:
         """Hook what reaches a disk: SQLAlchemy, and the calls of ``os`` and ``io``."""
         files = {
-            os: ("open", "write", "pwrite", "fsync", "rename", "replace", "link", "mkdir"),
+            os: ("open", "write", "pwrite", "fsync", "rename", "replace", "link", "mkdir", "posix_fallocate"),
             io: ("open",),
             builtins: ("open",),
         }
@@ -213,6 +213,13 @@ class Hooks:
         party.disk.synced(whole)  # the disk is simulated, and so is the wait for it
         party.point("fsynced")
         return None
+
+    def _os_posix_fallocate(self, descriptor: int, offset: int, size: int) -> None:
+        party, whole = self.party_of(descriptor)
+        if party is not None:
+            party.point("allocate")
+            party.disk.will_write(whole)
+        self._os["posix_fallocate"](descriptor, offset, size)
 
     def _renaming(self, call: str, old: Any, new: Any, **more: Any) -> None:
         party, source = self.party_of(old)

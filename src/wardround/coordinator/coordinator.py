@@ -24,6 +24,7 @@ from wardround.federation.messages import LedgerReport
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
+from wardround.store.room import no_room
 from wardround.study import Study, refuse_if_incomplete
 from wardround.trust.authority import CertificateAuthority
 from wardround.trust.dsse import Envelope
@@ -88,7 +89,10 @@ class Coordinator:
         return "running" if self.exchange.ending is None else "ended"
 
     def open_run(self) -> Exchange:
-        """The exchange of the run that was interrupted, or of a new one."""
+        """The exchange of the run that was interrupted, or of a new one.
+
+        Where one is open it is given up and read anew, as after a restart.
+        """
         with self.state.transaction() as transaction:
             run: RunId | None = records.running(transaction.connection)
             if run is None:
@@ -99,6 +103,11 @@ class Coordinator:
                 )
             else:
                 transaction.record("resumed", run=run)
+        before = self.exchange
+        if self._intake is not None:
+            self._intake.close(no_room())
+        if self.groups is not None:
+            self.groups.close()
         self.spool.clear()
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now
@@ -108,6 +117,8 @@ class Coordinator:
             drawing = Drawing(self.study, self.state, self._now)
             self.groups = Groups(self.exchange, self._intake, drawing, self._open_group)
         self._changed.notify()
+        if before is not None:
+            before.changed.notify()
         return self.exchange
 
     @property

@@ -37,6 +37,7 @@ from wardround.secagg.graph import Graph, GraphRule
 from wardround.secagg.setup import setup_digest
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
+from wardround.store.room import NO_ROOM
 from wardround.study import Study, Task
 from wardround.study.plan import headroom
 from wardround.trust.canonical import canonical, digest
@@ -191,6 +192,14 @@ class Exchange:
         pending, self._pending = self._pending, []
         setup, self._setup_ahead = self._setup_ahead, None
         round_, self._round_ahead = self._round_ahead, None
+        try:
+            self._commit(pending, setup, round_)
+        except WardroundError as error:
+            if error.code == NO_ROOM:  # taken in still: committed when there is room
+                self._pending, self._setup_ahead, self._round_ahead = pending, setup, round_
+            raise
+
+    def _commit(self, pending: list[_Pending], setup: Setup | None, round_: Round | None) -> None:
         with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:

@@ -24,6 +24,7 @@ from wardround.coordinator.reception import Reception, read_body
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, malformed, unframe
 from wardround.ids import Digest, RoundId, SiteName
+from wardround.store.room import NO_ROOM
 from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
@@ -33,6 +34,7 @@ MAXIMUM_ENROLMENT_BYTES = 64 << 10
 
 _STATUS = {
     "WR-COORD-001": 503,
+    NO_ROOM: 503,
     "WR-STORE-003": 503,  # after a power cut: the model is made again when the run is replayed
     "WR-COORD-031": 403,
     "WR-COORD-032": 401,

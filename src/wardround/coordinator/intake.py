@@ -23,8 +23,12 @@ from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.messages import Choice
 from wardround.secagg.setup import adverts_digest, check_adverts
+from wardround.store.room import NO_ROOM
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
+
+_NOBODYS_FAULT = ("WR-COORD-001", NO_ROOM)
+"""What has nothing to do with the statement: its site sends it again, and it is journalled then."""
 
 _GROUP_S = 0.005
 """How long a statement waits for others to share its transaction, unless the round moves on."""
@@ -57,12 +61,18 @@ class Intake:
             self._commit(group)
         await asyncio.shield(group)
 
-    def close(self) -> None:
-        """Commit nothing more; what was not committed is sent again by its sites."""
+    def close(self, reason: WardroundError | None = None) -> None:
+        """Commit nothing more; what was not committed is sent again by its sites.
+
+        ``reason`` is what those hear that wait now.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        if self._group is not None:
-            self._group.cancel()
+        if self._group is not None and not self._group.done():
+            if reason is None:
+                self._group.cancel()
+            else:
+                self._group.set_exception(reason)
 
     def _commit(self, group: asyncio.Future[None]) -> None:
         if group.done():
@@ -104,7 +114,7 @@ class Intake:
                 raise refused("WR-COORD-020", f"There is no statement of kind {kind[:20]!r}.")
             handler(site, envelope, attachment)
         except WardroundError as error:
-            if error.code != "WR-COORD-001":
+            if error.code not in _NOBODYS_FAULT:
                 with exchange.state.transaction() as transaction:
                     transaction.record(
                         "refused",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wardround.errors import WardroundError
 from wardround.ids import Digest
+from wardround.store.room import needs_room
 from wardround.trust.canonical import digest
 from wardround.trust.keys import sync_folder
 
@@ -36,18 +37,23 @@ class Blobs:
         if name not in self._kept and not durable and self._intact(name):
             self._kept[name] = False
         if self._kept.get(name, -1) < durable:
-            self._write(data, self.path(name), durable)
+            with needs_room(self.path(name)):
+                self._write(data, self.path(name), durable)
             self._kept[name] = durable
         return name
 
     def _write(self, data: bytes | memoryview, path: Path, durable: bool) -> None:
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        with partial.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         if durable:
             sync_folder(self._folder)
 
