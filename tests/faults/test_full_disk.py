@@ -64,7 +64,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
 ) -> None:
     monkeypatch.setattr(serve, "ROOM_POLL_S", 0.01)
     with enumeration() as one:
-        met = [asyncio.run(fills_up(one, name, start, 3)).met for start in (FIRST, 30, 61, 95)]
+        met = [asyncio.run(fills_up(one, name, start, 3)).met for start in (FIRST, 30, 45, 60)]
     assert all(met)
 
 

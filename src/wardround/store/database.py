@@ -97,6 +97,7 @@ class Database:
             with connection.begin():
                 yield connection
         except DatabaseError as error:
+            connection.close()  # a commit that failed may have left its transaction open
             if wants_room(error):
                 raise no_room(self.engine.url.database) from error
             raise
