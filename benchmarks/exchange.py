@@ -32,7 +32,7 @@ def run() -> Report:
     """All sizes with eight sites, and the coordinator's memory with eight and with four."""
     rows: list[dict[str, Cell]] = []
     figures: dict[str, float] = {}
-    with _federation(SITES) as federation:
+    with federation(SITES) as federation:
         for name, length in SIZES.items():
             row = federation.measure(length, REPEATS)
             rows.append({"sites": SITES, "floats": name, **row})
@@ -54,7 +54,7 @@ def run() -> Report:
 
 def _memory(sites: int, length: int) -> float:
     """The coordinator's peak memory over a few exchanges, in bytes."""
-    with _federation(sites) as federation:
+    with federation(sites) as federation:
         federation.coordinator.ask({"do": "sum", "length": 1000})
         federation.coordinator.ask({"do": "forget_peak"})
         for _ in range(3):
@@ -100,10 +100,16 @@ class _Party:
         self._process.wait()
 
 
-class _Federation:
+class Federation:
+    """The parties of an exchange, each a process."""
+
     def __init__(self, coordinator: _Party, sites: list[_Party]) -> None:
         self.coordinator = coordinator
         self.sites = sites
+
+    def sum(self, length: int) -> float:
+        """The seconds that one exchange takes."""
+        return float(str(self.coordinator.ask({"do": "sum", "length": length})["seconds"]))
 
     def measure(self, length: int, repeats: int) -> dict[str, float]:
         """Median seconds of an exchange and of moving the same bytes, in turn."""
@@ -128,8 +134,9 @@ class _Federation:
 
 
 @contextmanager
-def _federation(sites: int) -> Iterator[_Federation]:
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+def federation(sites: int, place: Path | None = None) -> Iterator[Federation]:
+    """So many site processes and a coordinator, all with their state in a folder in ``place``."""
+    with tempfile.TemporaryDirectory(dir=place) as name, ExitStack() as stack:
         folder = Path(name)
         port = _free_port()
         url = f"https://127.0.0.1:{port}"
@@ -143,7 +150,7 @@ def _federation(sites: int) -> Iterator[_Federation]:
             stack.callback(parties[-1].end)
         for party in parties:
             party.hear()
-        yield _Federation(coordinator, parties)
+        yield Federation(coordinator, parties)
 
 
 def _free_port() -> int:
