@@ -32,7 +32,7 @@ def run() -> Report:
     """All sizes with eight sites, and the coordinator's memory with eight and with four."""
     rows: list[dict[str, Cell]] = []
     figures: dict[str, float] = {}
-    with federation(SITES) as federation:
+    with parties(SITES) as federation:
         for name, length in SIZES.items():
             row = federation.measure(length, REPEATS)
             rows.append({"sites": SITES, "floats": name, **row})
@@ -54,7 +54,7 @@ def run() -> Report:
 
 def _memory(sites: int, length: int) -> float:
     """The coordinator's peak memory over a few exchanges, in bytes."""
-    with federation(sites) as federation:
+    with parties(sites) as federation:
         federation.coordinator.ask({"do": "sum", "length": 1000})
         federation.coordinator.ask({"do": "forget_peak"})
         for _ in range(3):
@@ -134,7 +134,7 @@ class Federation:
 
 
 @contextmanager
-def federation(sites: int, place: Path | None = None) -> Iterator[Federation]:
+def parties(sites: int, place: Path | None = None) -> Iterator[Federation]:
     """So many site processes and a coordinator, all with their state in a folder in ``place``."""
     with tempfile.TemporaryDirectory(dir=place) as name, ExitStack() as stack:
         folder = Path(name)
@@ -144,13 +144,13 @@ def federation(sites: int, place: Path | None = None) -> Iterator[Federation]:
         coordinator = _Party("coordinator", name, str(port))
         stack.callback(coordinator.end)
         coordinator.hear()
-        parties = []
+        started = []
         for number in range(sites):
-            parties.append(_Party("site", name, url, f"site-{number:02d}"))
-            stack.callback(parties[-1].end)
-        for party in parties:
+            started.append(_Party("site", name, url, f"site-{number:02d}"))
+            stack.callback(started[-1].end)
+        for party in started:
             party.hear()
-        yield Federation(coordinator, parties)
+        yield Federation(coordinator, started)
 
 
 def _free_port() -> int:

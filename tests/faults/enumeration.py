@@ -85,7 +85,7 @@ class Enumeration:
 @contextmanager
 def enumeration(study: str = "secure-sum") -> Iterator[Enumeration]:
     """Record a run in which nobody dies, in memory where there is such a folder."""
-    memory = Path("/dev/shm")  # noqa: S108 (a folder of our own is made in it)
+    memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         cast = prepare(Path(name) / "cast", **STUDIES[study])
         trial = Trial(cast, Path(name) / "run")

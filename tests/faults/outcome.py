@@ -92,7 +92,9 @@ def _outlasts_the_power(trial: Trial, name: str, place: Path) -> None:
     image = trial.parties[name].disk.image(Loss.NAMES)
     for path in place.rglob("*"):
         assert path in image, f"{path} is not durable"
-        assert image[path] == (path.read_bytes() if path.is_file() else None), f"{path} is not whole"
+        assert image[path] == (path.read_bytes() if path.is_file() else None), (
+            f"{path} is not whole"
+        )
 
 
 def _entries(folder: Path, leaves: object) -> list[Entry]:

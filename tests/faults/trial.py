@@ -43,7 +43,7 @@ from wardround.trust.keys import SigningKey
 
 SITES = tuple(SiteName(name) for name in ("harbour", "lakeside", "st-anna"))
 COORDINATOR = "coordinator"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 """A run that takes longer is stuck; most take less than a second."""
 
 POLICY = HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
@@ -216,7 +216,9 @@ class Trial:
         self.app = create_app(self.coordinator)
         home = CoordinatorHome(folder)
         self._driving = asyncio.create_task(
-            drive(home, self.coordinator, lambda event, facts: self.said.append((event, facts)), 1.0)
+            drive(
+                home, self.coordinator, lambda event, facts: self.said.append((event, facts)), 1.0
+            )
         )
 
     async def _start_site(self, site: SiteName) -> None:

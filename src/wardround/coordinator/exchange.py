@@ -45,7 +45,6 @@ from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Checkpoint, sign_checkpoint
 from wardround.trust.keys import SigningKey, VerifyKey
 
-
 _NEEDS_PAYLOADS = (
     RoundPhase.COLLECT,
     RoundPhase.VOTE,

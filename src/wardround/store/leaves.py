@@ -18,7 +18,6 @@ from sqlalchemy import (
 
 from wardround.store.database import Database
 
-
 _PAGE = 1000
 """So many leaves are in memory at a time."""
 
