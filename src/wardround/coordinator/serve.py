@@ -143,7 +143,7 @@ async def _carry_through(
         driver = await federate(coordinator, say)
         candidate = await run_study(driver)
     except WardroundError as error:
-        if wants_room(error):
+        if wants_room(error) or error.code == "WR-COORD-001":  # another one drives: its run goes on
             raise
         exchange.stop(f"{error.code}: {error.problem}")
         with coordinator.state.transaction() as transaction:
