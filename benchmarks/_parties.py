@@ -20,12 +20,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from fastapi import FastAPI, Request
+from numpy.typing import NDArray
 
 from wardround.clinical.quarantine import Quarantine
 from wardround.clinical.table import FeatureTable
+from wardround.coordinator import traffic
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Driver
 from wardround.coordinator.http import create_app
@@ -35,12 +38,14 @@ from wardround.coordinator.spool import Spool
 from wardround.federation.messages import PART_BYTES
 from wardround.ids import Digest, RoundId, SiteName
 from wardround.sandbox import BASE_LIMITS, ConfinedWorker, Limits, probe
+from wardround.secagg.quantised import LaneBits
 from wardround.simulation.inprocess import Keys
 from wardround.site import tables
 from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
 from wardround.site.custody import Custody
 from wardround.site.link import https_client
+from wardround.site.pace import UNLIMITED, Pace
 from wardround.store import Database
 from wardround.study import (
     HospitalPolicy,
@@ -50,6 +55,7 @@ from wardround.study import (
     approve,
     sign_exclusions,
 )
+from wardround.study.task import Lanes
 from wardround.trust.authority import CertificateAuthority, make_csr, peer_identity
 from wardround.trust.canonical import JSON
 from wardround.trust.dsse import Envelope
@@ -59,11 +65,14 @@ from wardround.trust.tls import client_context, server_context
 PATIENTS = 40
 
 
-def prepare(folder: Path, sites: int, url: str) -> None:
-    """Keys, study, certificates, approvals: everything that stands before a run."""
+def prepare(folder: Path, sites: int, url: str, **changes: JSON) -> None:
+    """Keys, study, certificates, approvals: everything that stands before a run.
+
+    ``changes`` are sections of the study in place of the usual ones.
+    """
     names = tuple(SiteName(f"site-{number:02d}") for number in range(sites))
     keys = Keys.generate(names)
-    study = keys.seal(_document(), url)
+    study = keys.seal(_document() | changes, url)
     home = folder / "coordinator"
     home.mkdir()
     keys.coordinator.save(home / "signing.key")
@@ -108,7 +117,7 @@ def _document() -> dict[str, JSON]:
 
 
 class CoordinatorParty:
-    """Obeys ``sum`` (with ``length``), ``drop``, ``memory`` and ``forget_peak``."""
+    """Obeys ``sum`` (with ``length``), ``update``, ``drop``, ``memory`` and ``forget_peak``."""
 
     def __init__(self, folder: Path, port: int) -> None:
         home = folder / "coordinator"
@@ -122,6 +131,7 @@ class CoordinatorParty:
         self._server = server(app, "127.0.0.1", port, context)
         self._driver: Driver | None = None
         self._sites = len(study.sites)
+        self._model: NDArray[np.float64] | None = None
 
     async def start(self) -> None:
         """Listen, and begin a run when every site is there."""
@@ -132,6 +142,8 @@ class CoordinatorParty:
         match order:
             case {"do": "sum", "length": int(length)}:
                 return await self._sum(length)
+            case {"do": "update", "length": int(length), "bits": bits, "step": bool(step)}:
+                return await self._update(length, cast("LaneBits | None", bits), step)
             case {"do": "drop", "round": str(name)}:
                 self._plain.drop(RoundId(name))
                 return {}
@@ -141,14 +153,50 @@ class CoordinatorParty:
                 _forget_peak()
                 return {}
 
-    async def _sum(self, length: int) -> dict[str, JSON]:
+    async def _open(self) -> Driver:
         if self._driver is None:
             await self._coordinator.wait_for_sites(self._sites, 60.0)
             self._driver = Driver(self._coordinator.open_run(), self._coordinator.present)
+        return self._driver
+
+    async def _update(self, length: int, bits: LaneBits | None, step: bool) -> dict[str, JSON]:
+        """One round as FedAvg has them: float64 numbers, and updates in lanes of ``bits``, if any.
+
+        The model is another one altogether, or with ``step`` the last one, a training step on.
+        """
+        driver = await self._open()
+        random = np.random.default_rng()
+        if step and self._model is not None:
+            model = self._model * (1 + 1e-3 * random.normal(size=length))
+        else:
+            model = random.normal(size=length) / np.sqrt(length)
+        self._model = model
+        expected = model / 2 * self._sites
+        # Noise as long as a third of the clipping norm, so that there is room as there usually is.
+        norm = 3 * float(np.linalg.norm(expected))
+        lanes = None if bits is None else Lanes(bits, length, norm)
+        nonce: dict[str, JSON] = {"nonce": secrets.token_hex(8)}
+        task = Task("echo", nonce, length, 2.0**22, 64, model, lanes)
+        started = time.perf_counter()
+        total = await driver.sum(task)
+        seconds = time.perf_counter() - started
+        error = float(np.linalg.norm(total.values - expected) / np.linalg.norm(expected))
+        driver.exchange.save_checkpoint()
+        with self._coordinator.state.database.begin() as connection:
+            moved = traffic.load(connection, [total.round])[total.round].values()
+        return {
+            "seconds": seconds,
+            "error": error,
+            "up": sum(one.bytes_in for one in moved) / self._sites,
+            "down": sum(one.bytes_out for one in moved) / self._sites,
+        }
+
+    async def _sum(self, length: int) -> dict[str, JSON]:
+        driver = await self._open()
         model = np.random.default_rng(7).random(length, np.float32)
         task = Task("echo", {"nonce": secrets.token_hex(8)}, length, 1.0, 32, model)
         started = time.perf_counter()
-        total = await self._driver.sum(task)
+        total = await driver.sum(task)
         seconds = time.perf_counter() - started
         sample = slice(None, None, max(1, length // 1000))
         expected = model[sample].astype(np.float64) / 2 * self._sites
@@ -175,7 +223,7 @@ def _add_plain_route(app: FastAPI, coordinator: Coordinator, spool: Spool) -> No
 class SiteParty:
     """Runs its agent all the time; obeys ``move``: the model down and as many bytes up, plain."""
 
-    def __init__(self, folder: Path, name: str, url: str) -> None:
+    def __init__(self, folder: Path, name: str, url: str, pace: Pace = UNLIMITED) -> None:
         place = folder / name
         study = Study.from_json((folder / "study.json").read_bytes())
         self._worker = ConfinedWorker(
@@ -189,7 +237,7 @@ class SiteParty:
         identity = peer_identity((place / "agent.pem").read_bytes())
         self._agent: Agent = assemble(
             _custody(study, SiteName(name), place),
-            https_client(url, context),
+            https_client(url, context, pace=pace),
             SigningKey.load(place / "agent.key"),
             identity,
             self._worker,
@@ -209,7 +257,9 @@ class SiteParty:
         match order:
             case {"model": str(model), "size": int(size), "name": str(name)}:
                 link = self._agent.link
-                body = memoryview(await link.fetch(Digest(model), size))
+                numbers = range(-(-size // PART_BYTES))
+                parts = [await link.part(Digest(model), number) for number in numbers]
+                body = memoryview(b"".join(parts))
                 for number, start in enumerate(range(0, size, PART_BYTES)):
                     path = f"/plain/{name}/{number}?size={size}"
                     # The link sends nothing plain of its own accord, so this goes past it.
@@ -272,7 +322,7 @@ def _answer(document: Mapping[str, JSON]) -> None:
 
 @dataclass(frozen=True)
 class Arguments:
-    """``coordinator FOLDER PORT`` or ``site FOLDER URL NAME``."""
+    """``coordinator FOLDER PORT`` or ``site FOLDER URL NAME [KBIT_S]``, the line's both ways."""
 
     words: tuple[str, ...]
 
@@ -281,7 +331,9 @@ class Arguments:
         role, folder, where, *rest = self.words
         if role == "coordinator":
             return CoordinatorParty(Path(folder), int(where))
-        return SiteParty(Path(folder), rest[0], where)
+        name, *kbit = rest
+        pace = Pace.of_kbit(int(kbit[0]), int(kbit[0])) if kbit else UNLIMITED
+        return SiteParty(Path(folder), name, where, pace)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.exchange import parties
+from benchmarks.exchange import federation_of
 from benchmarks.report import Cell, Report
 
 SITES = 4
@@ -28,7 +28,7 @@ def run() -> Report:
     if not MEMORY.is_dir():
         return Report([], {}, [f"There is no memory file system at {MEMORY}: nothing measured."])
     seconds: dict[str, list[float]] = {"disk": [], "memory": []}
-    with parties(SITES) as disk, parties(SITES, MEMORY) as memory:
+    with federation_of(SITES) as disk, federation_of(SITES, place=MEMORY) as memory:
         both = {"disk": disk, "memory": memory}
         for one in both.values():
             for _ in range(3):

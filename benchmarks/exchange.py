@@ -8,20 +8,17 @@ Set-ups are batched (one per 64 rounds) and reported apart, as the slowest excha
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks._parties import prepare
+from benchmarks._process import Party, free_port
 from benchmarks.report import Cell, Report
+from wardround.trust.canonical import JSON
 
 SITES = 8
 REPEATS = 20
@@ -32,7 +29,7 @@ def run() -> Report:
     """All sizes with eight sites, and the coordinator's memory with eight and with four."""
     rows: list[dict[str, Cell]] = []
     figures: dict[str, float] = {}
-    with parties(SITES) as federation:
+    with federation_of(SITES) as federation:
         for name, length in SIZES.items():
             row = federation.measure(length, REPEATS)
             rows.append({"sites": SITES, "floats": name, **row})
@@ -54,7 +51,7 @@ def run() -> Report:
 
 def _memory(sites: int, length: int) -> float:
     """The coordinator's peak memory over a few exchanges, in bytes."""
-    with parties(sites) as federation:
+    with federation_of(sites) as federation:
         federation.coordinator.ask({"do": "sum", "length": 1000})
         federation.coordinator.ask({"do": "forget_peak"})
         for _ in range(3):
@@ -62,48 +59,8 @@ def _memory(sites: int, length: int) -> float:
         return float(str(federation.coordinator.ask({"do": "memory"})["peak_bytes"]))
 
 
-class _Party:
-    """A process that obeys JSON lines."""
-
-    def __init__(self, *words: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks._parties", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )
-
-    def ask(self, order: Mapping[str, object]) -> dict[str, object]:
-        """Give an order and wait for the answer."""
-        self.tell(order)
-        return self.hear()
-
-    def tell(self, order: Mapping[str, object]) -> None:
-        """Give an order."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def hear(self) -> dict[str, object]:
-        """Wait for an answer."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a party of the benchmark has died; its words are above")
-        answer: dict[str, object] = json.loads(line)
-        return answer
-
-    def end(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-
-
-class Federation:
-    """The parties of an exchange, each a process."""
-
-    def __init__(self, coordinator: _Party, sites: list[_Party]) -> None:
+class _Federation:
+    def __init__(self, coordinator: Party, sites: list[Party]) -> None:
         self.coordinator = coordinator
         self.sites = sites
 
@@ -134,27 +91,28 @@ class Federation:
 
 
 @contextmanager
-def parties(sites: int, place: Path | None = None) -> Iterator[Federation]:
-    """So many site processes and a coordinator, all with their state in a folder in ``place``."""
+def federation_of(
+    sites: int, kbit_s: int | None = None, deadline_s: int = 120, place: Path | None = None
+) -> Iterator[_Federation]:
+    """A coordinator and its sites, each site on a line of ``kbit_s`` both ways, if any.
+
+    Their state is in a folder in ``place``, or where temporary files are.
+    """
     with tempfile.TemporaryDirectory(dir=place) as name, ExitStack() as stack:
         folder = Path(name)
-        port = _free_port()
+        port = free_port()
         url = f"https://127.0.0.1:{port}"
-        prepare(folder, sites, url)
-        coordinator = _Party("coordinator", name, str(port))
+        cohort: JSON = {"rounds_per_setup": 64, "deadline_s": deadline_s}
+        prepare(folder, sites, url, cohort=cohort)
+        coordinator = Party("benchmarks._parties", "coordinator", name, str(port))
         stack.callback(coordinator.end)
         coordinator.hear()
-        started = []
+        parties = []
+        line = [] if kbit_s is None else [str(kbit_s)]
         for number in range(sites):
-            started.append(_Party("site", name, url, f"site-{number:02d}"))
-            stack.callback(started[-1].end)
-        for party in started:
+            words = ("site", name, url, f"site-{number:02d}", *line)
+            parties.append(Party("benchmarks._parties", *words))
+            stack.callback(parties[-1].end)
+        for party in parties:
             party.hear()
-        yield Federation(coordinator, started)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        yield _Federation(coordinator, parties)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from private_federation import whole_windows
 from ward import SECURE_SUM, SITES, custody, entries, plan
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask, Instruction, JournalHead, Manifest
@@ -25,6 +26,7 @@ from wardround.secagg.setup import setup_digest
 from wardround.simulation.inprocess import ENTRY, Keys
 from wardround.site import opened, tables
 from wardround.site.door import Custody, Door, Order
+from wardround.site.outward import BEFORE_THE_RECORDS
 from wardround.site.seat import Seat
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
@@ -143,6 +145,8 @@ class Bedside:
         return Instruction(ask=what, run=RUN, batch=self.batch, **more)
 
     def task(self, kind: str = "outcome_counts", **parameters: JSON) -> Task:
+        if kind == "private_moments":
+            parameters.setdefault("windows", whole_windows(self.study))
         return specify(self.study, kind, parameters)
 
     def manifest(self, task: Task, index: int = 0, step: int = 0, attempt: int = 0) -> Manifest:
@@ -218,8 +222,9 @@ class Bedside:
         return self.heard(answer, refusals)
 
     def heard(self, answer: Refusal, refusals: int) -> str:
-        """The outside hears `refused` and no more; the reason is in the hospital's journal."""
+        """The outside hears `refused`, a number, and a cause that says nothing of the records."""
         said = orjson.loads(answer.envelope.payload)
+        incident, cause = said.pop("incident"), said.pop("cause", None)
         assert said == {
             "study": self.study.digest,
             "run": answer.refused.run,
@@ -229,6 +234,8 @@ class Bedside:
         }
         (entry,) = self.leaves("refused")[refusals:]
         code = str(entry.facts["code"])
+        assert entry.facts["incident"] == incident
+        assert cause is None or cause == BEFORE_THE_RECORDS[code]
         assert code.encode() not in answer.envelope.to_json()
         return code
 

@@ -46,6 +46,7 @@ from wardround.site import tables
 from wardround.site.agent import Agent
 from wardround.site.door import Door
 from wardround.site.link import Asked
+from wardround.site.outward import BEFORE_THE_RECORDS
 from wardround.site.seat import Seat
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
@@ -176,8 +177,9 @@ class HonestSite:
         code = str(entry.facts["code"])
         said = orjson.loads(answer.envelope.payload)
         assert said["answer"] == "refused" and said.keys() <= {
-            *("study", "run", "scope", "site", "answer")
+            *("study", "run", "scope", "site", "answer", "incident", "cause")
         }
+        assert said.get("cause") in (None, BEFORE_THE_RECORDS.get(code))
         return code
 
 

@@ -1,6 +1,7 @@
 """Sites in one process whose encodings are summed in the clear: algorithms without the protocol."""
 
 import copy
+import secrets
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from wardround.federation.federation import Total
 from wardround.ids import RoundId
 from wardround.learning.registry import compute
 from wardround.learning.specify import check_task
-from wardround.secagg.encoding import FixedPoint
+from wardround.secagg.quantised import Quantised
 from wardround.study import Study
+from wardround.study.plan import headroom
 from wardround.study.task import Task
 
 FEATURES = (
@@ -28,12 +30,13 @@ FEATURES = (
 )
 
 
-def study(features=FEATURES, outcome="malignant", disclosure=None, **model):
+def study(features=FEATURES, outcome="malignant", disclosure=None, cohort=None, **model):
     """A study of four sites over these features."""
     return Study.parse(
         document(
             data={"outcome": outcome, "features": list(features)},
             model={"kind": "logistic", **model},
+            cohort=cohort or {},
             disclosure={"opened_numbers": 100_000, **(disclosure or {})},
         )
     )
@@ -56,8 +59,8 @@ class PlainFederation:
         check_task(self.study, task)
         absent = self.absent(len(self.tasks))
         self.tasks.append(task)
-        encoding = FixedPoint.fit(task.bound, len(self.study.sites), task.ring_bits)
-        total = np.zeros(task.length, encoding.dtype)
+        encoding = headroom(self.study, task, len(self.study.sites)).encoding
+        total = np.zeros(task.elements, encoding.dtype)
         survivors = []
         for name in sorted(set(self.sites) - set(absent)):
             try:
@@ -66,7 +69,7 @@ class PlainFederation:
                 if not error.code.startswith("WR-PRIVACY"):
                     raise
                 continue  # it refuses, and the sum is over the others
-            total += encoding.encode(vector)
+            total += encoded(encoding, vector)
             survivors.append(name)
         values = encoding.decode(total)
         return Total(values, tuple(survivors), RoundId(f"round-{len(self.tasks)}"))
@@ -85,6 +88,13 @@ class PlainFederation:
 
     def say(self, event, **facts):
         self.said.append((event, facts))
+
+
+def encoded(encoding, vector):
+    """As a site encodes it; what is rounded at random is rounded afresh."""
+    if isinstance(encoding, Quantised):
+        return encoding.encode(vector, secrets.token_bytes(32))
+    return encoding.encode(vector)
 
 
 def spread(columns, sizes, seed=1):

@@ -9,6 +9,7 @@ from plain_federation import FEATURES, pooled
 from studies import document
 from wardround.federation.federation import Total
 from wardround.ids import RoundId
+from wardround.learning.agreed import variables_of
 from wardround.learning.registry import compute, find_private
 from wardround.learning.specify import check_task
 from wardround.privacy.clipping import clip_and_sum
@@ -48,6 +49,11 @@ def private_study(
             },
         )
     )
+
+
+def whole_windows(agreed):
+    """The windows of moments over whole plausible ranges."""
+    return np.column_stack(variables_of(agreed).bounds).tolist()
 
 
 def clip_each(rows, with_quantile=False):

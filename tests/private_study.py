@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from studies import KEYS, document
 from wardround.federation.messages import JournalHead, LedgerHead, Manifest
 from wardround.ids import BatchId, RoundId, RunId, SiteName
@@ -135,3 +138,8 @@ class Books:
         """A hand in the database, behind the ledger's back."""
         with self.state.database.begin(write=True) as connection:
             yield connection
+
+
+def fails(_columns: object, _request: object, _array: object) -> NDArray[np.float64]:
+    """A computation that fails, as if because of somebody's record."""
+    raise ValueError("a value of a patient")

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from plain_federation import PlainFederation, spread
+from plain_federation import PlainFederation, encoded, spread
 from studies import KEYS, document
 from wardround.algorithms.candidate import Candidate
 from wardround.algorithms.plan import run_study
@@ -28,9 +28,10 @@ from wardround.governance.artefact import encode_model, sign_model
 from wardround.governance.replay import without_waiting
 from wardround.ids import BatchId, RoundId, RunId, SiteName
 from wardround.learning.registry import compute
-from wardround.secagg import FixedPoint, Member, SurvivorVote, setup_digest
+from wardround.secagg import Member, SurvivorVote, setup_digest
 from wardround.study import Study
 from wardround.study.approval import approve
+from wardround.study.plan import headroom
 from wardround.trust.canonical import digest, parse_json
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Entry, Journal, MemoryLeafStore, sign_checkpoint
@@ -141,7 +142,7 @@ class RecordedRun(PlainFederation):
 
     def manifest(self, task, step, attempt) -> Manifest:
         adversary = self.study.adversary(len(self.names))
-        encoding = FixedPoint.fit(task.bound, len(self.names), task.ring_bits)
+        encoding = headroom(self.study, task, len(self.names)).encoding
         return Manifest(
             study=self.study.digest,
             study_id=self.study.id,
@@ -154,7 +155,7 @@ class RecordedRun(PlainFederation):
             task=task.hash,
             kind=task.kind,
             model=task.model_digest,
-            length=task.length,
+            length=task.elements,
             ring_bits=task.ring_bits,
             fractional_bits=encoding.fractional_bits,
             roster=self.names,
@@ -173,11 +174,11 @@ class RecordedRun(PlainFederation):
         signed = manifest.sign(self.key)
         scope = manifest.round
         self.record("manifest", round=scope, manifest=digest(signed.payload), task=task.hash)
-        encoding = FixedPoint.fit(task.bound, len(self.names), task.ring_bits)
-        total = np.zeros(task.length, encoding.dtype)
+        encoding = headroom(self.study, task, len(self.names)).encoding
+        total = np.zeros(task.elements, encoding.dtype)
         packets, votes = {}, {}
         for site in survivors:
-            total += encoding.encode(compute(self.sites[site], self.request(task), task.model))
+            total += encoded(encoding, compute(self.sites[site], self.request(task), task.model))
             packets[site] = PacketHeader(
                 study=manifest.study,
                 run=RUN,

@@ -132,7 +132,7 @@ def test_mappings_shown_are_valid(text: str) -> None:
     Mapping.parse(text.encode(), ConceptGraph.load())
 
 
-LIMITS = ("set-a-hospitals-limits.md", "keep-the-privacy-ledger.md")
+LIMITS = ("set-a-hospitals-limits.md", "keep-the-privacy-ledger.md", "hospital-networks.md")
 
 
 @pytest.mark.parametrize("text", [one for page in LIMITS for one in toml_blocks(page)])

@@ -67,19 +67,21 @@ OPENING = {"open_connection", "create_connection", "open_unix_connection", "sock
 
 
 def test_within_a_site_only_the_link_opens_connections() -> None:
-    """``line.py`` is the link's own transport; nobody else in the package may import it."""
+    """``line.py``, ``way.py`` and ``sounding.py`` are the link's own.
+
+    Nobody else in the package may import the first two; the last, which the doctor asks, sends
+    nothing but a question after the coordinator's health.
+    """
+    own = {"wardround.site.line", "wardround.site.way"}
     talking, holding = set(), set()
     for path in sorted((SOURCE / "site").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         if imported(path) & NETWORK or any(f"{name}(" in text for name in OPENING):
             talking.add(relative(path))
-        if any(
-            isinstance(node, ast.ImportFrom) and node.module == "wardround.site.line"
-            for node in nodes(path)
-        ):
+        if any(isinstance(node, ast.ImportFrom) and node.module in own for node in nodes(path)):
             holding.add(relative(path))
-    assert talking <= {"site/link.py", "site/line.py"}
-    assert holding <= {"site/link.py"}
+    assert talking <= {"site/link.py", "site/line.py", "site/way.py", "site/sounding.py"}
+    assert holding <= {"site/link.py", "site/sounding.py"}
 
 
 def test_the_link_sends_packets_refusals_and_statuses_and_nothing_else() -> None:

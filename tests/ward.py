@@ -7,11 +7,13 @@ coordinator can be listened to and cut.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -26,7 +28,7 @@ from wardround.coordinator.driver import Driver
 from wardround.coordinator.http import create_app
 from wardround.coordinator.server import server
 from wardround.errors import WardroundError
-from wardround.federation.messages import unframe
+from wardround.federation.messages import Enrolling, unframe
 from wardround.ids import Digest, SiteName
 from wardround.learning.specify import specify
 from wardround.sandbox import InlineWorker
@@ -38,8 +40,8 @@ from wardround.site.door import Custody
 from wardround.site.link import https_client
 from wardround.store import Database
 from wardround.study import HospitalPolicy, Profile, Study, Task, approve, sign_exclusions
-from wardround.trust.authority import CertificateAuthority, make_csr
-from wardround.trust.canonical import JSON
+from wardround.trust.authority import CertificateAuthority, certificate_digest, make_csr
+from wardround.trust.canonical import JSON, digest
 from wardround.trust.journal import Entry, Journal
 from wardround.trust.keys import SigningKey
 from wardround.trust.tls import client_context, server_context
@@ -198,6 +200,9 @@ class Hospital:
             self.database,
             self._ending,
             lambda event, /, **facts: self.events.append((event, facts)),
+            certificate=None
+            if self.custody.hospital.network.inspecting_proxy_ca is None
+            else certificate_digest(self.certificate),
         )
         self.task = asyncio.create_task(self.agent.run(), name=f"agent {self.custody.site}")
 
@@ -246,12 +251,17 @@ class _Breakable(httpx.AsyncBaseTransport):
 class Ward:
     """A study's coordinator and hospitals. Build it with `open_ward`."""
 
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+    """What the coordinator's deadlines go by."""
+
     def __init__(self, folder: Path, study: Study, keys: Keys) -> None:
         self.folder = folder
         self.study = study
         self.keys = keys
         self.hospitals: dict[SiteName, Hospital] = {}
         self.said: list[tuple[str, dict[str, object]]] = []
+        self.options: dict[str, object] = {}
+        """More arguments of the coordinator."""
         self._app: object | None = None
         self._calls: set[asyncio.Task[httpx.Response]] = set()
         self.coordinator: Coordinator
@@ -260,7 +270,12 @@ class Ward:
     def open_coordinator(self) -> Coordinator:
         """A coordinator over whatever the folder remembers."""
         self.coordinator = Coordinator(
-            self.study, self.keys.coordinator, self.keys.authority, self.folder / "coordinator"
+            self.study,
+            self.keys.coordinator,
+            self.keys.authority,
+            self.folder / "coordinator",
+            clock=self.clock,
+            **self.options,
         )
         return self.coordinator
 
@@ -280,6 +295,7 @@ class Ward:
             self.coordinator.open_run(),
             self.coordinator.present,
             lambda event, facts: self.said.append((event, dict(facts))),
+            self.coordinator.open_stream,
         )
         return self.driver
 
@@ -309,7 +325,9 @@ class Ward:
         """Enrol a hospital; its agent is not started."""
         enrolment = self.coordinator.enrolment
         token = enrolment.invite(site)
-        certificate = enrolment.enrol(site, token, make_csr(agent_key))
+        request = make_csr(agent_key)
+        said = Enrolling(study=self.study.id, site=site, request=digest(request))
+        certificate = enrolment.enrol(site, token, request, said.sign(custody.key))
         line = Line(lambda: self.transport(site, certificate))
         return Hospital(
             custody,
@@ -349,15 +367,32 @@ class HttpsWard(Ward):
         keys.authority.save(tls)
         key = SigningKey.generate()
         key.save(tls / "server.key")
-        pem = keys.authority.issue_server(key.public, ["localhost"], datetime.now(UTC))
+        pem = keys.authority.issue_server(key.public, [self.host], datetime.now(UTC))
         (tls / "server.pem").write_bytes(pem)
         self.tls = tls
 
+    @property
+    def host(self) -> str:
+        """As the study names it."""
+        return urlsplit(self.study.coordinator.url).hostname or ""
+
+    @property
+    def loopback(self) -> str:
+        """The one address at which it listens, that of its host's family."""
+        return "::1" if ":" in self.host else "127.0.0.1"
+
+    def address(self, port: int) -> str:
+        """The coordinator's address, at a port."""
+        return (
+            f"https://[{self.host}]:{port}" if ":" in self.host else f"https://{self.host}:{port}"
+        )
+
     async def serve(self) -> None:
-        context = server_context(
+        self.context = server_context(
             self.tls / "server.pem", self.tls / "server.key", self.tls / "ca.pem"
         )
-        self._server = server(create_app(self.coordinator), "localhost", self._port, context)
+        app = create_app(self.coordinator)
+        self._server = server(app, self.loopback, self._port, self.context)
         self._serving = asyncio.create_task(self._server.serve())
         while not self._server.started:
             assert not self._serving.done()
@@ -415,12 +450,20 @@ async def open_ward(
     start: bool = True,
     hospital: HospitalPolicy = SECURE_SUM,
     tables: Mapping[SiteName, FeatureTable] | None = None,
+    url: str = "https://localhost",
+    prepare: Callable[[Ward], object] = lambda _ward: None,
+    clock: Callable[[], float] = time.monotonic,
     **changes: JSON,
 ) -> AsyncIterator[Ward]:
-    """A ward whose agents run (with ``start``) and whose run has begun."""
+    """A ward whose agents run (with ``start``) and whose run has begun.
+
+    ``prepare`` sees it before anything in it has been opened.
+    """
     keys = Keys.generate(sites)
-    study = keys.seal(plan(**changes))
+    study = keys.seal(plan(**changes), url)
     ward = WARDS[mode](folder, study, keys)
+    ward.clock = clock
+    prepare(ward)
     ward.open_coordinator()
     await ward.serve()
     try:

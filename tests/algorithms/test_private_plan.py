@@ -19,6 +19,7 @@ from wardround.learning.glm import LinearModel, Standardisation
 from wardround.learning.local import assess, fit_alone
 from wardround.learning.private_products import NoisyProducts
 from wardround.learning.records import Family
+from wardround.study import Study
 from wardround.study.plan import lines
 
 SIZES = (231, 162, 108, 68)
@@ -67,6 +68,21 @@ async def test_a_run_asks_what_the_plan_has_noise_for_and_nothing_else(sites, na
     for line in lines(PLANS[name]):
         assert sum(kind in line.kinds for kind in asked) == line.releases
     assert len(asked) == sum(line.releases for line in lines(PLANS[name]))
+
+
+@pytest.mark.parametrize("name", ["dp-sgd", "fedavg", "noisy-statistics", "linear dp-sgd"])
+async def test_a_study_that_may_open_less_than_its_plan_is_refused_beforehand(sites, name):
+    federation = PlainPrivateFederation(PLANS[name], sites)
+    await run_study(federation)
+    needed = sum(task.length for task in federation.tasks)
+
+    def allowed(numbers):
+        agreed = PLANS[name].model_dump(mode="json", by_alias=True, exclude_none=True)
+        agreed["disclosure"]["opened_numbers"] = numbers
+        return code_of(Study.parse, agreed)
+
+    assert allowed(needed) is None
+    assert allowed(needed - 60) == "WR-STUDY-132"
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -71,5 +71,6 @@ def test_a_study_without_a_budget_is_refused(command: Command, tmp_path: Path) -
     path = tmp_path / "study.toml"
     path.write_text(tomlkit.dumps(document()))
     result = command("audit", "privacy", "--study", path, "--page", tmp_path / "p.html")
-    assert result.code == 1 and "WR-STUDY-112" in result.err
+    assert result.code == 1 and "WR-STUDY-112 (profile)" in result.err
+    assert "'private'" in result.err  # adding [privacy] alone would be refused too
     assert not (tmp_path / "p.html").exists()

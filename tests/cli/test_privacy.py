@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from commands import Command
+from wardround.cli.tradeoff import everybody, shown
 from wardround.privacy.statement import Statement
 from wardround.study import Study
+from wardround.study.document import read_document
+from wardround.study.planning import SHARES, complete, propose
 from wardround.study.price import check_plan, statement_of
 
 ASKED = """
@@ -73,6 +78,29 @@ def test_shares_steps_and_samples_are_options(command: Command, study: Path) -> 
     assert wrong.code == 1
     assert "WR-STUDY-121" in wrong.err
     assert "1.3" in wrong.err
+    nothing = command("privacy", "plan", study, "--statistics", 0.6, "--evaluation", 0.25)
+    assert "WR-STUDY-121" in nothing.err
+    assert "WR-STUDY-004" not in nothing.err
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal(study: Path) -> None:
+    asked = complete(read_document(study), SHARES)
+    proposal = propose(Study.parse(asked, draft=True))
+    screen = Console(width=80, file=io.StringIO())
+    with screen.capture() as captured:
+        screen.print(shown(proposal))
+    text = captured.get()
+    assert "…" not in text
+    assert "->  everybody" in text
+    for design in proposal.designs:
+        assert f"{everybody(design)} " in text
+        assert f" {design.steps} " in text
+
+
+def test_what_the_plan_would_add_is_named_when_it_is_missing(command: Command, study: Path) -> None:
+    told = command("study", "check", "--draft", study)
+    assert "WR-STUDY-004 (privacy.statistics)" in told.err
+    assert "`wardround privacy plan`" in told.err
 
 
 def test_a_reservation_that_is_given_up_leaves_the_file(command: Command, study: Path) -> None:

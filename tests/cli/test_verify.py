@@ -1,10 +1,15 @@
 """``wardround verify`` tells an auditor what held, and fails when something did not."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from recorded_run import finished
+from wardround.cli.verify import _table
+from wardround.governance import Trust
+from wardround.governance import verify as examine
 
 
 @pytest.fixture
@@ -55,3 +60,11 @@ def test_what_was_given_wrongly_has_a_code(command, evidence, tmp_path):
     wrong = command("verify", evidence, "--study", "8b1f")
     assert wrong.code == 1
     assert "--study" in wrong.err
+
+
+def test_a_digest_is_never_cut_on_a_narrow_terminal(evidence):
+    report = examine(evidence, Trust())
+    screen = Console(width=60, file=io.StringIO())
+    with screen.capture() as captured:
+        screen.print(_table(report))
+    assert "…" not in captured.get()

@@ -14,6 +14,7 @@ from ward import SITES, open_ward
 from wardround.coordinator import audit
 from wardround.coordinator.asks import instruction
 from wardround.coordinator.opening import Garbage
+from wardround.federation.causes import Cause
 from wardround.federation.messages import (
     Audit,
     AuditAnswer,
@@ -21,6 +22,7 @@ from wardround.federation.messages import (
     Refused,
     Statement,
     Witness,
+    unframe,
 )
 from wardround.federation.round import RoundPhase
 from wardround.federation.setup import SetupPhase
@@ -315,8 +317,24 @@ def test_a_packet_after_the_survivors_are_settled_is_refused_and_leaves_nothing(
     puppets.exchange.deadline_passed()
     payload = puppets.masked(LAST)
     late = puppets.header(LAST, payload).sign(puppets.key(LAST))
-    assert puppets.refused(LAST, "packet", late, payload) == "WR-COORD-023"
+    assert puppets.refused(LAST, "packet", late, payload) == "WR-ROUND-030"
     assert not puppets.exchange.spool.path(puppets.round, LAST).exists()
+
+
+def test_who_sent_nothing_in_this_batch_yet_is_shown_again_what_was_dealt(
+    puppets: Puppets,
+) -> None:
+    """It may have been away in the first round, and can't take part in the second without."""
+    puppets.ready()
+    for site in SITES[:3]:
+        puppets.packet(site)
+    puppets.exchange.deadline_passed()
+    puppets.exchange.start_round(puppets.ward.task(), 1, 0)
+    shown = {
+        site: bool(unframe(instruction(puppets.exchange, site, 0))[0].get("envelopes"))
+        for site in SITES
+    }
+    assert shown == {**dict.fromkeys(SITES[:3], False), LAST: True}
 
 
 def test_an_advert_after_the_roster_is_settled_is_refused(puppets: Puppets) -> None:
@@ -344,9 +362,30 @@ def test_a_statement_of_an_earlier_set_up_or_round_is_a_replay(puppets: Puppets)
 # Refusals and witnesses
 
 
-def refusal(puppets: Puppets, scope: str, site: SiteName = FIRST) -> Envelope:
-    said = Refused(study=puppets.study.digest, run=puppets.exchange.run, scope=scope, site=site)
+def refusal(puppets: Puppets, scope: str, site: SiteName = FIRST, **told: str) -> Envelope:
+    run = puppets.exchange.run
+    said = Refused(study=puppets.study.digest, run=run, scope=scope, site=site, **told)
     return said.sign(puppets.key(site))
+
+
+def test_what_a_refusal_lets_be_known_is_journalled_and_told(puppets: Puppets) -> None:
+    heard: list[tuple[str, dict[str, str]]] = []
+    puppets.exchange.on_refusal = lambda site, told: heard.append((site, told))
+    puppets.ready()
+    told = {"cause": Cause.KEYS_LOST, "incident": "7KQ2-M9XA"}
+    assert puppets.refused(FIRST, "refusal", refusal(puppets, puppets.round, **told)) is None
+    (leaf,) = puppets.ward.entries("refusal")
+    assert told.items() <= leaf.facts.items()
+    assert heard == [(FIRST, told)]
+
+
+def test_a_refusal_said_again_under_another_number_changes_nothing(puppets: Puppets) -> None:
+    puppets.ready()
+    for incident in ("7KQ2-M9XA", "0000-0000"):
+        again = refusal(puppets, puppets.round, incident=incident)
+        assert puppets.refused(FIRST, "refusal", again) is None
+    (leaf,) = puppets.ward.entries("refusal")
+    assert leaf.facts["incident"] == "7KQ2-M9XA"
 
 
 def test_a_refusal_takes_a_site_out_of_what_it_refuses(puppets: Puppets) -> None:
@@ -436,7 +475,7 @@ def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
     from wardround.errors import WardroundError
 
     with pytest.raises(WardroundError) as caught:
-        puppets.exchange.check_blob(Digest(OTHER))
+        puppets.exchange.models.read_part(Digest(OTHER), 0)
     assert caught.value.code == "WR-COORD-027"
 
 

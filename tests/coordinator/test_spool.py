@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -40,15 +41,51 @@ def test_a_payload_stands_under_its_name_once_it_is_whole(tmp_path: Path) -> Non
     assert spool.payload_digest(ONE, HARBOUR, SIZE) == digest(hashes)
 
 
-def test_after_a_restart_only_whole_payloads_count(tmp_path: Path) -> None:
+def test_after_a_restart_the_parts_that_had_arrived_count(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     put_whole(spool, ONE, HARBOUR, 1)
     spool.put(ONE, HILL, 0, parts(3)[0], SIZE)
+    with spool.part(ONE, HILL, 1, SIZE) as cut:
+        cut.write(parts(3)[1][:-1])
     again = Spool(tmp_path)
     assert again.missing(ONE, HARBOUR, SIZE) == []
-    assert again.missing(ONE, HILL, SIZE) == [0, 1]
-    put_whole(again, ONE, HILL, 3)
+    assert again.missing(ONE, HILL, SIZE) == [1]
+    again.put(ONE, HILL, 1, parts(3)[1], SIZE)
     assert again.path(ONE, HILL).read_bytes() == b"".join(parts(3))
+    assert sorted(one.name for one in again.path(ONE, HILL).parent.iterdir()) == [HARBOUR, HILL]
+
+
+@pytest.mark.parametrize("kept", [0, 1, PART_BYTES - 1])
+def test_a_part_that_the_power_took_is_missing_after_a_restart(tmp_path: Path, kept: int) -> None:
+    spool = Spool(tmp_path)
+    spool.put(ONE, HILL, 0, parts(3)[0], SIZE)
+    os.truncate(spool.path(ONE, HILL).with_suffix(".part"), kept)
+    assert Spool(tmp_path).missing(ONE, HILL, SIZE) == [0, 1]
+
+
+def test_a_note_that_the_power_cut_short_spoils_no_later_one(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put(ONE, HILL, 0, parts(3)[0], SIZE + PART_BYTES)
+    notes = spool.path(ONE, HILL).with_suffix(".have")
+    os.truncate(notes, notes.stat().st_size - 5)
+    again = Spool(tmp_path)
+    assert again.missing(ONE, HILL, SIZE + PART_BYTES) == [0, 1, 2]
+    again.put(ONE, HILL, 1, parts(3)[0], SIZE + PART_BYTES)
+    assert Spool(tmp_path).missing(ONE, HILL, SIZE + PART_BYTES) == [0, 2]
+
+
+def test_a_payload_whose_last_part_came_just_before_the_end_is_whole(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    put_whole(spool, ONE, HILL, 3)
+    path = spool.path(ONE, HILL)
+    notes = b"".join(
+        number.to_bytes(4, "big") + hashlib.sha256(part).digest()
+        for number, part in enumerate(parts(3))
+    )
+    path.with_suffix(".have").write_bytes(notes)
+    path.rename(path.with_suffix(".part"))
+    again = Spool(tmp_path)
+    assert again.missing(ONE, HILL, SIZE) == [] and path.exists()
 
 
 def test_files_of_a_round_that_is_over_are_written_over(tmp_path: Path) -> None:

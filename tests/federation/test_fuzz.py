@@ -20,7 +20,7 @@ import pytest
 
 from cohorts import KEYS, MANIFEST, random_values, usual
 from mutation import altered, mutated
-from wardround.coordinator.intake import _sealed_blobs
+from wardround.coordinator.intake import sealed_blobs
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
     Ask,
@@ -266,7 +266,7 @@ def attachments() -> tuple[Parser, Input]:
     seeds = (canonical(blobs), b"{}")
 
     def parse(content: bytes) -> None:
-        found = _sealed_blobs(content)
+        found = sealed_blobs(content)
         assert all(isinstance(blob, bytes) for blob in found.values())
 
     def build(drawn: random.Random) -> bytes:

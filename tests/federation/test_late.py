@@ -143,6 +143,13 @@ class GatheringMachine(RuleBasedStateMachine):
             after = self.state.on_barred(site)
             self.become(after, after.on_barred(site))
 
+    @rule(site=ANYONE)
+    def withdrawn(self, site: SiteName) -> None:
+        after = self.state.on_withdrawn(site)
+        assert all(one.site != site for one in after.waiting)
+        assert not any(one.under_way and site in one.roster for one in after.cohorts)
+        self.become(after, after.on_withdrawn(site))
+
     @rule(number=NUMBER)
     def deadline(self, number: int) -> None:
         after = self.state.on_deadline(number)
@@ -307,6 +314,16 @@ def test_a_convicted_site_is_out_and_its_cohort_dead() -> None:
     assert state.on_ready(ready(NAMES[1], 1)) is state
     waits = gathering(*NAMES[:3]).on_barred(NAMES[1])
     assert [one.site for one in waits.waiting] == [NAMES[0], NAMES[2]]
+
+
+def test_a_site_that_restarts_waits_no_more_and_may_say_ready_anew() -> None:
+    waits = gathering(*NAMES[:3]).on_withdrawn(NAMES[1])
+    assert [one.site for one in waits.waiting] == [NAMES[0], NAMES[2]]
+    assert waits.on_ready(ready(NAMES[1])) is waits, "its old keys are gone"
+    assert len(waits.on_ready(ready(NAMES[1], 1)).waiting) == 3
+    state = formed(*NAMES[:5]).on_withdrawn(NAMES[1])
+    assert only(state).phase is FAILED and only(state).lost == {NAMES[1]}
+    assert state.on_withdrawn(NAMES[1]) is state
 
 
 def test_what_is_decided_stays_so() -> None:

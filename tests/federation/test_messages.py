@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from studies import KEYS
 from wardround.errors import WardroundError
+from wardround.federation.causes import Cause
 from wardround.federation.messages import (
     MAXIMUM_HEAD_BYTES,
     Ask,
@@ -67,6 +68,14 @@ STATEMENTS: list[Statement] = [
         part_bytes=4 << 20,
     ),
     Refused(study=SOME, run=RunId("run"), scope="round", site=SITES[0]),
+    Refused(
+        study=SOME,
+        run=RunId("run"),
+        scope="round",
+        site=SITES[0],
+        cause=Cause.KEYS_LOST,
+        incident="7KQ2-M9XA",
+    ),
     Witness(study=SOME, run=RunId("run"), site=SITES[0], journal=HEAD, model=None),
 ]
 KEY = KEYS["coordinator"]
@@ -140,6 +149,16 @@ def test_a_refusal_can_say_nothing_but_refused() -> None:
     assert plain.pop("answer") == "refused"
     for text in ("no consent", "refused: too few patients", "refused\n"):
         assert code(Refused.from_payload, canonical({**plain, "answer": text})) == "WR-ROUND-001"
+    for more in ({"cause": "19 patients"}, {"incident": "PATIENT-19"}, {"incident": "7KQ2-M9XA\n"}):
+        told = {**plain, "answer": "refused", **more}
+        assert code(Refused.from_payload, canonical(told)) == "WR-ROUND-001"
+
+
+def test_a_refusal_from_before_there_were_causes_reads_and_digests_as_it_did() -> None:
+    old = canonical(
+        {"answer": "refused", "run": "run", "scope": "round", "site": SITES[0], "study": SOME}
+    )
+    assert Refused.from_payload(old).to_payload() == old
 
 
 @given(

@@ -21,6 +21,7 @@ from wardround.governance.report import (
     report_data,
     save_report,
 )
+from wardround.governance.report.absences import absences
 from wardround.governance.report.render import size
 from wardround.governance.summary import save_summary, summarise
 
@@ -276,3 +277,28 @@ def test_an_impossible_figure_cannot_be_built(wrong):
 )
 def test_sizes_have_three_digits(count, text):
     assert size(count) == text
+
+
+def test_who_was_missing_from_which_steps_stands_on_the_page_and_in_the_summary(data):
+    sites = data.study.sites
+    rounds = tuple(
+        RoundFacts(
+            round=f"r.{step}",
+            step=step,
+            kind="newton_logistic",
+            started=STARTED,
+            seconds=0.2,
+            survivors=sites if step == 0 else sites[1:],
+            dropped=() if step == 0 else sites[:1],
+            records=400 if step == 0 else 300,
+        )
+        for step in range(4)
+    )
+    update = {"rounds": rounds, "absences": absences(sites, rounds)}
+    late = data.model_copy(update=update)
+    text = text_of(render_report(late))
+    assert "Hospitals that are not in every total" in text
+    assert "2 to 4" in text
+    assert "totals over 300 to 400 records, 325 on average" in text
+    (line,) = summarise(late).absences
+    assert (line.site, line.present, line.missing, line.not_asked) == (sites[0], 1, 3, 0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from plain_federation import FEATURES, code_of
 from plain_federation import study as open_study
-from private_federation import ONE, clip_each, private_study
+from private_federation import ONE, clip_each, private_study, whole_windows
 from wardround.learning.agreed import allowed_kinds, variables_of
 from wardround.learning.mixing import check_rows_do_not_mix
 from wardround.learning.private_histogram import nearest_counts
@@ -39,7 +39,7 @@ CASES = [(name, kind) for name, one in STUDIES.items() for kind in sorted(allowe
 GRADIENTS = ("private_gradient", "private_fedavg")
 
 
-def example(name, kind, seed=0):
+def example(name, kind, seed=0, windows=None):
     """A study and one of its tasks, at some model."""
     agreed = STUDIES[name]
     v = variables_of(agreed)
@@ -54,7 +54,7 @@ def example(name, kind, seed=0):
         scaled["outcome_scale"] = 0.01 * (v.outcome_high - v.outcome_low)
     model = 0.05 * rng.normal(size=len(v.features) + 1)
     choice = {
-        "private_moments": {},
+        "private_moments": {"windows": windows or whole_windows(agreed)},
         "private_histogram": {"bins": 7},
         "private_gradient": {**scaled, "clipping_norm": 1.0},
         "private_products": scaled,
@@ -250,8 +250,8 @@ def test_a_malformed_request_for_rows_is_refused(places, changes):
     assert code_of(ask, agreed, task, columns, places, **changes) == "WR-LEARN-001"
 
 
-def total_of(name, kind, columns):
-    agreed, task = example(name, kind)
+def total_of(name, kind, columns, windows=None):
+    agreed, task = example(name, kind, windows=windows)
     n = len(columns[TEST_COLUMN])
     computation = find_private(kind).parse(task.parameters, task.model)
     rows = ask(agreed, task, columns, range(n))
@@ -271,6 +271,69 @@ def test_moments_without_noise_are_the_moments():
     outcome = columns["perimeter_mean"][train]
     assert found.outcome_mean == pytest.approx(outcome.mean(), rel=1e-4)
     assert found.outcome_deviation == pytest.approx(outcome.std(), rel=1e-4)
+
+
+def part_windows(agreed, low, high):
+    """Windows over the same part of each range."""
+    v = variables_of(agreed)
+    width = v.bounds[1] - v.bounds[0]
+    ends = v.bounds[0] + low * width, v.bounds[0] + high * width
+    return np.column_stack(ends).tolist()
+
+
+def test_moments_in_a_window_are_those_of_clipped_values():
+    agreed = STUDIES["linear"]
+    columns = patients(agreed, 400)
+    windows = part_windows(agreed, 0.25, 0.7)
+    computation, total = total_of("linear", "private_moments", columns, windows)
+    found = computation.read(total, 1e-9)
+    train = columns[TEST_COLUMN] == 0
+    for i, name in enumerate(LINEAR_FEATURES):
+        clipped = np.clip(columns[name][train], *windows[i])
+        assert found.mean[i] == pytest.approx(clipped.mean(), rel=1e-4)
+        assert found.deviation[i] == pytest.approx(clipped.std(), rel=1e-4)
+
+
+def test_noise_on_moments_is_a_share_of_the_window():
+    agreed = STUDIES["dp-sgd"]
+    columns = patients(agreed, 400)
+    widths = []
+    for windows in (None, part_windows(agreed, 0.4, 0.6)):
+        computation, total = total_of("dp-sgd", "private_moments", columns, windows)
+        widths.append(computation.read(total, 1.0).mean_noise)
+    np.testing.assert_allclose(widths[1], 0.2 * widths[0], rtol=1e-6)
+
+
+def test_a_window_that_missed_its_values_leaves_what_lies_beyond_it():
+    agreed = STUDIES["dp-sgd"]
+    columns = patients(agreed, 400)
+    v = variables_of(agreed)
+    for name, low, high in zip(v.features, v.low, v.high, strict=True):
+        columns[name] = np.full(400, low + 0.1 * (high - low))
+    windows = part_windows(agreed, 0.6, 0.8)
+    computation, total = total_of("dp-sgd", "private_moments", columns, windows)
+    found = computation.read(total, 0.1)
+    np.testing.assert_allclose(found.mean, v.low + 0.3 * (v.high - v.low))
+    np.testing.assert_allclose(found.deviation, 0.075 * (v.high - v.low))
+
+
+@pytest.mark.parametrize(
+    ("feature", "pair"),
+    [
+        ("radius_mean", [0.5, 100.0]),
+        ("radius_mean", [1.0, 100.5]),
+        ("radius_mean", [20.0, 10.0]),
+        ("radius_mean", [20.0, 20.5]),
+        ("radius_mean", [20.0]),
+        ("male", [0.0, 0.5]),
+    ],
+)
+def test_windows_lie_in_the_range_and_have_a_width(feature, pair):
+    agreed = private_study(("radius_mean", "male"))
+    windows = whole_windows(agreed)
+    specify(agreed, "private_moments", {"windows": windows})
+    windows[list(agreed.data.features).index(feature)] = pair
+    assert code_of(specify, agreed, "private_moments", {"windows": windows}) == "WR-LEARN-001"
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e3, 1e6, 1e12])
@@ -293,8 +356,8 @@ def test_moments_stay_usable_whatever_the_noise_does(size, seed):
 def test_histograms_without_noise_count_exactly():
     columns = patients(STUDIES["dp-sgd"], 200)
     computation, total = total_of("dp-sgd", "private_histogram", columns)
-    found = computation.read(total, 0.0).distributions
     train = columns[TEST_COLUMN] == 0
+    found = computation.read(total, 0.0).distributions(train.sum())
     for name, one in zip(FEATURES, found, strict=True):
         exact, _ = np.histogram(columns[name][train], one.edges)
         np.testing.assert_allclose(one.counts, exact, atol=1e-3)

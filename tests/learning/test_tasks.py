@@ -22,6 +22,7 @@ from wardround.secagg.encoding import FixedPoint
 LOGISTIC = study()
 LINEAR = study(kind="linear", outcome="age_years")
 FEDAVG = study(algorithm="fedavg", fedavg={"rounds": 3})
+AT_OWN_PACE = study(algorithm="fedavg", fedavg={"rounds": 3}, cohort={"asynchronous": {}})
 GRID = study(ridge=[0.1, 1, 10], folds=3)
 VARIABLES = variables_of(LOGISTIC)
 M = len(FEATURES) + 1
@@ -46,6 +47,8 @@ def example(kind, model=None):
         agreed = LINEAR
     if kind == "fedavg":
         agreed = FEDAVG
+    if kind == "buffered_fedavg":
+        agreed = AT_OWN_PACE
     if kind in ("fold_newton", "fold_scores"):
         agreed = GRID
         model = np.linspace(-1, 1, 4 * M) if model is None else model
@@ -57,7 +60,7 @@ def example(kind, model=None):
         model = np.linspace(-1, 1, M) if model is None else model
     if kind in ("score_histogram", "prediction_moments"):
         choice["rows"] = "test"
-    if kind == "fedavg":
+    if kind in ("fedavg", "buffered_fedavg"):
         choice |= {"round": 1, "decay": 0.01}
     if agreed is GRID:
         choice["left_out"] = [0, 1, 2, 0]
@@ -95,9 +98,9 @@ def request(task, cell=5, cohort=20):
 
 
 def test_every_kind_is_in_some_plan():
-    plans = [allowed_kinds(agreed) for agreed in (LOGISTIC, LINEAR, FEDAVG, GRID)]
+    plans = [allowed_kinds(agreed) for agreed in (LOGISTIC, LINEAR, FEDAVG, AT_OWN_PACE, GRID)]
     assert frozenset().union(*plans) == set(KINDS)
-    assert "fedavg" not in plans[0]
+    assert "fedavg" not in plans[0] | plans[3]
     assert "fold_newton" not in plans[0]
 
 

@@ -11,7 +11,13 @@ from scipy.stats import chi2
 
 from noise_checks import poisson_sizes
 from wardround import WardroundError
-from wardround.privacy.batches import OVERFLOW_PROBABILITY, draw_batch, padded, padded_size
+from wardround.privacy.batches import (
+    OVERFLOW_PROBABILITY,
+    check_rate,
+    draw_batch,
+    padded,
+    padded_size,
+)
 from wardround.privacy.randomness import NoiseSource
 
 PATIENTS, RATE, BATCHES = 400, 0.1, 3000
@@ -146,12 +152,22 @@ def test_places_do_not_tell_who_of_them_counts():
     assert chi2.sf(((counts - rate * places) ** 2 / (places * rate * (1 - rate))).sum(), 9) > 1e-4
 
 
-@pytest.mark.parametrize("rate", [0.0, -0.5, 1.0000001, math.nan, math.inf, 0.0099])
-def test_a_rate_that_the_data_cannot_give_is_refused(rate):
-    for ask in (lambda: draw_batch(source(), 100, rate), lambda: padded_size(100, rate)):
-        with pytest.raises(WardroundError, match="WR-PRIVACY-014") as caught:
-            ask()
-        assert "100" not in caught.value.problem
-    assert draw_batch(source(), 100, 0.01).shape == (100,)
+@pytest.mark.parametrize("rate", [0.0, -0.5, 1.0000001, math.nan, math.inf])
+def test_what_is_no_sampling_rate_is_refused(rate):
+    for ask in (draw_batch, lambda _, patients, rate: padded_size(patients, rate)):
+        with pytest.raises(WardroundError, match="WR-PRIVACY-014"):
+            ask(source(), 100, rate)
     with pytest.raises(WardroundError, match="WR-PRIVACY-014"):
-        draw_batch(source(), 0, 1.0)
+        check_rate(100, rate)
+
+
+def test_a_rate_that_the_data_cannot_give_is_refused_before_a_run_and_drawn_in_it():
+    check_rate(100, 0.01)
+    for patients, rate in ((100, 0.0099), (0, 1.0)):
+        with pytest.raises(WardroundError, match="WR-PRIVACY-014") as caught:
+            check_rate(patients, rate)
+        assert "100" not in caught.value.problem
+        batch = draw_batch(source(), patients, rate)
+        places, chosen = padded(batch, padded_size(patients, rate), source())
+        assert len(places) == len(chosen) == padded_size(patients, rate)
+        assert chosen.sum() == batch.sum()

@@ -70,6 +70,9 @@ ATTEMPTS = {
     "unlimit": lambda: __import__("resource").setrlimit(7, (64, 64)),
     "be dumpable": lambda: _call("prctl", 4, 1, 0, 0, 0),
     "unlock": lambda: _call("munlockall"),
+    "be less nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, 0),
+    "be scheduled": lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)),
+    "move": lambda: os.sched_setaffinity(0, range(os.cpu_count() or 1)),
     "unshare": lambda: _call("unshare", 0x10000000),
 }
 
@@ -115,6 +118,14 @@ def sleep(columns, request, array):
 def spin(columns, request, array):
     while True:
         pass
+
+
+def work(columns, request, array):
+    """Spend so many seconds of processor time."""
+    begun = time.process_time()
+    while (spent := time.process_time() - begun) < request["s"]:
+        pass
+    return np.array([spent])
 
 
 def die(columns, request, array):

@@ -36,6 +36,9 @@ ATTEMPTS = [
     (Limit.SYSCALLS, "be dumpable"),
     (Limit.SYSCALLS, "unlock"),
     (Limit.SYSCALLS, "unshare"),
+    (Limit.SYSCALLS, "be less nice"),
+    (Limit.SYSCALLS, "be scheduled"),
+    (Limit.SYSCALLS, "move"),
 ]
 
 

@@ -68,3 +68,9 @@ def test_a_report_is_plain_values():
         "missing": {"cpu": "why"},
         "simulated": True,
     }
+
+
+@pytest.mark.parametrize("share", [0.0, 0.04, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(WardroundError, match="WR-SANDBOX-020"):
+        Limits(cpu_share=share)

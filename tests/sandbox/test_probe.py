@@ -74,7 +74,10 @@ from wardround.sandbox import ConfinedWorker
 def children(process):
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # a stranger that has just ended
         if parent == process:
             found += [entry.name, *children(int(entry.name))]
     return found

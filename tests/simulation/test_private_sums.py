@@ -9,7 +9,7 @@ from ward import SITES, plan, table
 from wardround.errors import WardroundError
 from wardround.learning.specify import specify
 from wardround.privacy.events import deviation
-from wardround.simulation.inprocess import open_federation
+from wardround.simulation.inprocess import ENTRY, open_federation
 from wardround.study.plan import noise_deviation
 
 TABLES = {site: table(site) for site in SITES}
@@ -31,13 +31,13 @@ def budget(releases, **changes):
     return plain | changes
 
 
-async def noisy_sums(folder, count, privacy, **changes):
+async def noisy_sums(folder, count, privacy, entry=ENTRY, **changes):
     """Totals of one task asked ``count`` times, a step each."""
     document = {**private(), **plan(), "profile": "private", "privacy": privacy, **changes}
     document["model"] = private()["model"]
     document.pop("coordinator"), document.pop("sites")
     parameters = {"centre": [14.0, 19.0], "scale": [3.5, 4.0], "clipping_norm": 0.5}
-    async with open_federation(document, TABLES, folder) as federation:
+    async with open_federation(document, TABLES, folder, entry=entry) as federation:
         totals = []
         for number in range(count):
             at = np.array([0.0, 0.0, number * 1e-9])  # each step is a task of its own
@@ -77,3 +77,11 @@ async def test_no_more_is_answered_than_the_plan_lists(tmp_path):
     with pytest.raises(WardroundError) as refused:
         await noisy_sums(tmp_path, 3, budget(2))
     assert refused.value.code == "WR-ROUND-002"
+
+
+async def test_a_computation_that_fails_is_not_told_and_the_agent_stops(tmp_path):
+    """Whether it does might be about one patient: neither an answer nor a refusal leaves."""
+    with pytest.raises(WardroundError) as stopped:
+        await noisy_sums(tmp_path, 1, budget(1), entry="private_study:fails")
+    assert stopped.value.code == "WR-SITE-111"
+    assert "patient" not in str(stopped.value.problem).replace("noise", "")

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from bedside import ME, RUN, Bedside
+from scripted import Script, Told, contribute
 from ward import SITES, code_of
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask, Instruction, Manifest, Witness
@@ -18,49 +19,8 @@ from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.learning.specify import specify
 from wardround.site.agent import Agent
-from wardround.site.door import Order
 from wardround.site.link import Asked
 from wardround.trust.canonical import JSON, digest
-
-STOP = Instruction(ask=Ask.STOP, run=RUN, reason="the test is over")
-
-
-class Script:
-    """A line whose other end reads its instructions from a list, and hears the answers."""
-
-    def __init__(self, *asks: Instruction | Asked) -> None:
-        self.asks = [one if isinstance(one, tuple) else (one, memoryview(b"")) for one in asks]
-        self.heard: list[Packet | Refusal | Status] = []
-        self.polls: list[int] = []
-        self.blobs: dict[Digest, bytes] = {}
-        self.refuse: list[str] = []
-        self.bytes_out = 0
-
-    async def next(self, seen: int) -> Asked | None:
-        self.polls.append(seen)
-        return self.asks.pop(0) if self.asks else (STOP, memoryview(b""))
-
-    async def send(self, item: Packet | Refusal | Status, seen: int) -> Asked | None:
-        self.heard.append(item)
-        if isinstance(item, Status) and item.kind is StatusKind.APPROVAL:
-            return None
-        if self.refuse:
-            raise WardroundError(self.refuse.pop(0), "It is refused.", "Look.")
-        last = isinstance(item, Status) and item.kind is StatusKind.WITNESS
-        return None if last else await self.next(seen)
-
-    async def fetch(self, name: Digest, _size: int) -> bytes:
-        return self.blobs[name]
-
-
-class Told:
-    """What the agent said to its operator."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, object]]] = []
-
-    def __call__(self, event: str, /, **facts: object) -> None:
-        self.events.append((event, facts))
 
 
 @pytest.fixture
@@ -68,22 +28,6 @@ def bedside(tmp_path: Path) -> Bedside:
     one = Bedside(tmp_path)
     one.set_up()
     return one
-
-
-def contribute(bedside: Bedside, order: Order, **changes: object) -> Instruction:
-    manifest = order.manifest.sign(bedside.keys.coordinator)
-    return bedside.ask(
-        Ask.CONTRIBUTE,
-        **{
-            "round": order.manifest.round,
-            "manifest": manifest,
-            "task": order.task.to_wire(),
-            "envelopes": bedside.deals,
-            "blobs": bedside.to_me,
-            "consistency": tuple(one.hex() for one in order.consistency),
-            **changes,
-        },
-    )
 
 
 def finish(bedside: Bedside, **documents: JSON) -> Instruction:
@@ -334,9 +278,11 @@ async def test_what_the_agent_tells_its_operator_is_not_what_the_coordinator_hea
         "scope",
         "site",
         "answer",
+        "incident",
     }
     assert bedside.codes() == ["WR-STUDY-080"]
     (facts,) = [facts for event, facts in told.events if event == "refused"]
+    assert facts["incident"] == refusal.refused.incident
     assert facts["code"] == "WR-STUDY-080" and facts["what"] == "outcome_counts"
     assert "list of excluded patients" in str(facts["problem"]) and facts["remedy"]
 

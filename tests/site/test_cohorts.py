@@ -15,6 +15,7 @@ from late_cohorts import LateSum, Ward
 from wardround.errors import WardroundError
 from wardround.ids import RunId, SiteName
 from wardround.secagg import Bond, CohortTerms
+from wardround.secagg.cohort import late_batch
 from wardround.site import cohorts, tables
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
@@ -186,3 +187,55 @@ def test_a_database_from_before_late_cohorts_gets_them(tmp_path: Path) -> None:
             cohorts.record_bond(connection, bond(0, sequence=4))
         assert connection.execute(select(tables.cohorts)).one().masked is False
     newer.close()
+
+
+def answered(desk: Desk, batch: str, step: int = 0, task: bytes = b"task") -> None:
+    """As if a packet had left in a batch."""
+    with desk.state.database.begin(write=True) as connection:
+        connection.execute(
+            tables.tasks.insert().values(
+                run=RUN, step=step, task=digest(task), patients="-", recovered=False
+            )
+        )
+        connection.execute(
+            tables.packets.insert().values(
+                round=f"{RUN}.{batch}.{step}",
+                run=RUN,
+                step=step,
+                batch=batch,
+                index=0,
+                manifest="-",
+                envelope=b"-",
+                spooled="-",
+            )
+        )
+
+
+def test_a_task_is_in_rounds_or_in_late_cohorts_and_never_in_both(desk: Desk) -> None:
+    task = digest(b"task")
+
+    def apart(late: bool, task: str = task) -> str | None:
+        return code(lambda: desk.do(lambda one: cohorts.check_apart(one, RUN, task, late=late)))
+
+    assert apart(True) is None and apart(False) is None
+    desk.do(cohorts.record_bond, bond(0))
+    assert apart(False) is None, "nothing has left yet"
+    desk.do(cohorts.record_packet, bond(0).ready)
+    answered(desk, late_batch(RUN))
+    desk.restart()
+    assert apart(True) is None and apart(False) == "WR-SITE-132"
+    other = digest(b"other")
+    assert apart(True, other) is None and apart(False, other) is None
+    answered(desk, "batch-0", step=1, task=b"other")
+    assert apart(True, other) == "WR-SITE-132" and apart(False, other) is None
+
+
+def test_what_was_masked_need_not_be_trained_again(desk: Desk) -> None:
+    arguments = (RUN, bond(0).task, bond(0).model)
+    desk.do(cohorts.check_unused, *arguments)
+    desk.do(cohorts.record_bond, bond(0))
+    desk.do(cohorts.check_unused, *arguments)
+    desk.do(cohorts.record_packet, bond(0).ready)
+    desk.restart()
+    assert code(lambda: desk.do(cohorts.check_unused, *arguments)) == "WR-SITE-029"
+    desk.do(cohorts.check_unused, RUN, bond(0).task, digest(b"newer"))

@@ -445,6 +445,14 @@ async def test_a_value_out_of_bound(bedside: Bedside, value: float) -> None:
     assert await bedside.refused(bedside.order()) == "WR-SECAGG-005"
 
 
+async def test_an_answer_without_noise_is_remembered_by_the_studys_name(bedside: Bedside) -> None:
+    await bedside.answered(bedside.order())
+    later = bedside.keys.seal(plan(profile="private", version=2, **_noise()))
+    with bedside.state.database.begin() as connection, pytest.raises(WardroundError) as refused:
+        opened.refuse_after_exact(connection, later)
+    assert refused.value.code == "WR-SITE-110"
+
+
 async def test_a_profile_with_protections_that_do_not_exist(tmp_path: Path) -> None:
     both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.CLINICAL))
     bedside = Bedside(tmp_path, hospital=both)
@@ -471,10 +479,13 @@ async def test_noise_is_never_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     assert await bedside.refused(order) == "WR-SITE-013"
 
 
+def _noise() -> dict[str, object]:
+    return {key: private()[key] for key in ("model", "privacy")}
+
+
 def _become(bedside: Bedside, profile: Profile, **more: object) -> None:
     """A study of another profile, with an approval that nobody's tool might sign."""
-    changes = {key: private()[key] for key in ("model", "privacy")}
-    study = bedside.keys.seal(plan(profile=profile.value, **changes, **more))
+    study = bedside.keys.seal(plan(profile=profile.value, **_noise(), **more))
     approval = Approval(study.digest, ME, profile, TODAY, study.expires)
     key = bedside.keys.sites[ME]
     bedside.study = study

@@ -126,7 +126,7 @@ async def test_a_certificate_that_does_not_fit_replaces_nothing(
     steward.ready()
     before = steward.contents()
 
-    async def answer(_client: object, _site: str, _token: str, csr: bytes) -> bytes:
+    async def answer(_client: object, _site: str, _token: str, csr: bytes, _proof: object) -> bytes:
         if lie == "junk":
             return b"-----BEGIN CERTIFICATE-----\n"
         keys = Keys.generate((ME,)) if lie == "authority" else steward.keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import Callable
@@ -127,14 +128,14 @@ async def test_a_broken_line_is_tried_again_with_the_same_bytes_under_a_fresh_si
     assert far.trouble == ["WR-SITE-040", "WR-SITE-040", "WR-SITE-042", "WR-SITE-042"]
 
 
-@pytest.mark.parametrize("code", ["WR-COORD-037", "WR-TRUST-045"])
+@pytest.mark.parametrize("code", ["WR-COORD-037", "WR-TRUST-044", "WR-TRUST-045"])
 async def test_what_passes_by_itself_is_waited_for(code: str) -> None:
     far = Far([status(409, code), status(409, code)])
     assert await far.link().next(0) is None
     assert far.trouble == [code, code]
 
 
-@pytest.mark.parametrize("code", ["WR-COORD-034", "WR-TRUST-044", "WR-COORD-023"])
+@pytest.mark.parametrize("code", ["WR-COORD-034", "WR-TRUST-041", "WR-COORD-023"])
 async def test_a_refusal_is_raised_with_its_code(code: str) -> None:
     far = Far([status(403, code)])
     assert await code_of(far.link().next(0)) == code
@@ -237,6 +238,17 @@ async def test_a_large_payload_goes_ahead_in_parts(tmp_path: Path, large: bytes)
     assert bytes(unframe(far.requests[4].content)[1]) == b""
 
 
+async def test_on_a_line_that_is_cut_at_every_part_each_arrives_once(
+    tmp_path: Path, large: bytes
+) -> None:
+    far = Far([broken, status(204), broken, status(204), broken, status(204), broken])
+    await far.link().send(packet(tmp_path, large), 0)
+    parts = [f"PUT /v1/rounds/round/parts/{number}" for number in range(3)]
+    twice = [path for path in (*parts, "POST /v1/answers") for _ in range(2)]
+    assert far.paths() == twice
+    assert b"".join(one.content for one in far.requests[1:6:2]) == large
+
+
 async def test_after_a_restart_only_what_is_missing_is_sent(tmp_path: Path, large: bytes) -> None:
     far = Far(missing=[1])
     await far.link().send(packet(tmp_path, large, fresh=False), 0)
@@ -258,18 +270,18 @@ async def test_an_impossible_list_of_missing_parts_has_a_code(
     )
 
 
-async def test_a_large_model_is_fetched_in_parts(large: bytes) -> None:
+async def test_a_part_of_a_model_is_asked_for_until_it_comes(large: bytes) -> None:
     def part(request: httpx.Request) -> httpx.Response:
         number = int(request.url.path.rsplit("/", 1)[1])
         return httpx.Response(200, content=large[number * PART_BYTES :][:PART_BYTES])
 
-    far = Far([part, broken, part, part])
-    assert await far.link().fetch(SOME, len(large)) == large
+    far = Far([broken, part])
+    assert await far.link().part(SOME, 1) == large[PART_BYTES:][:PART_BYTES]
+    assert far.paths() == [f"GET /v1/blobs/{SOME}/parts/1"] * 2
 
 
-async def test_a_part_of_another_size_than_asked_for_is_refused(large: bytes) -> None:
-    far = Far([lambda _request: httpx.Response(200, content=large)])
-    assert await code_of(far.link().fetch(SOME, len(large))) == "WR-ROUND-001"
+async def test_no_delta_is_an_answer(large: bytes) -> None:
+    assert await Far().link().delta_list(SOME, digest(b"base")) is None
 
 
 # Enrolment
@@ -304,3 +316,28 @@ async def test_a_used_token_is_told_as_such() -> None:
     with pytest.raises(WardroundError) as caught:
         await enrolled(status(403, "WR-COORD-031"))
     assert caught.value.code == "WR-COORD-031"
+
+
+async def test_a_request_that_a_renewal_overtook_is_sent_again_on_the_new_connection() -> None:
+    """Refused under the old certificate, because the new one came into use in between."""
+    far = Far()
+    link = far.link()
+    changing: list[asyncio.Task[None]] = []
+
+    def overtaken(request: httpx.Request) -> httpx.Response:
+        fresh = httpx.AsyncClient(transport=httpx.MockTransport(far), base_url="https://localhost")
+        changing.append(asyncio.ensure_future(link.use(fresh, SOME)))
+        return status(403, "WR-COORD-034")(request)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        made = far(request)
+        await asyncio.sleep(0)
+        return made
+
+    far.surprises.append(overtaken)
+    link._client = httpx.AsyncClient(
+        transport=httpx.MockTransport(answer), base_url="https://localhost"
+    )
+    assert await link.next(0) is None
+    assert [one.url.params.get("certificate") for one in far.requests] == [None, SOME]
+    changing[0].cancel()

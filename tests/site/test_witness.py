@@ -44,6 +44,11 @@ class Eyes(Books):
         with self.state.database.begin(write=True) as connection:
             self.witnesses.remember(connection, shown)
 
+    def expect(self, shown: Manifest, *survivors: SiteName) -> None:
+        """Vote for these survivors."""
+        with self.state.database.begin(write=True) as connection:
+            self.witnesses.expect(connection, shown, survivors)
+
     def start(self, report: LedgerReport) -> None:
         """What the agent does with the coordinator's report."""
         with self.state.database.begin() as connection:
@@ -120,6 +125,22 @@ def test_ones_own_head_is_one_that_was(eyes: Eyes) -> None:
     eyes.see(harbour=second)
     assert code(eyes.see, harbour=head(3)) == "WR-SITE-094"
     assert code(eyes.see, harbour=head(2)) == "WR-SITE-094"
+
+
+def test_who_survived_a_round_was_charged_for_it(eyes: Eyes) -> None:
+    """A coordinator that shows no heads at all, from the first manifest on, is found out."""
+    first = showing(eyes.study)
+    eyes.see()
+    for _ in range(2):  # a vote that is asked for again says nothing new
+        eyes.expect(first, PEER)
+    eyes.reopen()
+    assert code(eyes.see, 1) == "WR-SITE-101"
+    assert code(eyes.see, 1, st_anna=head(4)) == "WR-SITE-101"
+    eyes.see(1, lakeside=head(1))
+    eyes.expect(showing(eyes.study, 1, lakeside=head(1)), PEER)
+    assert code(eyes.see, 2, lakeside=head(1)) == "WR-SITE-101"
+    eyes.see(2, lakeside=head(2))
+    assert code(eyes.see, 3, lakeside=head(2, "another")) == "WR-SITE-101"
 
 
 def test_a_head_of_a_stranger(eyes: Eyes) -> None:
@@ -257,6 +278,18 @@ async def test_the_others_refuse_a_coordinator_that_hides_it(ward: Ward) -> None
     with pytest.raises(WardroundError):
         await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
     for site in SITES[1:]:
+        assert "WR-SITE-101" in ward.hospitals[site].refusals()
+
+
+async def test_a_coordinator_that_never_shows_a_head_gets_one_total(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else none of its hospitals would ever remember another's ledger."""
+    monkeypatch.setattr(ledgers, "heads", lambda _connection, _roster: {})
+    await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
+    with pytest.raises(WardroundError):
+        await asyncio.wait_for(ward.driver.sum(asked(ward)), 30)
+    for site in SITES:
         assert "WR-SITE-101" in ward.hospitals[site].refusals()
 
 

@@ -50,6 +50,11 @@ BOUNDS = [
     (["cohort", "deadline_s"], [0, -1, 10**7, float("inf"), float("nan")], "WR-STUDY-024"),
     (["cohort", "attempts"], [0, 11, 2.5], "WR-STUDY-025"),
     (["cohort", "rounds_per_setup"], [0, 65], "WR-STUDY-026"),
+    (["cohort", "deadline_floor_s"], [0, -1, 10**7, float("nan")], "WR-STUDY-140"),
+    (["cohort", "target_sites"], [2, 65, 3.5, "3"], "WR-STUDY-141"),
+    (["cohort", "selection"], ["best", 1], "WR-STUDY-142"),
+    (["cohort", "over_selection"], [-1, 0.5, 65], "WR-STUDY-143"),
+    (["cohort", "ask_every"], [0, 1001, 2.5], "WR-STUDY-144"),
     (["data", "outcome"], ["", 1, ["malignant"]], "WR-STUDY-027"),
     (["data", "features"], [[], "radius_mean", [1], [""], ["x"] * 1001], "WR-STUDY-028"),
     (["data", "test_fraction"], [0, 0.04, 0.51, float("nan"), "0.3"], "WR-STUDY-030"),
@@ -508,3 +513,33 @@ def test_a_hospitals_least_number_of_sites_is_of_its_own_group():
     with pytest.raises(WardroundError) as raised:
         combine(study, more)
     assert codes(raised.value) == ["WR-POLICY-051"]
+
+
+@pytest.mark.parametrize(
+    ("cohort", "code"),
+    [
+        ({"selection": "adaptive"}, "WR-STUDY-145"),
+        ({"over_selection": 1}, "WR-STUDY-145"),
+        ({"target_sites": 3, "over_selection": 1}, "WR-STUDY-145"),
+        ({"target_sites": 5}, "WR-STUDY-147"),  # of four
+        ({"target_sites": 4, "selection": "adaptive", "over_selection": 1}, "WR-STUDY-147"),
+        ({"target_sites": 3, "minimum_sites": 4}, "WR-STUDY-147"),
+        ({"target_sites": 3, "selection": "adaptive", "over_selection": 1}, None),
+        ({"target_sites": 3}, None),
+        ({"target_sites": 4}, None),
+    ],
+)
+def test_who_is_wanted_and_who_is_asked_must_fit_each_other(cohort, code):
+    if code is None:
+        assert Study.parse(document(cohort=cohort)).cohort.target_sites == cohort["target_sites"]
+    else:
+        assert codes(refusal(document(cohort=cohort))) == [code]
+
+
+def test_a_study_with_groups_chooses_nobody():
+    sites = [
+        {"name": f"site-{n}", "signing_key": SigningKey.generate().public.text} for n in range(8)
+    ]
+    cohort = {"target_sites": 7, "groups": {"number": 2, "tolerated_dropouts": 0}}
+    plain = document(sites=sites, cohort=cohort, adversary={"corrupt_sites": 1})
+    assert codes(refusal(plain)) == ["WR-STUDY-146"]

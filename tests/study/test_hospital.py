@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from studies import clinical, codes, document
 from wardround import WardroundError
-from wardround.sandbox.limits import BASE_LIMITS, Limit
+from wardround.sandbox.limits import BASE_LIMITS, Limit, Priority
 from wardround.study import HospitalPolicy, Profile, Study, combine
 
 ACCEPTING = {"accepted_profiles": ["secure-sum", "private"]}
@@ -47,6 +47,17 @@ def test_the_defaults_are_careful(tmp_path):
         ("[worker]\ncpu_s = 0", "046"),
         ("[worker]\nopen_files = 1", "047"),
         ("[worker]\ntask_s = 0", "048"),
+        ("[worker]\ncpu_share = 0.01", "070"),
+        ("[worker]\ncpu_share = 1.5", "070"),
+        ('[worker]\npriority = "high"', "071"),
+        ("[worker]\nprocessors = [-1]", "072"),
+        ('[hours]\nopens = "8:00"\ncloses = "20:00"', "073"),
+        ('[hours]\nopens = "08:00"\ncloses = "24:00"', "074"),
+        ('[hours]\nopens = "08:00"\ncloses = "20:00"\ndays = []', "075"),
+        ('[hours]\nopens = "08:00"\ncloses = "20:00"\ndays = ["monday"]', "075"),
+        ('[hours]\nopens = "08:00"\ncloses = "20:00"\ntime_zone = "Berlin"', "076"),
+        ('[hours]\nopens = "08:00"\ncloses = "20:00"\ntime_zone = "../x"', "076"),
+        ('[hours]\nopens = "08:00"', "033"),
         ('[privacy]\npopulation = "All patients"', "060"),
         ("[privacy]\nepsilon = 0", "061"),
         ("[privacy]\ndelta = 0.5", "062"),
@@ -73,6 +84,28 @@ def test_a_missing_policy_is_refused(tmp_path):
 def test_limits_are_named_as_the_sandbox_names_them(tmp_path):
     loaded = load(tmp_path, 'required_limits = ["network", "namespaces.user"]')
     assert loaded.required_limits == (Limit.NETWORK, Limit.USER_NAMESPACE)
+
+
+@pytest.mark.parametrize(
+    ("worker", "added"),
+    [
+        ("cpu_share = 0.5", {Limit.CPU_SHARE}),
+        ('priority = "lowest"', {Limit.PRIORITY}),
+        ('priority = "idle"', {Limit.PRIORITY, Limit.IO_PRIORITY}),
+        ("processors = [1, 0, 1]", {Limit.PROCESSORS}),
+        ('cpu_share = 1.0\npriority = "low"\nprocessors = []', set()),
+    ],
+)
+def test_a_cap_that_is_set_is_required_of_the_host(tmp_path, worker, added):
+    loaded = load(tmp_path, f'accepted_profiles = ["secure-sum"]\n[worker]\n{worker}')
+    terms = combine(Study.parse(document()), loaded)
+    assert terms.required_limits == BASE_LIMITS | added
+
+
+def test_the_worker_is_given_what_the_hospital_set(tmp_path):
+    loaded = load(tmp_path, '[worker]\ncpu_share = 0.5\npriority = "idle"\nprocessors = [1, 0, 1]')
+    limits = loaded.worker.limits
+    assert (limits.cpu_share, limits.priority, limits.processors) == (0.5, Priority.IDLE, (0, 1))
 
 
 cells, cohorts, sites = st.integers(3, 1000), st.integers(5, 10**6), st.integers(3, 4)
@@ -137,3 +170,16 @@ def test_the_workers_limits_reach_the_sandbox():
     ).worker_limits
     assert limits.memory_bytes == 1 << 30
     assert limits.wall_s == 30
+
+
+def test_a_late_cohort_smaller_than_the_hospital_s_minimum_is_refused():
+    plain = document(
+        model={"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 2}},
+        cohort={"asynchronous": {"sites": 3}},
+        adversary={"corrupt_sites": 0},
+    )
+    study = Study.parse(plain)
+    assert combine(study, hospital(minimum_sites=3))
+    with pytest.raises(WardroundError) as refused:
+        combine(study, hospital(minimum_sites=4))
+    assert codes(refused.value) == ["WR-POLICY-051"]

@@ -30,7 +30,7 @@ def test_a_study_above_the_hospitals_epsilon():
 
 
 def test_a_study_above_the_hospitals_delta():
-    assert codes(refusal(private(delta=0.01))) == ["WR-POLICY-066"]
+    assert codes(refusal(private(delta=0.001))) == ["WR-POLICY-066"]
     assert codes(refusal(private(), maximum_study_delta=1e-6)) == ["WR-POLICY-066"]
 
 
@@ -41,5 +41,5 @@ def test_a_plan_that_could_not_even_be_the_only_one():
 
 
 def test_all_reasons_are_told_together():
-    found = codes(refusal(private(epsilon=2.0, delta=0.01), epsilon=0.5))
+    found = codes(refusal(private(epsilon=2.0, delta=0.001), epsilon=0.5))
     assert found == ["WR-POLICY-065", "WR-POLICY-066", "WR-POLICY-067"]

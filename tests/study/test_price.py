@@ -22,9 +22,13 @@ PRIVACY = {
 }
 
 
-def study(**changes):
+def study(version=1, **changes):
     model = changes.pop("model", {"kind": "logistic", "algorithm": "dp-sgd"})
-    return Study.parse(document(profile="private", model=model, privacy={**PRIVACY, **changes}))
+    limits = {"disclosure": changes.pop("disclosure")} if "disclosure" in changes else {}
+    privacy = {**PRIVACY, **changes}
+    return Study.parse(
+        document(profile="private", version=version, model=model, privacy=privacy, **limits)
+    )
 
 
 def test_a_plan_is_priced_as_one_with_its_spare_rounds():
@@ -56,7 +60,8 @@ def test_a_plan_that_costs_too_much_is_refused_with_the_numbers_that_would_do():
 
 
 def test_noise_that_proves_nothing_is_refused_too():
-    loud = study(training={"noise_multiplier": 0.1, "steps": 100_000})
+    training = {"noise_multiplier": 0.1, "steps": 100_000}
+    loud = study(training=training, disclosure={"opened_numbers": 1_000_000})
     assert price(loud) == math.inf
     with pytest.raises(WardroundError, match="without bound"):
         check_plan(loud)
@@ -80,6 +85,20 @@ def test_the_statement_never_exceeds_what_was_agreed_on():
     assert statement_of(study(epsilon=agreed)).epsilon == agreed
     with pytest.raises(WardroundError, match="WR-STUDY-120"):
         statement_of(study(epsilon=cost * (1 - 1e-6)))
+
+
+def test_a_later_version_promises_what_all_versions_may_cost():
+    """A ledger lets them spend the study's epsilon together, whatever this one's plan costs."""
+    later = statement_of(study(version=2))
+    assert price(study(version=2)) < 1.4 < later.epsilon == 1.5
+    assert any("all versions" in one for one in later.assumptions)
+    assert not any("all versions" in one for one in statement_of(study()).assumptions)
+
+
+def test_nothing_proven_for_a_patient_of_many_hospitals_is_refused():
+    with pytest.raises(WardroundError, match="WR-STUDY-120") as refused:
+        check_plan(study(hospitals_per_patient=64))
+    assert "64 hospitals" in refused.value.problem
 
 
 def test_poisson_samples_and_noise_of_each_hospital_are_named():

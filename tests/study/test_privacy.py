@@ -68,6 +68,7 @@ FEDAVG = {"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 5}}
             "WR-STUDY-119",
             "privacy.training.sampling_rate",
         ),
+        (private(disclosure={"opened_numbers": 100}), "WR-STUDY-132", "disclosure.opened_numbers"),
         *(
             (private(privacy=privacy(**{key: value})), f"WR-STUDY-{code}", f"privacy.{key}")
             for key, value, code in (
@@ -75,6 +76,7 @@ FEDAVG = {"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 5}}
                 ("epsilon", 101, 107),
                 ("delta", 0, 108),
                 ("delta", 1, 108),
+                ("delta", 0.5, 131),
                 ("patients", 0, 109),
                 ("hospitals_per_patient", 0, 110),
                 ("noise", "none", 111),

@@ -10,21 +10,28 @@ on it: the last sum measures how far beside.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.algorithms.ask import ask
 from wardround.algorithms.glm import constants
 from wardround.federation.federation import Federation
+from wardround.learning.agreed import server_step
+from wardround.learning.buffered import BufferedFedAvg
+from wardround.learning.contribution import from_total
 from wardround.learning.fit import Fit, Rule, check_size, covariance, newton_step, relative_change
 from wardround.learning.glm import Standardisation
 from wardround.learning.local_sgd import FedAvg
 from wardround.learning.newton import NEWTON
+from wardround.learning.specify import specify
 from wardround.trust.canonical import JSON
 
 
 async def fit(
     federation: Federation, standardisation: Standardisation, rule: Rule, records: int
 ) -> Fit:
-    """Train for the study's number of rounds, or until an average update is below its tolerance.
+    """Train for the study's number of rounds, or until a step is below its tolerance.
+
+    With ``[cohort.asynchronous]`` a round is a cohort of whoever was ready.
 
     ``records`` is the federation's number of training records; it spreads the ridge over them, so
     that the hospitals' objectives sum to the pooled one. A final Newton sum gives the standard
@@ -34,17 +41,11 @@ async def fit(
     study = federation.study
     check_size(records, len(standardisation.centre) + 1)
     told = constants(standardisation)
-    weights = np.zeros(len(standardisation.centre) + 1)
-    rounds = study.model.fedavg.rounds if study.model.fedavg else 0
-    done, settled = 0, False
-    for done in range(1, rounds + 1):
-        choice: dict[str, JSON] = {**told, "decay": rule.ridge / records, "round": done}
-        totals, _ = await ask(federation, FedAvg, choice, weights)
-        weights = weights + totals.update
-        federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
-        settled = relative_change(totals.update, weights) <= rule.tolerance
-        if settled:
-            break
+    choice: dict[str, JSON] = {**told, "decay": rule.ridge / records}
+    if study.cohort.asynchronous is None:
+        weights, done, settled = await _in_rounds(federation, choice, rule, records)
+    else:
+        weights, done, settled = await _at_own_pace(federation, choice, rule)
     sums, _ = await ask(federation, NEWTON[rule.family], told, weights)
     check_size(sums.records, len(weights))
     factor, step = newton_step(rule, weights, sums)
@@ -58,3 +59,74 @@ async def fit(
         remaining=relative_change(step, weights + step),
         settled=settled,
     )
+
+
+async def _in_rounds(
+    federation: Federation, choice: dict[str, JSON], rule: Rule, records: int
+) -> tuple[NDArray[np.float64], int, bool]:
+    """Rounds over everybody: the weights, how many rounds, and whether they settled."""
+    study = federation.study
+    step, expected = server_step(study), records
+    compressed = bool(study.model.fedavg and study.model.fedavg.compression.lane_bits)
+    weights, settled, done = _start(choice), False, 0
+    state = step.init(weights)
+    for done in range(1, _rounds(federation) + 1):
+        asked: dict[str, JSON] = {**choice, "round": done}
+        if compressed:
+            asked["expected"] = expected
+        totals, _ = await ask(federation, FedAvg, asked, weights)
+        while totals.outgrown:  # hospitals are back that were missing when records were counted
+            expected = totals.records
+            totals, _ = await ask(federation, FedAvg, {**asked, "expected": expected}, weights)
+        change, state = step.update(totals.update, state)
+        weights = weights + change
+        federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
+        settled = relative_change(change, weights) <= rule.tolerance
+        if settled:
+            break
+    return weights, done, settled
+
+
+async def _at_own_pace(
+    federation: Federation, choice: dict[str, JSON], rule: Rule
+) -> tuple[NDArray[np.float64], int, bool]:
+    """One step for each cohort of sites that happened to be ready; as `_in_rounds`.
+
+    The mean is that of FedBuff (Nguyen et al. 2022), by records, in which what is stale counts for
+    less. With ``server = "fedasync"`` it is weighted as Xie et al. 2019 weight single models: what
+    is stale counts for less beside what is fresh, and a cohort of stale sites alone in full.
+    """
+    study = federation.study
+    step = server_step(study)
+    relative = study.model.fedavg is not None and study.model.fedavg.server == "fedasync"
+    weights, settled, done = _start(choice), False, 0
+    state = step.init(weights)
+    task = specify(study, BufferedFedAvg.kind, {**choice, "round": 0}, weights)
+    question = BufferedFedAvg.parse(task.parameters, weights)
+    stream = federation.stream(task)
+    try:
+        for done in range(1, _rounds(federation) + 1):
+            total = await anext(aiter(stream))
+            totals, _ = from_total(question, total.values)
+            change, state = step.update(totals.weighted if relative else totals.damped, state)
+            weights = weights + change
+            stream.publish(weights)
+            scale = totals.weight / totals.records
+            federation.say("cohort", step=done, sites=len(total.survivors), scale=scale)
+            settled = relative_change(change, weights) <= rule.tolerance
+            if settled:
+                break
+    finally:
+        await stream.aclose()
+    return weights, done, settled
+
+
+def _start(choice: dict[str, JSON]) -> NDArray[np.float64]:
+    centre = choice["centre"]
+    assert isinstance(centre, list)
+    return np.zeros(len(centre) + 1)
+
+
+def _rounds(federation: Federation) -> int:
+    fedavg = federation.study.model.fedavg
+    return fedavg.rounds if fedavg else 0

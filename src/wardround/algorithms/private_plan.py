@@ -106,7 +106,7 @@ def _describe_statistics(
         "training_records_in_moments": max(round(statistics.moments.records), 0),
         "training_records_noise": statistics.moments.records_noise,
         "features": statistics.to_json(),
-        "histogram_noise": statistics.histograms.noise,
+        "histogram_noise": statistics.histogram_noise,
         "histograms": "the non-negative counts nearest to the noisy ones",
         "suppressed": {},
         "suppressed_total": 0,

@@ -36,7 +36,10 @@ def privacy(
     page: Annotated[Path, typer.Option(help="Where to write the page.")] = Path(
         "simulated-privacy-audit.html"
     ),
-    patients: Annotated[int, typer.Option(help="How many patients to make up.")] = 300,
+    patients: Annotated[
+        int | None,
+        typer.Option(help="How many patients to make up; as many as the study states, up to 2000."),
+    ] = None,
     canaries: Annotated[
         int | None, typer.Option(help="How many canaries; chosen by the plan if not given.")
     ] = None,
@@ -60,10 +63,11 @@ def privacy(
     import numpy as np
 
     from wardround.governance.audit import Settings, made_up, read_table, run_audit, save_audit
+    from wardround.governance.audit.cohort import MINIMUM_PATIENTS
     from wardround.governance.audit.run import usual_settings
     from wardround.privacy.noisy_sums import NoisySums
     from wardround.study import Study
-    from wardround.study.plan import carriers
+    from wardround.study.plan import carriers, require_privacy
 
     asked = Study.draft(study)
     usual, _ = usual_settings(asked)
@@ -77,9 +81,11 @@ def privacy(
         sensitive=sensitive,
     )
     generator = np.random.default_rng(secrets.randbits(128))
-    cohort = (
-        made_up(asked, patients, generator) if data is None else read_table(data, asked, generator)
-    )
+    if data is None:
+        stated = max(MINIMUM_PATIENTS, min(require_privacy(asked).patients, 2000))
+        cohort = made_up(asked, stated if patients is None else patients, generator)
+    else:
+        cohort = read_table(data, asked, generator)
     audit = run_audit(
         asked,
         cohort,
@@ -106,6 +112,8 @@ def _coins(count: int) -> NDArray[np.bool_]:
 
 
 def _table(audit: PrivacyAudit) -> RenderableType:
+    from wardround.privacy.statement import short
+
     plan, membership = audit.canaries.plan, audit.membership
     rows = [
         ("simulated over", f"{audit.patients} patients: {audit.source}"),
@@ -114,7 +122,7 @@ def _table(audit: PrivacyAudit) -> RenderableType:
             "canaries",
             f"{audit.canaries.correct} of {plan.guesses} guesses right: epsilon at least "
             f"{audit.canaries.epsilon:.2f}, claimed at most {audit.canaries.claim:.4g} "
-            f"(delta {plan.delta:.3g}, {100 * plan.confidence:g} % confident)",
+            f"(delta {short(plan.delta)}, {100 * plan.confidence:g} % confident)",
         ),
         (
             "membership",

@@ -71,7 +71,7 @@ def demo(
     summary = summarise(done.data).model_dump(mode="json")
     emit(summary, json, human=None if json else _table(done))
     _say_what_holds(done)
-    suggest(f"wardround verify {done.folder / 'evidence.json'}")
+    suggest(f"wardround verify {done.folder / 'evidence.json'} --model {done.folder / 'model'}")
     say(f"Report: {done.folder / 'report.html'}")
 
 
@@ -171,6 +171,8 @@ def _table(done: Demonstration) -> Table:
         _size(sum(site.bytes_out for site in data.sites)),
         style="bold",
     )
+    if data.exact is not None:
+        made.add_row("same, exact (demo only)", "", *_figures(data.exact), "")
     made.add_row("all, pooled", f"{used} of {total}", *_figures(data.pooled), "all")
     return made
 
@@ -206,6 +208,9 @@ def _say_what_holds(done: Demonstration) -> None:
     else:
         say(f"Profile private: masked sums with noise. {data.privacy.words}")
         say("Alone and pooled are fitted without noise, for comparison: nothing of them leaves.")
+        say("Federated is fitted and measured with noise; its intervals include the measuring.")
+        if data.exact is not None:
+            say("Exact is the same model on the public records: only a demonstration can know it.")
     say("Hospitals alone are tested on their own held-out records, so their rows don't compare.")
     say("Pooled is the reference that no real study has: all records in one place.")
     for note in done.notes:

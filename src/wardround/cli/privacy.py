@@ -28,7 +28,7 @@ def plan(
     path: Annotated[Path, typer.Argument(help="The study document, such as study.toml.")],
     statistics: Annotated[
         float, typer.Option(min=0, max=1, help="Share for counts, means and histograms.")
-    ] = 0.1,
+    ] = 0.2,
     training: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share for the fit; what is left over if not given."),

@@ -10,6 +10,7 @@ import typer
 from wardround.cli import data
 from wardround.cli.console import Json, emit, err, say, suggest, table
 from wardround.cli.ledger import ledger
+from wardround.cli.site_status import status
 from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
@@ -157,10 +158,13 @@ def run(
     import asyncio
 
     from wardround.cli.events import printer
+    from wardround.sandbox import agent_yields
     from wardround.site.home import SiteHome
     from wardround.site.serve import run as take_part
 
-    asyncio.run(take_part(SiteHome(folder), printer(json)))
+    home = SiteHome(folder)
+    agent_yields(home.hospital.worker.priority)
+    asyncio.run(take_part(home, printer(json)))
 
 
 @app.command()
@@ -182,14 +186,23 @@ def journal(folder: Folder, json: Json = False) -> None:
 
 
 app.command()(ledger)
+app.command()(status)
 
 
 @app.command()
-def limits(json: Json = False) -> None:
+def limits(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="An agent's folder: try the limits in its hospital.toml."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Print what this host can enforce on computations, found out by trying."""
     from wardround.sandbox import describe, probe
+    from wardround.site.home import SiteHome
 
-    rows = describe(probe())
+    own = None if folder is None else SiteHome(folder).hospital.worker.limits
+    rows = describe(probe(own))
     emit(
         [
             {"limit": row.limit.value, "enforced": row.enforced, "reason": row.reason}

@@ -55,6 +55,9 @@ def facts(study: Study) -> dict[str, JSON]:
             "kind": study.visibility,
             "totals_per_step": study.totals_per_step,
             "smallest_cohort": study.smallest_cohort,
+            "late_cohort": None
+            if study.cohort.asynchronous is None
+            else study.late_terms.minimum_survivors,
         },
         "privacy": None if study.privacy is None else statement_of(study).to_json(),
         "protections": [item.words for item in _protections(study)],
@@ -90,20 +93,38 @@ def summary(study: Study) -> list[tuple[str, str]]:
             f"the coordinator and up to {study.corrupt_sites} of {len(study.sites)} sites",
         ),
         *_visibility(study),
+        *_asynchronous(study),
         (
             "rounds",
             f"open a sum over at least {survivors} sites; {cohort - survivors} may fail"
             + ("" if study.cohort.groups is None else " in each group"),
         ),
+        ("waits", _waits(study)),
         (
             "masks",
             ("" if study.cohort.groups is None else "in each group, ")
             + study.graph_rule(cohort, cohort).describe(),
         ),
         ("profile", study.profile.value),
-        *_privacy(study),
         *(("", caveat) for caveat in PROMISES[study.profile].caveats),
+        *_privacy(study),
     ]
+
+
+def _waits(study: Study) -> str:
+    """Whom a round asks and how long it waits."""
+    cohort = study.cohort
+    ends = f"{min(cohort.deadline_floor_s, cohort.deadline_s):g} to {cohort.deadline_s:g} s"
+    how = f"for each as long as it usually takes ({ends})"
+    if cohort.target_sites is None:
+        return f"for every hospital that is there, {how}"
+    if not cohort.adaptive:
+        return f"for {cohort.target_sites} contributions, {how}; all that are there are asked"
+    asked = cohort.target_sites + cohort.over_selection
+    return (
+        f"for {cohort.target_sites} contributions, {how}; the {asked} fastest are asked, and every "
+        f"hospital once in {cohort.ask_every} rounds"
+    )
 
 
 def details(study: Study) -> list[tuple[str, str]]:
@@ -177,6 +198,21 @@ def _visibility(study: Study) -> list[tuple[str, str]]:
     sizes = sorted(set(group_sizes(len(study.sites), study.totals_per_step)))
     size = " or ".join(str(one) for one in sizes)
     return [("groups", f"sums over {study.totals_per_step} random groups of {size} hospitals")]
+
+
+def _asynchronous(study: Study) -> list[tuple[str, str]]:
+    agreed = study.cohort.asynchronous
+    if agreed is None:
+        return []
+    terms = study.late_terms
+    return [
+        (
+            "late cohorts",
+            f"the fit is over whoever is ready: sums of {terms.size} of {len(study.sites)} sites, "
+            f"opened over at least {terms.minimum_survivors}; what was trained more than "
+            f"{agreed.maximum_staleness} versions ago is thrown away",
+        )
+    ]
 
 
 def _ridge(study: Study) -> str:

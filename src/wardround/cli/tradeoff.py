@@ -11,7 +11,7 @@ from rich.text import Text
 from wardround.cli.studywords import grid
 from wardround.privacy.statement import short
 from wardround.study.plan import Purpose, lines, require_privacy
-from wardround.study.planning import Design, Proposal, percent, training_patients
+from wardround.study.planning import UNSURE, Design, Proposal, percent, training_patients
 from wardround.study.price import statement_of
 from wardround.trust.canonical import JSON
 
@@ -43,6 +43,8 @@ def facts(proposal: Proposal) -> dict[str, JSON]:
             {"epsilon": epsilon, "average_noise": noise} for epsilon, noise in proposal.epsilons
         ],
         "reason": proposal.reason,
+        "mean_noise": proposal.mean_noise,
+        "statistics_limit": proposal.unsure,
     }
 
 
@@ -64,7 +66,20 @@ def _facts(proposal: Proposal) -> list[tuple[str, str]]:
             f"about {privacy.patients:,}, of whom {training_patients(study):,.0f} to train on",
         ),
         ("noise", statement.noise),
+        ("statistics", _statistics(proposal)),
     ]
+
+
+def _statistics(proposal: Proposal) -> str:
+    """What noise does to the means by which features are standardised."""
+    known = f"means are known to about {proposal.mean_noise:.2g} of a typical deviation"
+    if not proposal.unsure:
+        return known
+    return (
+        f"{known}: less than the model needs (about {UNSURE:g}), so this limits it and not the "
+        "noise of training. Give --statistics a larger share, take fewer features or find more "
+        "patients."
+    )
 
 
 def _budget(proposal: Proposal) -> Table:
@@ -95,6 +110,7 @@ def _designs(proposal: Proposal) -> Table:
         ),
         left=2,
     )
+    made.columns[0].min_width = 2  # the arrow
     longest = max(design.average_noise for design in proposal.designs)
     for design in proposal.designs:
         chosen = design is proposal.chosen
@@ -137,8 +153,17 @@ def _table(columns: Sequence[str], left: int) -> Table:
     """Columns of numbers, ranged right, but for the first ``left`` and a last one of bars."""
     made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for number, name in enumerate(columns):
-        words = number < left or (number == len(columns) - 1 and not name)
-        made.add_column(name, justify="left" if words else "right", no_wrap=True)
+        bars = number == len(columns) - 1 and not name
+        words = number < left or bars
+        # Where the terminal is narrow, the names of numbers are broken, so that no figure is cut.
+        widest = max((len(word) for word in name.split()), default=0)
+        made.add_column(
+            name,
+            justify="left" if words else "right",
+            no_wrap=words,
+            overflow="crop",
+            min_width=None if bars else len(name) if words else widest,
+        )
     return made
 
 

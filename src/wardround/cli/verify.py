@@ -76,7 +76,7 @@ def _table(report: VerificationReport) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, overflow="fold")  # a digest must never be cut
     for check in report.checks:
         mark = Text("ok", style="green") if check.ok else Text("FAILED", style="bold red")
         table.add_row(mark, Text(check.name), Text(check.detail))

@@ -32,18 +32,29 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     ``seen`` is the size of the journal that the site saw last; the instruction proves that
     the journal it is shown now is an extension of that one.
     """
+    exchange.stopwatch.heard(site)
     if exchange.ending is not None:
         return _ending(exchange, site, seen)
     if exchange.round is not None and (
         site in exchange.lost or exchange.round.state.waits_for(site)
     ):
-        return _round_instruction(exchange, exchange.round.state, site, seen)
+        return round_instruction(exchange, exchange.round.state, site, seen)
     if exchange.setup is not None and exchange.setup.state.waits_for(site):
         return _setup_instruction(exchange, exchange.setup.state, site)
     return None
 
 
+def asks(exchange: Exchange, site: SiteName) -> bool:
+    """Whether there is an `instruction` for ``site``, without working it out."""
+    if exchange.ending is not None:
+        return exchange.ending[0].ask is Ask.STOP or site not in exchange.witnesses
+    return any(
+        one is not None and one.state.waits_for(site) for one in (exchange.round, exchange.setup)
+    )
+
+
 def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> bytes:
+    exchange.stopwatch.ask(site, setup.batch, setup.awaits)
     if setup.phase is SetupPhase.ADVERTISE:
         ask = Instruction(
             ask=Ask.ADVERTISE,
@@ -71,7 +82,8 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
     return framed(ask)
 
 
-def _round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
+def round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
+    """What a round needs next from a site that it waits for."""
     if round_.phase is RoundPhase.COLLECT or site in exchange.lost:
         return _contribute(exchange, round_, site, seen)
     if round_.phase is RoundPhase.AUDIT:
@@ -116,11 +128,13 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
     adverts: dict[SiteName, Placed] = {}
     choices: dict[SiteName, bytes] = {}
     assert exchange.setup is not None
-    if exchange.manifest.index == 0 and exchange.setup.state.sparse:
+    exchange.stopwatch.ask(site, round_.round, exchange.manifest.kind)
+    first = exchange.is_first(site)
+    if first and exchange.setup.state.sparse:
         wiring = exchange.wiring(round_.batch)
         tree, deals, adverts, blobs = wiring.to_accept(site)
         choices = wiring.choices().bits
-    elif exchange.manifest.index == 0:
+    elif first:
         for name, sent in exchange.said(round_.batch, "deal").items():
             envelopes[name] = sent.envelope
             if name != site:
@@ -145,7 +159,7 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
         placed=deals,
         adverts=adverts,
         choices=choices,
-        consistency=_consistency(exchange, seen, exchange.manifest.journal.size),
+        consistency=consistency(exchange, seen, exchange.manifest.journal.size),
     )
     return framed(ask, body)
 
@@ -158,11 +172,12 @@ def _ending(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     if site in exchange.witnesses:
         return None
     size = JournalHead.model_validate(ask.documents["journal"]).size
-    proof = _consistency(exchange, seen, size)
+    proof = consistency(exchange, seen, size)
     return framed(ask.model_copy(update={"consistency": proof}), body)
 
 
-def _consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
+def consistency(exchange: Exchange, seen: int, size: int) -> tuple[str, ...]:
+    """The proof that a journal of that size is an extension of the one that a site saw last."""
     if not 0 < seen < size:
         return ()
     proof = exchange.state.journal.prove_consistency(seen, size)

@@ -6,32 +6,37 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from wardround.coordinator import ledgers, records, tables
-from wardround.coordinator.asks import instruction
+from wardround.coordinator.asks import asks, instruction
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange, new_run
 from wardround.coordinator.groups import Groups
+from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
+from wardround.coordinator.late_asks import late_asks, late_instruction
+from wardround.coordinator.late_intake import LateIntake
+from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
+from wardround.coordinator.rows import ABSENT_AFTER_S
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.streaming import Streaming
+from wardround.coordinator.timeline import Timeline, timeline
+from wardround.coordinator.traffic import Traffic
 from wardround.errors import WardroundError
-from wardround.federation.messages import LedgerReport
+from wardround.federation.messages import LedgerReport, stream_run
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
 from wardround.store.room import no_room
-from wardround.study import Study, refuse_if_incomplete
-from wardround.trust.authority import CertificateAuthority
+from wardround.study import Study, Task, refuse_if_incomplete
+from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
-
-ABSENT_AFTER_S = 45.0
-"""A site that has not asked for work for this long (a long poll lasts 30 s) counts as absent."""
 
 TWIN_WITHIN_S = 2.0
 """An agent that asked this recently, or is waiting for work, is running: another is its twin."""
@@ -49,7 +54,11 @@ class Coordinator:
         *,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        agent_lifetime: timedelta = AGENT_LIFETIME,
+        inspected: frozenset[SiteName] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``inspected`` are the sites behind a proxy that takes the client certificate away."""
         refuse_if_incomplete(study)
         if key.public.text != study.coordinator.signing_key:
             raise WardroundError(
@@ -68,18 +77,27 @@ class Coordinator:
         )
         self.blobs = Blobs(folder / "blobs")
         self.spool = Spool(folder / "spool")
-        self.enrolment = Enrolment(study, authority, self.state, now)
+        self.enrolment = Enrolment(
+            study, authority, self.state, now, lifetime=agent_lifetime, inspected=inspected
+        )
+        self.inspected = inspected
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
+        self.traffic = Traffic()
         self.exchange: Exchange | None = None
         self.groups: Groups | None = None
         """In a study with groups: where its sums are opened; ``exchange`` then opens none."""
+        self.stream: Streaming | None = None
+        """While the algorithm asks for a stream: what the sites are served from."""
+        self._late: LateIntake | None = None
         self._folder = folder
         self._intake: Intake | None = None
         self._now = now
+        self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
         self._changed = Changed()
         self._closing = False
+        self._history = History()
 
     @property
     def state_name(self) -> str:
@@ -102,23 +120,26 @@ class Coordinator:
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
                 )
             else:
-                transaction.record("resumed", run=run)
+                records.resume_run(transaction.connection, run, self._now())
+                transaction.record("resumed", run=run, at=self._now().isoformat())
         before = self.exchange
         if self._intake is not None:
             self._intake.close(no_room())
         if self.groups is not None:
             self.groups.close()
         self.spool.clear()
+        self._serve_stream(None)
         self.exchange = Exchange(
-            self.study, self.key, self.state, self.blobs, self.spool, run, self._now
+            self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
+        self.exchange.traffic = self.traffic
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
             drawing = Drawing(self.study, self.state, self._now)
             self.groups = Groups(self.exchange, self._intake, drawing, self._open_group)
-        self._changed.notify()
+        self._changed.wake_all()  # from here on they wait for the exchange
         if before is not None:
-            before.changed.notify()
+            before.changed.wake_all()
         return self.exchange
 
     @property
@@ -133,11 +154,44 @@ class Coordinator:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
         spool.clear()
-        return Exchange(self.study, self.key, self.state, self.blobs, spool, run, self._now)
+        exchange = Exchange(
+            self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
+        )
+        exchange.traffic = self.traffic
+        return exchange
+
+    def open_stream(self, task: Task, number: int) -> Streaming:
+        """The exchange of the run's stream of that number (from 0), as far as it has come."""
+        assert self.exchange is not None
+        streaming = Streaming(
+            self.study,
+            self.key,
+            self.state,
+            self.blobs,
+            self.spool,
+            stream_run(self.exchange.run, number),
+            self._now,
+            task,
+            self._serve_stream,
+        )
+        streaming.changed = self.exchange.changed
+        return streaming
+
+    def _serve_stream(self, streaming: Streaming | None) -> None:
+        if streaming is not self.stream:
+            if self._late is not None:
+                self._late.close()
+            self.stream = streaming
+            self._late = None if streaming is None else LateIntake(streaming)
 
     def approve(self, peer: Peer, envelope: Envelope) -> None:
-        """Keep a hospital's approval and tell whoever waits for it."""
+        """Keep a hospital's approval and tell whoever waits for it.
+
+        An agent hands it in whenever it starts, and has lost its keys then.
+        """
         self.enrolment.approve(peer, envelope)
+        if self.stream is not None:
+            self.stream.on_restart(peer.site)
         self._changed.notify()
 
     async def wait_for_sites(self, least: int, timeout_s: float) -> tuple[SiteName, ...]:
@@ -146,6 +200,15 @@ class Coordinator:
         while len(self.present()) < least and (left := deadline - time.monotonic()) > 0:
             await self._changed.wait_for(min(left, 0.2))
         return self.present()
+
+    def count(self, site: SiteName, bytes_in: int, bytes_out: int) -> None:
+        """Count what a hospital sent and was sent, under the round that is under way."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if self.groups is not None and self.groups.exchanges and exchange.ending is None:
+            exchange = self.groups.exchange_of(site)
+        self.traffic.count(exchange.scope, site, bytes_in, bytes_out)
 
     def exchange_for(self, peer: Peer) -> Exchange:
         """The running exchange of a site's group, for a site whose approval is at hand."""
@@ -159,6 +222,8 @@ class Coordinator:
             raise WardroundError(
                 "WR-COORD-036", "No run is under way.", "Ask again when the run has started."
             )
+        if self.stream is not None:
+            return self.stream
         return self.exchange if self.groups is None else self.groups.exchange_of(peer.site)
 
     def ledger_report(self, site: SiteName) -> LedgerReport:
@@ -172,7 +237,7 @@ class Coordinator:
             return self.groups
         self.exchange_for(peer)
         assert self._intake is not None
-        return self._intake
+        return self._late or self._intake
 
     def heard_of(self, site: SiteName, instance: str) -> None:
         """A request of a site's agent came in; a second agent beside it is refused."""
@@ -208,12 +273,28 @@ class Coordinator:
             if site in approved and now - at < ABSENT_AFTER_S
         )
 
+    def heard_ages_s(self) -> dict[SiteName, float]:
+        """How many seconds ago each agent was heard of; one that waits for work is heard of now."""
+        now = time.monotonic()
+        waiting = {site for site, _ in self._waiting}
+        return {site: 0.0 if site in waiting else now - at for site, (_, at) in self._heard.items()}
+
+    def timeline(self, run: RunId | None = None) -> Timeline:
+        """Where a run stands (by default the latest), from what is persisted."""
+        presence = Presence.of(self.heard_ages_s(), self._now())
+        with self.state.database.begin() as connection:
+            rows = self._history.read(connection, presence, run)
+        return timeline(rows, self.study, self._now())
+
     def instruction_now(self, site: SiteName, seen: int) -> bytes | None:
         """The site's next instruction, if there is one yet."""
         if self.exchange is None or site not in self.enrolment.approved:
             return None
         if self.groups is not None:
             return self.groups.instruction(site, seen)
+        if self.stream is not None and self.exchange.ending is None:
+            self.exchange.stopwatch.heard(site)
+            return late_instruction(self.stream, site, seen)
         return instruction(self.exchange, site, seen)
 
     async def instruction(self, site: SiteName, seen: int, wait_s: float) -> bytes | None:
@@ -224,21 +305,33 @@ class Coordinator:
             if left <= 0 or self._closing:
                 return None
             changed = self._changed if self.exchange is None else self.exchange.changed
-            await changed.wait_for(left)
+            await changed.wait_until(site, lambda: self._asks(site), left)
         return message
+
+    def _asks(self, site: SiteName) -> bool:
+        """Whether there is an instruction for ``site``, without working it out."""
+        if self.exchange is None or site not in self.enrolment.approved:
+            return False
+        if self.groups is not None:
+            return self.groups.asks(site)
+        if self.stream is not None and self.exchange.ending is None:
+            return late_asks(self.stream, site)
+        return asks(self.exchange, site)
 
     def send_home(self) -> None:
         """Answer everyone who waits, at once and from now on: the server is about to stop."""
         self._closing = True
-        self._changed.notify()
+        self._changed.wake_all()
         if self.exchange is not None:
-            self.exchange.changed.notify()
+            self.exchange.changed.wake_all()
 
     def close(self) -> None:
         """Let go of the database."""
         if self._intake is not None:
             self._intake.close()
             self.spool.clear()
+        if self._late is not None:
+            self._late.close()
         if self.groups is not None:
             self.groups.close()
         self.refusals.close()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from wardround.coordinator import records
 from wardround.coordinator.changed import Changed
-from wardround.coordinator.exchange import refused
+from wardround.coordinator.exchange import refused, told_outside
 from wardround.coordinator.records import Sent, Versioned
 from wardround.errors import WardroundError
 from wardround.federation.draw import Draw, DrawPhase
@@ -127,6 +127,8 @@ class Drawing:
             if known is not None and known.envelope.payload == envelope.payload:
                 return
             new = handlers[kind](site, envelope, draw)
+            if known is not None and kind == "refusal":
+                return  # said anew, under another incident's number
             if known is not None:
                 raise refused(
                     "WR-COORD-022", "Another statement stands in this one's place already."
@@ -191,7 +193,8 @@ class Drawing:
             connection = transaction.connection
             records.save_statement(connection, scope, kind, site, said[kind, site])
             statement = digest(envelope.payload)
-            transaction.record(kind, scope=scope, site=site, statement=statement)
+            told = told_outside(kind, envelope)
+            transaction.record(kind, scope=scope, site=site, statement=statement, **told)
             draw = records.replace_draw(connection, self._draw, new)
             if new.phase is DrawPhase.SETTLED and partition is None:
                 partition = self._worked_out(new, said)
@@ -204,7 +207,8 @@ class Drawing:
         """A site won't accept what is settled: it takes no part while this run lasts."""
         with self._state.transaction() as transaction:
             statement = digest(envelope.payload)
-            transaction.record("declined", site=site, statement=statement)
+            told = told_outside("refusal", envelope)
+            transaction.record("declined", site=site, statement=statement, **told)
         self._declined.add(site)
         self.changed.notify()
 

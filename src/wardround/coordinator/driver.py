@@ -23,21 +23,23 @@ from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
 from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.muster import Muster, Pool
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
+from wardround.coordinator.streaming import Streaming
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
 from wardround.federation.messages import Manifest, PacketHeader
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import SetupPhase
-from wardround.ids import BatchId, Digest, RoundId, SiteName
+from wardround.ids import Digest, RoundId, SiteName
 from wardround.secagg import Adversary, Advert, RecoveryShares
 from wardround.secagg.blame import culprits, is_dealer_guilty
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.headroom import Headroom
 from wardround.store.journalled import Transaction
 from wardround.study import Study, Task
+from wardround.study.checks import not_asynchronous
 from wardround.study.plan import headroom, noise_deviation
-from wardround.trust.canonical import digest
 
 PATIENCE_S = 2.0
 """How long the first helpers may take before every survivor is asked for recovery shares."""
@@ -48,7 +50,9 @@ Say = Callable[[str, dict[str, str | int | float]], None]
 class Driver:
     """The coordinator's `Federation`: every `sum` is a round, or as many as it takes.
 
-    ``present`` names the sites that may be asked: approved, and heard of lately.
+    ``present`` names the sites that may be asked: approved, and heard of lately. ``open_stream``
+    opens what serves the sites during a stream, of which there is one at a time. ``deadline_s``
+    is the study's, unless another one holds.
     """
 
     def __init__(
@@ -56,12 +60,21 @@ class Driver:
         exchange: Exchange,
         present: Callable[[], tuple[SiteName, ...]],
         say: Say = lambda _event, _facts: None,
+        open_stream: Callable[[Task, int], Streaming] | None = None,
+        *,
+        deadline_s: float | None = None,
     ) -> None:
         self.exchange = exchange
         self._present = present
+        self._muster = Muster(exchange, present)
         self._say = say
         self._step = 0
-        self._adverts: tuple[BatchId | None, dict[SiteName, Advert]] = (None, {})
+        self._streams = 0
+        self._open_stream = open_stream
+        self._deadline_s = deadline_s or exchange.study.cohort.deadline_s
+        self._closing = self._muster.closing if deadline_s is None else None
+        exchange.on_refusal = self._on_refusal
+        self._adverts: tuple[str | None, dict[SiteName, Advert]] = (None, {})
         self._culprits = {
             SiteName(str(one.facts["site"]))
             for one in exchange.state.journal.entries()
@@ -77,19 +90,23 @@ class Driver:
         """Tell whoever watches how the algorithm is getting on."""
         self._say(event, facts)
 
+    def _on_refusal(self, site: SiteName, told: dict[str, str]) -> None:
+        """What a hospital let be said; its own log has the reason under the incident's number."""
+        self.say("refusal", site=site, **told)
+
     async def sum(self, task: Task) -> Total:
         """The total of ``task`` over the survivors of a round; see `Federation.sum`."""
         step = self._step
         self._step += 1
-        recorded = self._recorded(task, step)
+        recorded = self.recorded(task, step)
         if recorded is not None:
             return recorded
         audit.stop_at_garbage(self.exchange, step)
         for attempt in range(self._next_attempt(step), self.study.cohort.attempts):
             if not self._in_flight(step):
-                await self._set_up()
+                await self._set_up(task.kind)
                 self.exchange.start_round(task, step, attempt)
-            total = await self._conduct(task, step)
+            total = await self.conduct(task, step)
             if total is not None:
                 return total
             audit.stop_at_garbage(self.exchange, step)
@@ -102,7 +119,19 @@ class Driver:
             "of them are connected.",
         )
 
-    def _recorded(self, task: Task, step: int) -> Total | None:
+    def stream(self, task: Task) -> LiveStream:
+        """Totals of ``task`` over whoever is ready; see `Federation.stream`."""
+        number = self._streams
+        self._streams += 1
+        if self._open_stream is None or self.study.cohort.asynchronous is None:
+            raise not_asynchronous()
+        streaming = self._open_stream(task, number)
+        deadline_s = self.study.cohort.asynchronous.sum_deadline_s
+        rounds = Driver(streaming, self._present, self._say, deadline_s=deadline_s)
+        return LiveStream(streaming, rounds, task)
+
+    def recorded(self, task: Task, step: int) -> Total | None:
+        """The total that ``task`` has got at ``step`` already, read from what was stored."""
         exchange = self.exchange
         with exchange.state.database.begin() as connection:
             opened = records.load_total(connection, exchange.run, step)
@@ -158,34 +187,36 @@ class Driver:
             return 0
         return latest.state.attempt + (1 if latest.state.over else 0)
 
-    async def _set_up(self) -> None:
-        """Have a usable batch: the current one, or a fresh one among those who are present."""
-        exchange = self.exchange
-        latest, setup = exchange.round, exchange.setup
-        complete = latest is None or not latest.state.dropped
-        if setup is not None and self._culprits.intersection(setup.state.roster):
-            complete = False
-        if setup is not None and setup.state.usable and complete:
+    async def _set_up(self, kind: str) -> None:
+        """Have a usable batch: the current one, or a fresh one among those who take part.
+
+        ``kind`` is that of the task to come, by which some may be faster than others.
+        """
+        exchange, muster = self.exchange, self._muster
+        setup = exchange.setup
+        if muster.serves(self._culprits):
             return
-        if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-            pool = self._without_culprits(self._present())
-        for _ in range(self.study.cohort.attempts):
+        pool = muster.pool(self._culprits, kind)
+        last = self.study.cohort.attempts - 1
+        for attempt in range(last + 1):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-                if len(pool) < exchange.minimum_survivors(len(exchange.sites)):
+                if len(pool.sites) < exchange.minimum_survivors(len(exchange.sites)):
                     raise WardroundError(
                         "WR-ROUND-004",
-                        f"{len(pool)} hospitals are connected, too few for this study.",
+                        f"{len(pool.sites)} hospitals are connected, too few for this study.",
                         "Wait until more agents are connected and start the run again.",
                     )
-                exchange.start_setup(pool)
+                exchange.start_setup(pool.sites, pool.turns, pool.why)
+            closing = muster.setup_closing if attempt < last else self._ceiling
             for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
-                await self._settle(partial(self._setup_past, phase))
+                await self._settle(partial(self._setup_past, phase), closing)
             setup = exchange.setup
             assert setup is not None
             if setup.state.phase is SetupPhase.READY:
                 return
-            pool = self._without_culprits(setup.state.willing)
-            self.say("setup-repeated", left=len(pool))
+            willing = self._without_culprits(setup.state.willing)
+            pool = Pool(willing, tuple(site for site in setup.state.turns if site in willing))
+            self.say("setup-repeated", left=len(willing))
         raise WardroundError(
             "WR-ROUND-005",
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
@@ -202,10 +233,14 @@ class Driver:
             self._culprits.add(site)
             self.say("culprit", site=site)
 
+    @property
+    def culprits(self) -> frozenset[SiteName]:
+        """Who is left out of every further sum of the study."""
+        return frozenset(self._culprits)
+
     def _can_blame(self) -> bool:
         """The numbers that convict are those of all pairs; a sparse graph has too few holders."""
-        assert self.exchange.setup is not None
-        return not self.exchange.setup.state.sparse
+        return not self.exchange.sparse
 
     def _setup_past(self, phase: SetupPhase) -> bool:
         assert self.exchange.setup is not None
@@ -224,10 +259,11 @@ class Driver:
         state = self.exchange.round.state
         return state.phase is not RoundPhase.OPENING or self.exchange.lost <= state.refused
 
-    async def _conduct(self, task: Task, step: int) -> Total | None:
+    async def conduct(self, task: Task, step: int) -> Total | None:
         """See the round in flight through; None when it failed."""
         started = time.monotonic()
-        for phase in (RoundPhase.COLLECT, RoundPhase.VOTE, RoundPhase.RECOVER):
+        await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
+        for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
         await self._settle(self._has_payloads)
         while self._phase() is RoundPhase.OPENING:
@@ -323,14 +359,15 @@ class Driver:
 
     def _open_ring(self, state: Round, room: Headroom) -> tuple[RingArray, Suspects]:
         exchange = self.exchange
-        assert exchange.manifest is not None and exchange.manifest_envelope is not None
+        assert exchange.manifest is not None
         keys = exchange.keys
-        if self._adverts[0] != state.batch:
+        scope = exchange.keys_scope
+        if self._adverts[0] != scope:
             adverts = {
                 site: Advert.open(sent.envelope, keys[site])
-                for site, sent in exchange.said(state.batch, "advert").items()
+                for site, sent in exchange.said(scope, "advert").items()
             }
-            self._adverts = state.batch, adverts
+            self._adverts = scope, adverts
         self._require_payloads(state)
         shares = {
             site: RecoveryShares.open(sent.envelope, keys[site])
@@ -338,7 +375,7 @@ class Driver:
         }
         return open_total(
             exchange.manifest,
-            digest(exchange.manifest_envelope.payload),
+            exchange.bound(),
             state.survivors,
             self._adverts[1],
             shares,
@@ -360,20 +397,105 @@ class Driver:
             if site in state.survivors and found != header.payload:
                 raise payload_lost()
 
-    async def _settle(self, done: Callable[[], bool]) -> None:
-        """Wait until ``done``; when the study's deadline passes first, say so to the state.
+    def _ceiling(self, began: float) -> float:
+        """When nobody is waited for any more, whoever it is."""
+        return began + self._deadline_s
 
-        After a part of that time everyone is asked for what so far only some were asked.
+    async def _settle(
+        self, done: Callable[[], bool], closing: Callable[[float], float] | None = None
+    ) -> None:
+        """Wait until ``done``; when the deadline passes first, say so to the state.
+
+        ``closing`` says when that is, given when it began, and is asked again at every change;
+        left out, it is the ceiling. After a part of that time everyone is asked for what
+        so far only some were asked.
         """
-        started = time.monotonic()
-        deadline = started + self.study.cohort.deadline_s
-        patience = started + min(PATIENCE_S, self.study.cohort.deadline_s / 4)
+        clock = self.exchange.stopwatch.clock
+        began = clock()
+        patience = began + min(PATIENCE_S, self._deadline_s / 4)
         while not done():
-            now = time.monotonic()
+            now = clock()
+            deadline = (closing or self._ceiling)(began)
             if now >= deadline:
-                self.exchange.deadline_passed()
+                self.exchange.flush()
+                if not done():
+                    self.exchange.deadline_passed()
                 return
             if now >= patience:
                 self.exchange.ask_everyone()
-                patience = deadline
+                patience = self._ceiling(began)
             await self.exchange.changed.wait_for(min(patience, deadline) - now)
+
+
+class LiveStream:
+    """The coordinator's `Stream`: first what was recorded, then one late cohort after another."""
+
+    def __init__(self, streaming: Streaming, rounds: Driver, task: Task) -> None:
+        self._streaming = streaming
+        self._rounds = rounds
+        self._task = task
+        self._given = 0
+        self._published = 0
+
+    def __aiter__(self) -> LiveStream:
+        """Itself."""
+        return self
+
+    def publish(self, model: NDArray[np.float64]) -> None:
+        """Give out ``model``; raises WR-ROUND-003 if another one was given out in its place."""
+        self._published += 1
+        self._streaming.publish(self._published, model)
+
+    async def aclose(self) -> None:
+        """No more cohorts: the sites are asked for other things again."""
+        self._streaming.close()
+
+    async def __anext__(self) -> Total:
+        """The next total; raises WR-ROUND-040 when no cohort comes together for too long."""
+        streaming, number = self._streaming, self._given
+        self._given += 1
+        steps = streaming.opened
+        if number < len(steps):
+            recorded = self._rounds.recorded(self._task, steps[number])
+            assert recorded is not None
+            return recorded
+        cohort = self._rounds.study.cohort
+        deadline = time.monotonic() + cohort.deadline_s * cohort.attempts
+        streaming.serve()
+        while True:
+            streaming.bar(self._rounds.culprits)
+            if not streaming.in_flight:
+                await self._form(deadline)
+                streaming.begin_round()
+            assert streaming.round is not None
+            step = streaming.round.state.step
+            total = await self._rounds.conduct(self._task, step)
+            audit.stop_at_garbage(streaming, step)
+            streaming.over(step)
+            if total is not None:
+                return total
+
+    async def _form(self, deadline: float) -> None:
+        """Have a cohort that everybody in it has signed and dealt to."""
+        streaming = self._streaming
+        asynchronous = self._rounds.study.cohort.asynchronous
+        assert asynchronous is not None
+        began: tuple[object, float] = (None, 0.0)
+        while True:
+            cohort = streaming.forming()
+            now = time.monotonic()
+            if cohort is not None and not cohort.under_way:
+                return
+            if now >= deadline:
+                raise streaming.stalled()
+            if cohort is None:
+                await streaming.changed.wait_for(deadline - now)
+                continue
+            at = (cohort.manifest.sequence, cohort.phase)
+            if began[0] != at:
+                began = at, now
+            left = began[1] + asynchronous.sum_deadline_s - now
+            if left <= 0:
+                streaming.deadline_passed()
+            else:
+                await streaming.changed.wait_for(left)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -18,10 +18,11 @@ from sqlalchemy import insert, select, update
 
 from wardround.coordinator.tables import approvals, enrolments
 from wardround.errors import WardroundError
+from wardround.federation.messages import Enrolling
 from wardround.ids import SiteName
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study, check_approval
-from wardround.trust.authority import CertificateAuthority, peer_identity
+from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority, peer_identity
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
@@ -50,7 +51,12 @@ class Enrolment:
         authority: CertificateAuthority,
         state: JournalledDatabase,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        lifetime: timedelta = AGENT_LIFETIME,
+        inspected: frozenset[SiteName] = frozenset(),
     ) -> None:
+        self._lifetime = lifetime
+        self._inspected = inspected
         self._study = study
         self._authority = authority
         self._state = state
@@ -91,8 +97,14 @@ class Enrolment:
             transaction.record("invited", site=site)
         return token
 
-    def enrol(self, site: SiteName, token: str, csr: bytes) -> bytes:
-        """Trade a token for a certificate (PEM); the token is spent in the same transaction."""
+    def enrol(self, site: SiteName, token: str, csr: bytes, proof: Envelope | None = None) -> bytes:
+        """Trade a token for a certificate (PEM); the token is spent in the same transaction.
+
+        A site behind a proxy that opens TLS, and so sees the token, also proves with its signing
+        key that the request is its own; raises WR-COORD-061 where it doesn't.
+        """
+        if site in self._inspected:
+            self._check_proof(site, csr, proof)
         with self._state.transaction() as transaction:
             row = transaction.connection.execute(
                 select(enrolments).where(enrolments.c.site == site)
@@ -123,6 +135,22 @@ class Enrolment:
         self._current[site] = _der(certificate)
         self._replacements.pop(site, None)
         return certificate
+
+    def _check_proof(self, site: SiteName, csr: bytes, proof: Envelope | None) -> None:
+        try:
+            if proof is None:
+                raise ValueError
+            said = Enrolling.open(proof, self._study.site_keys[site])
+            if (said.study, said.site, said.request) != (self._study.id, site, digest(csr)):
+                raise ValueError
+        except (KeyError, ValueError, WardroundError):
+            raise WardroundError(
+                "WR-COORD-061",
+                f"{site} enrols through a proxy that opens TLS, and the request is not signed with "
+                "the signing key that the study lists for it.",
+                "Enrol with `wardround site enrol` in the folder that holds the hospital's key; if "
+                "nobody there did, somebody on the way has seen the invitation's token.",
+            ) from None
 
     def renew(self, peer: Peer, csr: bytes) -> bytes:
         """A new certificate (PEM) for a site that holds the current one.
@@ -162,7 +190,8 @@ class Enrolment:
             raise WardroundError(
                 "WR-COORD-032",
                 "The request came without a client certificate.",
-                "Enrol first; a proxy that inspects TLS must let this host pass untouched.",
+                "Enrol first. A proxy that inspects TLS must let this host pass untouched, unless "
+                "hospital and operator both agreed to it: `wardround explain WR-COORD-032`.",
             )
         peer = self._peers.get(certificate)
         if peer is None:
@@ -172,13 +201,25 @@ class Enrolment:
             self._change_over(peer)
         if self._current.get(peer.site) != certificate or expired:
             self._peers.pop(certificate)
-            raise WardroundError(
-                "WR-COORD-034",
-                f"The certificate of {peer.site} has expired or was replaced by a newer one.",
-                "If the agent was restored from a copy or runs twice, stop one of the two; "
-                "otherwise ask for a new invitation and enrol again.",
-            )
+            raise _not_current(peer.site)
         return peer
+
+    def claimed(self, keyid: str, certificate: str) -> Peer:
+        """Whom a request without a client certificate names, for a site behind inspection.
+
+        ``keyid`` is the name in its signature, ``certificate`` the digest of the one it is signed
+        under. Nothing is proved yet, and nothing changes: once the signature is verified,
+        :meth:`identify` is asked. Raises WR-COORD-032 and 034 as that does.
+        """
+        site = next((one for one in self._inspected if self.identity(one).text == keyid), None)
+        if site is None:
+            return self.identify(None)
+        for known in (self._current.get(site), self._replacements.get(site)):
+            if known is not None and digest(known) == certificate:
+                peer = self._parse(known)
+                if peer.expires >= self._now():
+                    return peer
+        raise _not_current(site)
 
     def _parse(self, certificate: bytes) -> Peer:
         identity = peer_identity(certificate)
@@ -220,12 +261,23 @@ class Enrolment:
         return dict(self._approved)
 
     def _issue(self, site: SiteName, csr: bytes) -> bytes:
-        return self._authority.issue_agent(csr, self.identity(site), self._now())
+        identity = self.identity(site)
+        return self._authority.issue_agent(csr, identity, self._now(), self._lifetime)
+
+
+def _not_current(site: SiteName) -> WardroundError:
+    return WardroundError(
+        "WR-COORD-034",
+        f"The certificate of {site} has expired or was replaced by a newer one.",
+        "If the agent was restored from a copy or runs twice, stop one of the two; "
+        "otherwise ask for a new invitation and enrol again.",
+    )
 
 
 def trust_domain(study: Study) -> str:
     """The coordinator's host name, under which its certificates name sites."""
-    return urlsplit(study.coordinator.url).hostname or "localhost"
+    host = urlsplit(study.coordinator.url).hostname or "localhost"
+    return host.replace(":", "-")  # an IPv6 address: names have no colons
 
 
 def _der(pem: bytes) -> bytes:

@@ -9,6 +9,7 @@ What sites are asked (`asks`) follows from committed state alone; what they answ
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ import numpy as np
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.lateness import require_in_time
+from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
+from wardround.coordinator.stopwatch import Stopwatch
+from wardround.coordinator.traffic import Traffic
 from wardround.coordinator.wiring import Wiring
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
@@ -29,8 +34,11 @@ from wardround.federation.messages import (
     JournalHead,
     Manifest,
     PacketHeader,
+    Refused,
 )
+from wardround.federation.pace import Limits
 from wardround.federation.round import Round, RoundPhase
+from wardround.federation.selection import Selection
 from wardround.federation.setup import Setup
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg.graph import Graph, GraphRule
@@ -59,6 +67,7 @@ class _Pending:
     kind: str
     site: SiteName
     sent: Sent
+    at: datetime
 
 
 class Exchange:
@@ -73,6 +82,7 @@ class Exchange:
         spool: Spool,
         run: RunId,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
         self.run = run
@@ -88,6 +98,9 @@ class Exchange:
         self.manifest_envelope: Envelope | None = None
         self.task: bytes = b""
         self.ending: tuple[Instruction, bytes] | None = None
+        ceiling_s = study.cohort.deadline_s
+        floor_s = min(study.cohort.deadline_floor_s, ceiling_s)
+        self.stopwatch = Stopwatch(Limits(floor_s, ceiling_s), clock)
         self._key = key
         self._now = now
         self._said: dict[str, dict[tuple[str, SiteName], Sent]] = {}
@@ -95,22 +108,31 @@ class Exchange:
         """Instructions of the current round that are the same for every site (see `asks`)."""
         self._wiring: tuple[tuple[object, ...], Wiring] | None = None
         self._pending: list[_Pending] = []
+        self._contributed: set[SiteName] = set()
+        """Who has sent a packet in the present batch, as far as this process knows."""
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
+        self.traffic = Traffic()
+        self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
+        """Told of each refusal once it is durable, with what the hospital let be said of it."""
+        self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
         self.lost: set[SiteName] = self._find_lost()
         """Whose payload was accepted in the current round and is gone since: it is sent again."""
 
     def _restore(self) -> None:
+        """Read everything again: at the start, and when another coordinator was faster."""
         with self.state.database.begin() as connection:
             self.setup = records.latest_setup(connection, self.run)
             latest = records.latest_round(connection, self.run)
             if latest is not None:
                 self.round, self.manifest_envelope, self.task = latest
                 self.manifest = Manifest.from_payload(self.manifest_envelope.payload)
+                self.models.offer(self.manifest.model)
             for scope in self._scopes():
                 self._said[scope] = records.load_statements(connection, scope)
+            self.stopwatch.restore(connection)
         self.witnesses = set(self.said(self.run, "witness"))
 
     def _find_lost(self) -> set[SiteName]:
@@ -154,6 +176,10 @@ class Exchange:
                 return one.sent
         return self._said[scope].get((kind, site))
 
+    def known_refusal(self, scope: str, site: SiteName) -> bool:
+        """Whether a site has refused this already."""
+        return scope in self._said and self.heard(scope, "refusal", site) is not None
+
     @property
     def setup_ahead(self) -> Setup | None:
         """The set-up with everything taken in, committed or about to be."""
@@ -178,7 +204,7 @@ class Exchange:
         self, scope: str, kind: str, site: SiteName, sent: Sent, new: Setup | Round | None = None
     ) -> None:
         """Take a statement in, and the state that follows from it; `flush` commits both."""
-        self._pending.append(_Pending(scope, kind, site, sent))
+        self._pending.append(_Pending(scope, kind, site, sent, self._now()))
         if isinstance(new, Setup):
             self._setup_ahead = new
         elif isinstance(new, Round):
@@ -202,11 +228,20 @@ class Exchange:
         with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:
-                records.save_statement(connection, one.scope, one.kind, one.site, one.sent)
+                records.save_statement(connection, one.scope, one.kind, one.site, one.sent, one.at)
                 if one.kind == "packet":
                     ledgers.save(connection, one.site, one.sent.envelope)
                 statement = digest(one.sent.envelope.payload)
-                transaction.record(one.kind, scope=one.scope, site=one.site, statement=statement)
+                transaction.record(
+                    one.kind,
+                    scope=one.scope,
+                    site=one.site,
+                    statement=statement,
+                    **told_outside(one.kind, one.sent.envelope),
+                )
+                took = self.stopwatch.answered(one.site, one.scope, one.kind)
+                if took is not None:
+                    self.stopwatch.learn(connection, one.site, *took)
             new_setup, new_round = self.setup, self.round
             if setup is not None and self.setup is not None:
                 new_setup = records.replace_setup(connection, self.setup, setup)
@@ -215,8 +250,13 @@ class Exchange:
         self.setup, self.round = new_setup, new_round
         for one in pending:
             self._said[one.scope][one.kind, one.site] = one.sent
+            if one.kind == "packet":
+                self._contributed.add(one.site)
         self.witnesses = set(self.said(self.run, "witness"))
         self.changed.notify()
+        for one in pending:
+            if one.kind == "refusal":
+                self.on_refusal(one.site, told_outside(one.kind, one.sent.envelope))
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -229,8 +269,17 @@ class Exchange:
                 self._restore()
             raise
 
-    def start_setup(self, pool: tuple[SiteName, ...]) -> None:
-        """Begin a new batch among ``pool``."""
+    def start_setup(
+        self,
+        pool: tuple[SiteName, ...],
+        turns: tuple[SiteName, ...] = (),
+        why: Selection | None = None,
+    ) -> None:
+        """Begin a new batch among ``pool``, of whom ``turns`` are in it for their turn alone.
+
+        The journal says ``why`` these were chosen: the order of their speeds, and no times, since
+        those may tell how many records a hospital has.
+        """
         self.flush()
         number = 0 if self.setup is None else int(self.setup.state.batch.rsplit(".", 1)[1]) + 1
         setup = Setup(
@@ -239,11 +288,16 @@ class Exchange:
             pool=tuple(sorted(pool)),
             rounds=self.study.cohort.rounds_per_setup,
             minimum=self.minimum_survivors(len(pool)),
+            turns=turns,
         )
+        self._contributed.clear()
         if self.setup is not None:
             self._said.pop(self.setup.state.batch, None)
         with self._transaction() as transaction:
             transaction.record("setup", batch=setup.batch, run=self.run, pool=list(setup.pool))
+            if why is not None:
+                order, due = list(why.order), list(why.turns)
+                transaction.record("selection", batch=setup.batch, fastest_first=order, turns=due)
             self.setup = records.insert_setup(transaction.connection, setup)
         self._said[setup.batch] = {}
         self.changed.notify()
@@ -271,7 +325,7 @@ class Exchange:
             task=task.hash,
             kind=task.kind,
             model=task.model_digest,
-            length=task.length,
+            length=task.elements,
             ring_bits=task.ring_bits,
             fractional_bits=encoding.fractional_bits,
             roster=setup.roster,
@@ -311,6 +365,7 @@ class Exchange:
             self._said.pop(self.round.state.round, None)
         self.setup, self.round, self.task = new_setup, new_round, wire
         self.manifest, self.manifest_envelope = manifest, envelope
+        self.models.offer(manifest.model)
         self._said[round_.round] = {}
         self.lost.clear()
         self.prepared.clear()
@@ -352,6 +407,7 @@ class Exchange:
         before = (one.facts for one in self.state.journal.entries() if one.kind == "ended")
         if not any(said.items() <= dict(facts).items() for facts in before):  # else: a restart
             with self._transaction() as transaction:
+                records.ending_run(transaction.connection, self.run, self._now())
                 transaction.record("ended", **said, finished=self._now().isoformat())
         self.save_checkpoint()
 
@@ -361,6 +417,7 @@ class Exchange:
             self._save_checkpoint(transaction)
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
+        self.traffic.save(transaction.connection)
         checkpoint: Checkpoint = self.state.journal.checkpoint()
         if checkpoint.size:
             envelope = sign_checkpoint(checkpoint, self._key)
@@ -400,13 +457,34 @@ class Exchange:
             {site: sent.envelope for site, sent in self.said(batch, "deal").items()},
         )
 
+    @property
+    def sparse(self) -> bool:
+        """Whether each site of the current round shares keys with some of the others only."""
+        return self.setup is not None and self.setup.state.sparse
+
+    @property
+    def keys_scope(self) -> str:
+        """Under which scope the adverts and deals of the current round are kept."""
+        assert self.round is not None
+        return self.round.state.batch
+
+    def bound(self) -> Digest:
+        """What masks, votes and shares of the current round are bound to."""
+        return self.manifest_digest()
+
     def manifest_digest(self) -> Digest:
         """The digest that packets and votes of the current round must name."""
         assert self.manifest_envelope is not None
         return digest(self.manifest_envelope.payload)
 
+    def is_first(self, site: SiteName) -> bool:
+        """Whether ``site`` may not have been shown yet what was dealt to it in this batch."""
+        assert self.manifest is not None
+        return self.manifest.index == 0 or site not in self._contributed
+
     def check_open(self, site: SiteName, round_: RoundId) -> None:
         """Refuse parts of a payload that this round does not wait for."""
+        require_in_time(self, site, round_)
         state = self.round_ahead
         if state is not None and state.round == round_ and site in self.lost:
             return
@@ -418,10 +496,10 @@ class Exchange:
         ):
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
 
-    def check_blob(self, name: Digest) -> None:
-        """Sites may fetch the model of the current task, and no other blob."""
-        if self.manifest is None or name != self.manifest.model:
-            raise refused("WR-COORD-027", "There is no such model in the current round.")
+    @property
+    def scope(self) -> str:
+        """The round that is under way, or the run where none is."""
+        return self.run if self.round is None or self.ending else self.round.state.round
 
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""
@@ -438,18 +516,46 @@ class Exchange:
         self.changed.notify()
 
     def deadline_passed(self) -> None:
-        """Time is up for whatever is waited for."""
+        """Time is up for whatever is waited for; who was missing is absent until it is heard of."""
         self.flush()
         with self._transaction() as transaction:
             if self.round is not None and not self.round.state.over:
-                new = self.round.state.on_deadline()
-                transaction.record("deadline", round=new.round, phase=new.phase.value)
+                old = self.round.state
+                missing = [site for site in old.roster if old.waits_for(site)]
+                new = old.on_deadline()
+                transaction.record(
+                    "deadline",
+                    round=new.round,
+                    phase=new.phase.value,
+                    missing=list(missing),
+                    at=self._now().isoformat(),
+                )
                 self.round = records.replace_round(transaction.connection, self.round, new)
             elif self.setup is not None:
-                setup = self.setup.state.on_deadline()
-                transaction.record("deadline", batch=setup.batch, phase=setup.phase.value)
+                before = self.setup.state
+                missing = [site for site in before.pool if before.waits_for(site)]
+                setup = before.on_deadline()
+                transaction.record(
+                    "deadline",
+                    batch=setup.batch,
+                    phase=setup.phase.value,
+                    missing=list(missing),
+                    at=self._now().isoformat(),
+                )
                 self.setup = records.replace_setup(transaction.connection, self.setup, setup)
+            else:
+                return
+        self.stopwatch.give_up(missing)
         self.changed.notify()
+
+
+def told_outside(kind: str, envelope: Envelope) -> dict[str, str]:
+    """What a refusal says beside *refused*: its cause and its incident's number, where given."""
+    if kind != "refusal":
+        return {}
+    refused = Refused.from_payload(envelope.payload)
+    told = {"cause": refused.cause and refused.cause.value, "incident": refused.incident}
+    return {name: value for name, value in told.items() if value}
 
 
 def new_run() -> RunId:

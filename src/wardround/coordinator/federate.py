@@ -9,7 +9,7 @@ from functools import partial
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.drawing import Drawing
-from wardround.coordinator.driver import Driver, Say
+from wardround.coordinator.driver import Driver, LiveStream, Say
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.groups import Groups
 from wardround.errors import WardroundError
@@ -74,6 +74,10 @@ class GroupedDriver:
             self._say("round", _together(self._rounds))
         return Total.over(opened)
 
+    def stream(self, task: Task) -> LiveStream:
+        """Refused: no study has both groups and late cohorts (WR-STUDY-156)."""
+        return self.drivers[0].stream(task)
+
     def _hear(self, group: int, event: str, facts: Facts) -> None:
         if event == "round":
             self._rounds.append(facts)
@@ -92,7 +96,7 @@ async def federate(
     exchange, groups = coordinator.exchange, coordinator.groups
     assert exchange is not None
     if groups is None:
-        return Driver(exchange, coordinator.present, say)
+        return Driver(exchange, coordinator.present, say, coordinator.open_stream)
     await _draw(groups, exchange, coordinator.present, say)
     groups.open()
     return GroupedDriver(exchange, groups, coordinator.present, say)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wardround.coordinator.asks import framed, instruction
+from wardround.coordinator.asks import asks, framed, instruction
 from wardround.coordinator.drawing import KINDS, Drawing
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.intake import Intake
@@ -69,6 +69,16 @@ class Groups:
         if site not in self._accepted() or not self.exchanges:
             return None
         return instruction(self.exchange_of(site), site, seen)
+
+    def asks(self, site: SiteName) -> bool:
+        """Whether there is an `instruction` for ``site``, without working it out."""
+        if self.main.ending is not None:
+            return asks(self.main, site)
+        if self.drawing.waits_for(site):
+            return True
+        return (
+            bool(self.exchanges) and site in self._accepted() and asks(self.exchange_of(site), site)
+        )
 
     async def submit(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes

@@ -2,7 +2,7 @@
 
 ::
 
-    coordinator.toml     address
+    coordinator.toml     address; ``inspected``: sites whose proxy opens TLS
     keys/                signing.key, ca.key, ca.pem, server.key, server.pem
     study.json           the sealed study, in canonical form
     invitations/         one file per hospital; each holds a one-time token
@@ -17,6 +17,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +29,16 @@ from wardround.governance.files import write_whole
 from wardround.ids import SiteName
 from wardround.study import Study
 from wardround.study.sections import https_origin
-from wardround.trust.authority import CertificateAuthority, certificate_expiry
+from wardround.trust.authority import SERVER_LIFETIME, CertificateAuthority, certificate_expiry
 from wardround.trust.keys import SigningKey, write_new
+
+
+@dataclass(frozen=True)
+class ServerTerms:
+    """How long a server certificate lives, and how long before its end it is made anew."""
+
+    lifetime: timedelta = SERVER_LIFETIME
+    margin: timedelta = timedelta(days=14)
 
 
 class CoordinatorHome:
@@ -42,6 +51,11 @@ class CoordinatorHome:
         try:
             settings = tomllib.loads((folder / "coordinator.toml").read_text(encoding="utf-8"))
             self.url = str(settings["url"])
+            inspected = settings.get("inspected", [])
+            if not isinstance(inspected, list):
+                raise KeyError("inspected")
+            self.inspected = frozenset(SiteName(str(one)) for one in inspected)
+            """The sites behind a proxy that opens TLS, with which the operator agreed to that."""
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
             raise WardroundError(
                 "WR-COORD-003",
@@ -106,13 +120,19 @@ class CoordinatorHome:
         """The port in the coordinator's address."""
         return urlsplit(self.url).port or 443
 
-    def renew_server_certificate(self) -> None:
-        """A server certificate for the address, unless the present one is good for weeks."""
+    def renew_server_certificate(self, terms: ServerTerms | None = None) -> bool:
+        """Make a server certificate for the address, unless the present one is good for long.
+
+        Says whether it made one.
+        """
+        terms = terms or ServerTerms()
         path = self.keys / "server.pem"
-        if path.exists() and certificate_expiry(path.read_bytes()) > _now() + timedelta(days=14):
-            return
+        if path.exists() and certificate_expiry(path.read_bytes()) > _now() + terms.margin:
+            return False
         key = SigningKey.load(self.keys / "server.key")
-        write_whole(path, self.authority.issue_server(key.public, [self.host], _now()))
+        made = self.authority.issue_server(key.public, [self.host], _now(), terms.lifetime)
+        write_whole(path, made)
+        return True
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -146,7 +166,13 @@ class CoordinatorHome:
                 "the study.",
                 path=str(state),
             )
-        return Coordinator(self.study, self.signing_key, self.authority, self.folder)
+        return Coordinator(
+            self.study,
+            self.signing_key,
+            self.authority,
+            self.folder,
+            inspected=self.inspected,
+        )
 
     def take_study(self, study: Study) -> None:
         """Keep a sealed study that names this coordinator; another one is never replaced."""
@@ -182,6 +208,7 @@ class CoordinatorHome:
             "url": self.url,
             "token": token,
             "ca": self.authority.certificate_pem.decode(),
+            **({"inspected": True} if site in self.inspected else {}),
         }
         path.unlink(missing_ok=True)
         write_new(path, (json.dumps(document, indent=2) + "\n").encode(), mode=0o600)

@@ -18,16 +18,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from wardround import __version__
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
 from wardround.coordinator.reception import Reception, read_body
+from wardround.coordinator.timeline import own_document
+from wardround.coordinator.traffic import Counted
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, malformed, unframe
-from wardround.ids import Digest, RoundId, SiteName
+from wardround.federation.messages import malformed, unframe
+from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.store.room import NO_ROOM
 from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
+LATEST = "latest"
+"""Stands for the latest run where a run is named."""
+
 MAXIMUM_WAIT_S = 30.0
 MAXIMUM_ENROLMENT_BYTES = 64 << 10
 """Anybody may send this one, so little of it is read."""
@@ -40,6 +46,8 @@ _STATUS = {
     "WR-COORD-032": 401,
     "WR-COORD-033": 403,
     "WR-COORD-034": 403,
+    "WR-COORD-042": 404,
+    "WR-COORD-061": 403,
 }
 
 
@@ -47,6 +55,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     """The application of one coordinator."""
     app = FastAPI(title="Wardround coordinator", version="1", docs_url=None, redoc_url=None)
     reception = Reception(coordinator)
+    app.add_middleware(Counted, count=coordinator.count)
 
     @app.exception_handler(WardroundError)
     async def problem(_request: Request, error: Exception) -> Response:
@@ -63,14 +72,21 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         return _problem(malformed("request"), 400)
 
     @app.get("/v1/health")
-    async def health() -> dict[str, str]:
-        return {"study": coordinator.study.id, "state": coordinator.state_name}
+    async def health(request: Request) -> dict[str, str]:
+        found = {"study": coordinator.study.id, "state": coordinator.state_name}
+        known = reception.known(request)
+        if isinstance(known, WardroundError):
+            found["refused"] = known.code
+        elif known is not None:  # to the study's own hospitals a little more
+            found |= {"site": known.site, "version": __version__}
+        return found
 
     @app.post("/v1/enrol")
     async def enrol(request: Request) -> dict[str, str]:
-        site, token, csr = _enrolment(await read_body(request, MAXIMUM_ENROLMENT_BYTES))
-        with coordinator.refusals.noted(SiteName(site)):
-            certificate = coordinator.enrolment.enrol(SiteName(site), token, csr.encode())
+        body = await read_body(request, MAXIMUM_ENROLMENT_BYTES)
+        site, token, csr, proof = _enrolment(body)
+        with coordinator.refusals.noted(site):
+            certificate = coordinator.enrolment.enrol(site, token, csr, proof)
         return {"certificate": certificate.decode()}
 
     @app.post("/v1/renew")
@@ -88,6 +104,14 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         peer, _ = await reception.admit(request)
         report = coordinator.ledger_report(peer.site).model_dump_json()
         return Response(report, media_type="application/json")
+
+    @app.get("/v1/runs/{run}/timeline")
+    async def timeline(request: Request, run: str) -> Response:
+        """A hospital's own lane; who may read the coordinator's folder sees all of them there."""
+        peer, _ = await reception.admit(request)
+        found = coordinator.timeline(None if run == LATEST else RunId(run))
+        body = orjson.dumps(own_document(found, peer.site))
+        return Response(body, media_type="application/json")
 
     @app.post("/v1/next")
     async def following(request: Request) -> Response:
@@ -124,25 +148,43 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             visitor.verify(body_sha256=incoming.sha256.digest())
             incoming.accept(incoming.sha256.digest())
 
+    @app.get("/v1/blobs/{name}/parts")
+    async def parts(request: Request, name: str) -> Response:
+        peer, _ = await reception.admit(request)
+        listed = await coordinator.exchange_for(peer).models.parts(Digest(name))
+        return Response(listed.to_json(), media_type="application/json")
+
+    @app.get("/v1/blobs/{name}/delta")
+    async def delta(request: Request, name: str, base: str) -> Response:
+        peer, _ = await reception.admit(request)
+        listed = await coordinator.exchange_for(peer).models.delta(Digest(name), Digest(base))
+        if listed is None:
+            return Response(status_code=204)
+        return Response(listed.to_json(), media_type="application/json")
+
     @app.get("/v1/blobs/{name}/parts/{number}")
     async def blob(
         request: Request, name: str, number: Annotated[int, PathParameter(ge=0, lt=2**20)]
     ) -> Response:
         peer, _ = await reception.admit(request)
-        coordinator.exchange_for(peer).check_blob(Digest(name))
-        pieces = coordinator.blobs.read_part(Digest(name), number * PART_BYTES, PART_BYTES)
+        pieces = coordinator.exchange_for(peer).models.read_part(Digest(name), number)
         return StreamingResponse(_in_turn(pieces), media_type="application/octet-stream")
 
     return app
 
 
-def _enrolment(body: bytes) -> tuple[str, str, str]:
-    """Site, token and CSR; anything else is refused and not repeated, as a token may be in it."""
+def _enrolment(body: bytes) -> tuple[SiteName, str, bytes, Envelope | None]:
+    """Site, token, CSR and the hospital's signature over it, if there is one.
+
+    Anything else is refused and not repeated, as a token may be in it.
+    """
     try:
         match orjson.loads(body):
-            case {"site": str(site), "token": str(token), "csr": str(csr)}:
-                return site, token, csr
-    except orjson.JSONDecodeError:
+            case {"site": str(site), "token": str(token), "csr": str(csr), **more}:
+                proof = more.get("proof")
+                signed = Envelope.from_json(proof) if isinstance(proof, dict) else None
+                return SiteName(site), token, csr.encode(), signed
+    except (orjson.JSONDecodeError, WardroundError):
         pass
     raise malformed("enrolment")
 

@@ -14,6 +14,7 @@ import orjson
 
 from wardround.coordinator import ledgers
 from wardround.coordinator.exchange import Exchange, refused
+from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.records import Sent
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, Ask, Audit, PacketHeader, Refused, Witness
@@ -96,19 +97,8 @@ class Intake:
         self._exchange.flush()
 
     def _take(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
-        handlers: Mapping[str, Callable[[SiteName, Envelope, bytes], None]] = {
-            "advert": self._on_advert,
-            "choice": self._on_choice,
-            "deal": self._on_deal,
-            "packet": self._on_packet,
-            "vote": self._on_vote,
-            "shares": self._on_shares,
-            "audit": self._on_audit,
-            "refusal": self._on_refusal,
-            "witness": self._on_witness,
-        }
         exchange = self._exchange
-        handler = handlers.get(kind)
+        handler = self._handlers().get(kind)
         try:
             if handler is None:
                 raise refused("WR-COORD-020", f"There is no statement of kind {kind[:20]!r}.")
@@ -123,6 +113,24 @@ class Intake:
                         code=error.code,
                     )
             raise
+
+    def _handlers(self) -> Mapping[str, Callable[[SiteName, Envelope, bytes], None]]:
+        return {
+            "advert": self._on_advert,
+            "choice": self._on_choice,
+            "deal": self._on_deal,
+            "packet": self._on_packet,
+            "vote": self._on_vote,
+            "shares": self._on_shares,
+            "audit": self._on_audit,
+            "refusal": self._on_refusal,
+            "witness": self._on_witness,
+            "ready": self._after_the_stream,
+            "cohort": self._after_the_stream,
+        }
+
+    def _after_the_stream(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
+        raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
 
     def _repeated(self, scope: str, kind: str, site: SiteName, sent: Sent) -> bool:
         known = self._exchange.heard(scope, kind, site)
@@ -165,7 +173,9 @@ class Intake:
     def _on_advert(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         advert = Advert.open(envelope, exchange.keys[site])
-        _same(advert.site, site, advert.study, exchange.study.digest, advert.run, exchange.run)
+        same_parties(
+            advert.site, site, advert.study, exchange.study.digest, advert.run, exchange.run
+        )
         check_adverts({site: advert})  # as all will: nobody can have the others refuse
         setup = exchange.setup_ahead
         # The sites of a large pool are not told again in every advert.
@@ -179,7 +189,9 @@ class Intake:
     def _on_choice(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         choice = Choice.open(envelope, exchange.keys[site])
-        _same(choice.site, site, choice.study, exchange.study.digest, choice.run, exchange.run)
+        same_parties(
+            choice.site, site, choice.study, exchange.study.digest, choice.run, exchange.run
+        )
         sent = Sent(envelope, b"")
         if self._repeated(choice.batch, "choice", site, sent):
             return
@@ -197,8 +209,8 @@ class Intake:
     def _on_deal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         deal = Deal.open(envelope, exchange.keys[site])
-        _same(deal.site, site, deal.study, exchange.study.digest, deal.run, exchange.run)
-        named = {name: digest(blob) for name, blob in _sealed_blobs(attachment).items()}
+        same_parties(deal.site, site, deal.study, exchange.study.digest, deal.run, exchange.run)
+        named = {name: digest(blob) for name, blob in sealed_blobs(attachment).items()}
         if named != dict(deal.sealed):
             raise refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
         setup = exchange.setup_ahead
@@ -219,12 +231,15 @@ class Intake:
     def _on_packet(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         header = PacketHeader.open(envelope, exchange.keys[site])
-        _same(header.site, site, header.study, exchange.study.digest, header.run, exchange.run)
+        same_parties(
+            header.site, site, header.study, exchange.study.digest, header.run, exchange.run
+        )
         sent = Sent(envelope, b"")
+        round_ = RoundId(header.round)
+        require_in_time(exchange, site, round_)
         again = self._repeated(header.round, "packet", site, sent)
         if again and site not in exchange.lost:
             return
-        round_ = RoundId(header.round)
         exchange.check_open(site, round_)
         assert exchange.manifest is not None
         size = exchange.payload_bytes()
@@ -256,7 +271,7 @@ class Intake:
     def _on_vote(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         vote = SurvivorVote.open(envelope, exchange.keys[site])
-        _same(vote.site, site, vote.study, exchange.study.digest, vote.run, exchange.run)
+        same_parties(vote.site, site, vote.study, exchange.study.digest, vote.run, exchange.run)
         sent = Sent(envelope, b"")
         self._require_own_question(vote)
         self._on_round("vote", site, vote.round, sent, lambda one: one.on_vote(site))
@@ -264,7 +279,9 @@ class Intake:
     def _on_shares(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         shares = RecoveryShares.open(envelope, exchange.keys[site])
-        _same(shares.site, site, shares.study, exchange.study.digest, shares.run, exchange.run)
+        same_parties(
+            shares.site, site, shares.study, exchange.study.digest, shares.run, exchange.run
+        )
         sent = Sent(envelope, b"")
         self._require_own_question(shares)
         now = exchange.round_ahead
@@ -276,7 +293,7 @@ class Intake:
     def _on_audit(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         audit = Audit.open(envelope, exchange.keys[site])
-        _same(audit.site, site, audit.study, exchange.study.digest, audit.run, exchange.run)
+        same_parties(audit.site, site, audit.study, exchange.study.digest, audit.run, exchange.run)
         packet = exchange.heard(audit.round, "packet", site)
         shown = (digest(packet.envelope.payload), exchange.manifest_digest()) if packet else None
         if (audit.packet, audit.manifest) != shown:
@@ -293,7 +310,7 @@ class Intake:
         state = exchange.round_ahead
         if state is None or said.round != state.round:
             raise refused("WR-COORD-021", "The statement belongs to no open round or set-up.")
-        asked = (state.batch, state.index, exchange.manifest_digest(), state.survivors)
+        asked = (state.batch, state.index, exchange.bound(), state.survivors)
         if (said.batch, said.index, said.manifest, said.survivors) != asked:
             raise refused("WR-COORD-025", "The statement is over another manifest or survivors.")
 
@@ -316,13 +333,15 @@ class Intake:
     def _on_refusal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         refusal = Refused.open(envelope, exchange.keys[site])
-        _same(refusal.site, site, refusal.study, exchange.study.digest, refusal.run, exchange.run)
+        same_parties(
+            refusal.site, site, refusal.study, exchange.study.digest, refusal.run, exchange.run
+        )
         sent = Sent(envelope, b"")
         setup, round_ = exchange.setup_ahead, exchange.round_ahead
-        if round_ is not None and (round_.phase, round_.round) == (
-            RoundPhase.AUDIT,
-            refusal.scope,
-        ):  # it may have refused in this round before: this one answers the audit
+        if exchange.known_refusal(refusal.scope, site) and not _audits(round_, refusal.scope):
+            return  # an agent that was asked again says it anew, under another incident's number
+        if _audits(round_, refusal.scope):
+            # It may have refused in this round before: this one answers the audit.
             self._on_round("audit", site, refusal.scope, sent, lambda one: one.on_audit(site))
         elif setup is not None and refusal.scope == setup.batch:
             self._on_setup("refusal", site, setup.batch, sent, lambda one: one.on_lost(site))
@@ -332,14 +351,20 @@ class Intake:
     def _on_witness(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
         witness = Witness.open(envelope, exchange.keys[site])
-        _same(witness.site, site, witness.study, exchange.study.digest, witness.run, exchange.run)
+        same_parties(
+            witness.site, site, witness.study, exchange.study.digest, witness.run, exchange.run
+        )
         sent = Sent(envelope, b"")
         if not self._repeated(exchange.run, "witness", site, sent):
             self._require_own_ending(witness)
             exchange.keep(exchange.run, "witness", site, sent)
 
 
-def _sealed_blobs(attachment: bytes) -> dict[str, bytes]:
+def _audits(round_: Round | None, scope: str) -> bool:
+    return round_ is not None and (round_.phase, round_.round) == (RoundPhase.AUDIT, scope)
+
+
+def sealed_blobs(attachment: bytes) -> dict[str, bytes]:
     """What comes beside a deal: base64 by site; anything else is refused."""
     try:
         blobs = orjson.loads(attachment)
@@ -350,6 +375,7 @@ def _sealed_blobs(attachment: bytes) -> dict[str, bytes]:
     raise refused("WR-COORD-024", "The sealed shares are not the ones that were signed.")
 
 
-def _same(*pairs: str) -> None:
+def same_parties(*pairs: str) -> None:
+    """Refuse a statement that is of another site, study or run than it should be."""
     if any(one != other for one, other in zip(pairs[::2], pairs[1::2], strict=True)):
         raise refused("WR-COORD-025", "The statement is of another site, study or run.")

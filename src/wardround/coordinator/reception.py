@@ -2,6 +2,8 @@
 
 The attacker is on the network, or is a proxy that ends TLS, or holds another site's papers. A
 request counts only under the certificate's own key and for what was signed with it (RFC 9421).
+Of a hospital behind a proxy that ends TLS, where the operator agreed to that, no certificate
+arrives: the signature is then the only proof, and is checked before a body is read.
 Whoever is turned away leaves a leaf in the journal (`refusals`).
 """
 
@@ -15,20 +17,26 @@ from fastapi import Request
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
+from wardround.coordinator.traffic import VISITOR
 from wardround.errors import WardroundError
 from wardround.trust.replay import ReplayCache
-from wardround.trust.requests import verify_request
+from wardround.trust.requests import claimed_signer, verify_request, verify_signature
 
 MAXIMUM_BODY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """A request under a good certificate, whose signature has not been checked yet."""
+    """A request under a good certificate, whose signature has not been checked yet.
+
+    With ``inspected`` a proxy took the certificate off: the signature was checked, but neither
+    body nor time nor whether it is a replay.
+    """
 
     peer: Peer
     request: Request
     reception: Reception
+    inspected: bool = False
 
     def verify(self, *, body: bytes = b"", body_sha256: bytes | None = None) -> None:
         """Check the signature over the request and its body (or the body's hash)."""
@@ -49,32 +57,70 @@ class Reception:
         visitor.verify(body=body)
         return visitor.peer, body
 
+    def known(self, request: Request) -> Peer | WardroundError | None:
+        """Who asks, or why it would be turned away; None for somebody who shows nothing.
+
+        For questions that anybody may ask: nothing is noted, and no body is read.
+        """
+        certificate = _shown(request)
+        try:
+            if certificate is not None:
+                return self._coordinator.enrolment.identify(certificate)
+            if self._coordinator.inspected and claimed_signer(request.headers) is not None:
+                return self._inspected(request).peer
+        except WardroundError as error:
+            return error
+        return None
+
     def visitor(self, request: Request) -> Visitor:
         """Whose certificate the request bears; for bodies that are taken in piece by piece."""
-        tls = request.scope.get("extensions", {}).get("tls", {})
-        chain = tls.get("client_cert_chain") or []
-        certificate = ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
+        certificate = _shown(request)
         with self._coordinator.refusals.noted(None):
+            if certificate is None and self._coordinator.inspected:
+                return self._inspected(request)
             return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
+
+    def _inspected(self, request: Request) -> Visitor:
+        """Whom a request's own signature proves; before its body is read, as anybody may send."""
+        keyid = claimed_signer(request.headers) or ""
+        named = request.query_params.get("certificate", "")
+        peer = self._coordinator.enrolment.claimed(keyid, named)
+        verify_signature(lambda _: peer.key, request.method, _target(request), request.headers)
+        return Visitor(peer, request, self, inspected=True)
 
     def verify(self, visitor: Visitor, body: bytes, body_sha256: bytes | None) -> None:
         """See `Visitor.verify`."""
         request, peer = visitor.request, visitor.peer
         identity = self._coordinator.enrolment.identity(peer.site).text
-        target = request.scope["raw_path"].decode("ascii")
-        query = request.scope["query_string"].decode("ascii")
         with self._coordinator.refusals.noted(peer.site):
             verify_request(
                 lambda keyid: peer.key if keyid == identity else None,
                 request.method,
-                f"{target}?{query}" if query else target,
+                _target(request),
                 request.headers,
                 body,
                 int(time.time()),
                 self._replays,
                 body_sha256=body_sha256,
             )
+            if visitor.inspected:  # proved by now: a renewed certificate comes into force
+                self._coordinator.enrolment.identify(peer.certificate)
+            request.scope[VISITOR] = peer.site
             self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
+
+
+def _shown(request: Request) -> bytes | None:
+    """The client certificate of the connection (DER)."""
+    tls = request.scope.get("extensions", {}).get("tls", {})
+    chain = tls.get("client_cert_chain") or []
+    return ssl.PEM_cert_to_DER_cert(chain[0]) if chain else None
+
+
+def _target(request: Request) -> str:
+    """Path and query as they were sent and signed, before any decoding."""
+    target: str = request.scope["raw_path"].decode("ascii")
+    query = request.scope["query_string"].decode("ascii")
+    return f"{target}?{query}" if query else target
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:

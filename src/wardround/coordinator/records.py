@@ -7,12 +7,12 @@ whoever acts on an old one loses and reads again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, DateTime, bindparam, func, insert, select, update
 
 from wardround.coordinator.tables import (
     checkpoints,
@@ -25,13 +25,15 @@ from wardround.coordinator.tables import (
 )
 from wardround.errors import WardroundError
 from wardround.federation.draw import Draw
+from wardround.federation.late import Gathering
 from wardround.federation.messages import Manifest
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.trust.dsse import Envelope
 
-State = TypeVar("State", Setup, Round, Draw)
+State = TypeVar("State", Setup, Round, Draw, Gathering)
+Phased = TypeVar("Phased", Setup, Round, Draw)
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,43 @@ class Opened:
     total: Digest
 
 
+_TIME = DateTime(timezone=True)
 SETUP, ROUND, DRAW = TypeAdapter(Setup), TypeAdapter(Round), TypeAdapter(Draw)
 
 # What runs for every statement of every site is built once: building costs more than running.
 _REPLACE_SETUP = (
     update(setups)
     .where(setups.c.batch == bindparam("b_batch"), setups.c.version == bindparam("b_version"))
-    .values(version=bindparam("version"), state=bindparam("state"))
+    .values(
+        version=bindparam("version"),
+        state=bindparam("state"),
+        phase_at=func.coalesce(bindparam("phase_at", type_=_TIME), setups.c.phase_at),
+    )
 )
 _REPLACE_ROUND = (
     update(rounds)
     .where(rounds.c.round == bindparam("b_round"), rounds.c.version == bindparam("b_version"))
-    .values(version=bindparam("version"), state=bindparam("state"), seconds=bindparam("seconds"))
+    .values(
+        version=bindparam("version"),
+        state=bindparam("state"),
+        seconds=bindparam("seconds"),
+        phase_at=func.coalesce(bindparam("phase_at", type_=_TIME), rounds.c.phase_at),
+    )
 )
 _INSERT_STATEMENT = insert(statements)
 
 
 def insert_setup(connection: Connection, setup: Setup) -> Versioned[Setup]:
     """A new batch."""
+    now = datetime.now(UTC)
     connection.execute(
         insert(setups).values(
-            batch=setup.batch, run=setup.run, version=0, state=SETUP.dump_json(setup)
+            batch=setup.batch,
+            run=setup.run,
+            version=0,
+            state=SETUP.dump_json(setup),
+            started_at=now,
+            phase_at=now,
         )
     )
     return Versioned(0, setup)
@@ -94,14 +112,20 @@ def replace_setup(connection: Connection, old: Versioned[Setup], new: Setup) -> 
             "b_version": old.version,
             "version": old.version + 1,
             "state": SETUP.dump_json(new),
+            "phase_at": _phase_began(old.state, new),
         },
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
 def insert_draw(connection: Connection, draw: Draw) -> Versioned[Draw]:
     """A new draw of the study's partition."""
-    row = {"number": draw.number, "version": 0, "state": DRAW.dump_json(draw)}
+    row = {
+        "number": draw.number,
+        "version": 0,
+        "state": DRAW.dump_json(draw),
+        "phase_at": datetime.now(UTC),
+    }
     connection.execute(insert(draws).values(row))
     return Versioned(0, draw)
 
@@ -111,9 +135,13 @@ def replace_draw(connection: Connection, old: Versioned[Draw], new: Draw) -> Ver
     done = connection.execute(
         update(draws)
         .where(draws.c.number == new.number, draws.c.version == old.version)
-        .values(version=old.version + 1, state=DRAW.dump_json(new))
+        .values(
+            version=old.version + 1,
+            state=DRAW.dump_json(new),
+            phase_at=func.coalesce(_phase_began(old.state, new), draws.c.phase_at),
+        )
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
 def latest_draw(connection: Connection) -> Versioned[Draw] | None:
@@ -137,6 +165,7 @@ def insert_round(
             manifest=manifest.to_json(),
             task=task,
             started_at=now,
+            phase_at=now,
         )
     )
     return Versioned(0, state)
@@ -154,12 +183,19 @@ def replace_round(
             "version": old.version + 1,
             "state": ROUND.dump_json(new),
             "seconds": seconds,
+            "phase_at": _phase_began(old.state, new),
         },
     )
-    return _replaced(done.rowcount, old.version, new)
+    return replaced(done.rowcount, old.version, new)
 
 
-def _replaced(rows: int, version: int, new: State) -> Versioned[State]:
+def _phase_began(old: Phased, new: Phased) -> datetime | None:
+    """Now, if the phase is another one than it was."""
+    return None if new.phase is old.phase else datetime.now(UTC)
+
+
+def replaced(rows: int, version: int, new: State) -> Versioned[State]:
+    """The successor, if a row was found to replace; raises WR-COORD-001 otherwise."""
     if rows != 1:
         raise WardroundError(
             "WR-COORD-001",
@@ -203,10 +239,35 @@ def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest
     return ROUND.validate_json(row.state), manifest
 
 
+def find_round(connection: Connection, round_: RoundId) -> Round | None:
+    """A round by its name, if there was one."""
+    state = connection.scalar(select(rounds.c.state).where(rounds.c.round == round_))
+    return None if state is None else ROUND.validate_json(state)
+
+
+def last_rosters(connection: Connection, run: RunId, count: int) -> list[tuple[SiteName, ...]]:
+    """Who was asked in the last ``count`` rounds of a run, the oldest first."""
+    found = connection.scalars(
+        select(rounds.c.state)
+        .where(rounds.c.run == run)
+        .order_by(rounds.c.step.desc(), rounds.c.attempt.desc())
+        .limit(count)
+    )
+    return [ROUND.validate_json(state).roster for state in found][::-1]
+
+
 def save_statement(
-    connection: Connection, scope: str, kind: str, site: SiteName, sent: Sent
+    connection: Connection,
+    scope: str,
+    kind: str,
+    site: SiteName,
+    sent: Sent,
+    at: datetime | None = None,
 ) -> None:
-    """Keep what a site signed; the primary key admits one per scope, kind and site."""
+    """Keep what a site signed, and when it came (default: now).
+
+    The primary key admits one per scope, kind and site.
+    """
     connection.execute(
         _INSERT_STATEMENT,
         {
@@ -215,6 +276,7 @@ def save_statement(
             "site": site,
             "envelope": orjson.dumps(sent.envelope.to_dict()),
             "attachment": sent.attachment,
+            "at": at or datetime.now(UTC),
         },
     )
 
@@ -262,6 +324,17 @@ def start_run(connection: Connection, run: RunId, now: datetime) -> None:
     connection.execute(insert(runs).values(run=run, started_at=now, state="running"))
 
 
+def resume_run(connection: Connection, run: RunId, now: datetime) -> None:
+    """A restarted coordinator goes on with a run: whatever it waits for gets its time anew."""
+    connection.execute(update(runs).where(runs.c.run == run).values(resumed_at=now))
+
+
+def ending_run(connection: Connection, run: RunId, now: datetime) -> None:
+    """The sites are told that a run is over; after a restart, again."""
+    first = func.coalesce(runs.c.ending_at, now)
+    connection.execute(update(runs).where(runs.c.run == run).values(ending_at=first))
+
+
 def end_run(
     connection: Connection,
     run: RunId,
@@ -272,5 +345,7 @@ def end_run(
 ) -> None:
     """A run has ended, with a model or with a reason."""
     connection.execute(
-        update(runs).where(runs.c.run == run).values(state=state, model=model, reason=reason)
+        update(runs)
+        .where(runs.c.run == run)
+        .values(state=state, model=model, reason=reason, ended_at=datetime.now(UTC))
     )

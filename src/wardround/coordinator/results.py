@@ -6,32 +6,42 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import orjson
 from sqlalchemy import Connection, Row, select
 
 from wardround.algorithms.candidate import Candidate
-from wardround.coordinator import records
+from wardround.coordinator import records, streams, traffic
 from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.counted import records_of
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
-from wardround.federation.messages import Manifest
+from wardround.federation.messages import Manifest, ModelVersion, stream_run
 from wardround.federation.round import RoundPhase
 from wardround.governance.artefact import encode_model, save_model, sign_model
 from wardround.governance.evidence import (
     BatchRecord,
+    CohortRecord,
     EvidenceFile,
     JournalRecord,
     ModelRecord,
     PartitionRecord,
     RoundRecord,
+    StreamRecord,
 )
 from wardround.governance.files import write_whole
-from wardround.governance.report import ReportData, RoundFacts, report_data, save_report
+from wardround.governance.report import (
+    ReportData,
+    RoundFacts,
+    SiteTraffic,
+    report_data,
+    save_report,
+)
 from wardround.governance.summary import save_summary
 from wardround.governance.verify import verify
-from wardround.ids import BatchId, Digest, SiteName
+from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.store import Blobs
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
@@ -128,6 +138,7 @@ def gather_evidence(coordinator: Coordinator, candidate: Candidate) -> EvidenceF
             for row in connection.execute(select(totals).where(totals.c.run.in_(runs)))
         }
         leaves = connection.scalars(select(journal.c.leaf).order_by(journal.c.index)).all()
+        streamed = _streams(connection, exchange.run, said, coordinator.blobs)
         signed = connection.scalars(
             select(checkpoints.c.envelope).order_by(checkpoints.c.size)
         ).all()
@@ -141,6 +152,7 @@ def gather_evidence(coordinator: Coordinator, candidate: Candidate) -> EvidenceF
             for batch in batches
         },
         rounds=tuple(_round(row, said, opened, coordinator.blobs) for row in taken),
+        streams=streamed,
         journal=JournalRecord(
             leaves=tuple(leaves),
             checkpoints=tuple(Envelope.from_json(one) for one in signed),
@@ -170,6 +182,48 @@ def _round(
     )
 
 
+def _streams(
+    connection: Connection, run: RunId, said: Said, blobs: Blobs
+) -> tuple[StreamRecord, ...]:
+    """The streams of a run, in order, each with the cohorts that came to masking."""
+    found: list[StreamRecord] = []
+    for number in count():
+        name = stream_run(run, number)
+        versions = streams.load_versions(connection, name)
+        if not versions:
+            return tuple(found)
+        taken = connection.execute(
+            select(rounds).where(rounds.c.run == name).order_by(rounds.c.step)
+        ).all()
+        opened: dict[RoundId, Digest] = {
+            row.round: row.total
+            for row in connection.execute(select(totals).where(totals.c.run == name))
+        }
+        first = ModelVersion.from_payload(versions[0].payload)
+        found.append(
+            StreamRecord(
+                run=name,
+                task=orjson.loads(streams.load_question(connection, name)),
+                model=blobs.get(first.model),
+                versions=versions,
+                cohorts=tuple(
+                    CohortRecord(
+                        ready=said[row.round]["ready"],
+                        adverts=said[row.round]["advert"],
+                        signatures=said[row.round]["cohort"],
+                        deals=said[row.round]["deal"],
+                        manifest=Envelope.from_json(row.manifest),
+                        packets=said[row.round]["packet"],
+                        votes=said[row.round]["vote"],
+                        total=blobs.get(opened[row.round]) if row.round in opened else None,
+                    )
+                    for row in taken
+                ),
+            )
+        )
+    return tuple(found)
+
+
 def _said(connection: Connection) -> Said:
     said: Said = defaultdict(lambda: defaultdict(dict))
     for row in connection.execute(select(statements)):
@@ -192,16 +246,29 @@ def _partition(coordinator: Coordinator) -> PartitionRecord | None:
 
 def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFacts]:
     facts = []
+    assert coordinator.exchange is not None
+    streamed = streams.runs(connection, coordinator.exchange.run)
+    runs = (*coordinator.runs, *streamed)
+    in_time = (rounds.c.started_at,) if streamed else ()
     query = (
         select(rounds)
-        .where(rounds.c.run.in_(coordinator.runs))
-        .order_by(rounds.c.step, rounds.c.run, rounds.c.attempt)
+        .where(rounds.c.run.in_(runs))
+        .order_by(*in_time, rounds.c.step, rounds.c.run, rounds.c.attempt)
     )
     groups = None if coordinator.groups is None else coordinator.runs
-    for row in connection.execute(query):
+    opened = coordinator.exchange
+    assert opened is not None
+    exchanges = (opened,) if coordinator.groups is None else coordinator.groups.exchanges
+    cohorts = {one.run: one.sites for one in exchanges}
+    taken = connection.execute(query).all()
+    moved = traffic.load(connection, [row.round for row in taken])
+    for row in taken:
         state = records.ROUND.validate_json(row.state)
         manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
         done = state.phase is RoundPhase.DONE
+        # A late cohort is whoever was ready: nobody is left out of it.
+        asked = cohorts.get(row.run, state.roster)
+        counted = done and row.run not in streamed
         facts.append(
             RoundFacts(
                 round=row.round,
@@ -215,8 +282,18 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 reason=state.reason or "",
                 survivors=state.survivors,
                 dropped=state.dropped,
-                opened_numbers=manifest.length if done else 0,
+                not_asked=tuple(sorted(set(asked) - set(state.roster))),
+                records=records_of(connection, coordinator, row, manifest, len(asked))
+                if counted
+                else None,
+                opened_numbers=orjson.loads(row.task)["length"] if done else 0,
                 bytes_in=len(state.packets) * manifest.payload_bytes,
+                traffic={
+                    site: SiteTraffic(**vars(one)) for site, one in moved.get(row.round, {}).items()
+                },
+                refused=()
+                if coordinator.study.privacy is not None
+                else tuple(sorted(state.refused - state.packets)),
             )
         )
     return facts

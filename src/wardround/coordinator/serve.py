@@ -20,8 +20,9 @@ from wardround.coordinator.driver import Say
 from wardround.coordinator.federate import federate
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
+from wardround.coordinator.presence import keep_written
 from wardround.coordinator.results import Published, gather_evidence, publish
-from wardround.coordinator.server import server
+from wardround.coordinator.server import keep_server_certificate, server
 from wardround.errors import WardroundError
 from wardround.governance.artefact import encode_model, sign_model
 from wardround.store.room import no_room, wants_room
@@ -44,40 +45,52 @@ async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -
     with home.alone():
         coordinator = home.open()
         try:
-            async with _listening(home, coordinator):
+            async with _listening(home, coordinator, say):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
-                published = await drive(home, coordinator, say, wait_s)
-                if not once:
-                    await asyncio.Event().wait()
+                watching = asyncio.create_task(
+                    keep_written(home.folder, coordinator.heard_ages_s), name="presence"
+                )
+                try:
+                    published = await drive(home, coordinator, say, wait_s)
+                    if not once:
+                        await asyncio.Event().wait()
+                finally:
+                    watching.cancel()
                 return published
         finally:
             coordinator.close()
 
 
 @asynccontextmanager
-async def _listening(home: CoordinatorHome, coordinator: Coordinator) -> AsyncIterator[None]:
+async def _listening(
+    home: CoordinatorHome, coordinator: Coordinator, say: Say
+) -> AsyncIterator[None]:
     home.renew_server_certificate()
     keys = home.keys
+    if home.inspected:
+        say("inspected", {"sites": ", ".join(sorted(home.inspected))})
     context: ssl.SSLContext = server_context(
         keys / "server.pem", keys / "server.key", keys / "ca.pem"
     )
     http = server(create_app(coordinator), home.host, home.port, context)
     # Bound here: uvicorn itself would end the whole program where the port is taken.
-    task = asyncio.create_task(http.serve(_bound(home.host, home.port)))
+    task = asyncio.create_task(http.serve(bound(home.host, home.port)))
     while not http.started:
         if task.done():
             await task
         await asyncio.sleep(0.01)
+    renewal = asyncio.create_task(keep_server_certificate(home, context, say))
     try:
         yield
     finally:
+        renewal.cancel()
         coordinator.send_home()
         http.should_exit = True
         await task
 
 
-def _bound(host: str, port: int) -> list[socket.socket]:
+def bound(host: str, port: int) -> list[socket.socket]:
     """A socket for each of the host's addresses on this machine; raises WR-COORD-008."""
     sockets: list[socket.socket] = []
     try:
@@ -89,6 +102,7 @@ def _bound(host: str, port: int) -> list[socket.socket]:
                 continue  # a family that this machine does not speak
             sockets.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _keep_alive(one)
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
@@ -111,6 +125,14 @@ def _bound(host: str, port: int) -> list[socket.socket]:
         f"{f': {reason.strerror}' if reason is not None and reason.strerror else ''}.",
         "Another program may hold the port, or the address is not this machine's.",
     ) from reason
+
+
+def _keep_alive(listener: socket.socket) -> None:
+    """Have TCP find out which hospitals are gone; what is accepted inherits the options."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def drive(

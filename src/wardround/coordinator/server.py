@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import asyncio.sslproto
 import ssl
 from typing import cast
@@ -10,11 +11,42 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from wardround.coordinator.driver import Say
+from wardround.coordinator.home import CoordinatorHome, ServerTerms
+from wardround.errors import WardroundError
+
 READ_BYTES = 64 << 10
 """What a connection reads at a time: asyncio's 256 KiB cost a megabyte for each site."""
 
 GRACE_S = 3
 """How long pending long polls may hold up a shutdown."""
+
+
+LOOK_EVERY_S = 3600.0
+"""How often to see whether the server's certificate must be made anew."""
+
+
+async def keep_server_certificate(
+    home: CoordinatorHome,
+    context: ssl.SSLContext,
+    say: Say,
+    terms: ServerTerms | None = None,
+    every_s: float = LOOK_EVERY_S,
+) -> None:
+    """Make the server's certificate anew before it ends, for ever.
+
+    Connections go on under the certificate that they began with; new ones see the new one, since
+    the running server's context takes it in.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            if home.renew_server_certificate(terms):
+                context.load_cert_chain(home.keys / "server.pem", home.keys / "server.key")
+                say("renewed", {"certificate": "server"})
+        except (WardroundError, OSError) as error:  # a full disk: there are days left to try again
+            code = error.code if isinstance(error, WardroundError) else type(error).__name__
+            say("trouble", {"what": "server certificate", "code": code})
 
 
 class CertificateProtocol(HttpToolsProtocol):

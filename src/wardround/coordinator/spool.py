@@ -1,7 +1,7 @@
 """Payloads as they arrive, in numbered parts, one file per site and round.
 
-Parts are written without waiting for the disk: a payload that a power cut takes is found missing
-by its digest and asked for again, byte for byte the same.
+Parts are written without waiting for the disk: a part that a power cut takes is found missing by
+its digest and asked for again, byte for byte the same. The others count, whoever was restarted.
 
 The files of a round that is over are written over by the next one of the same size: a fresh page
 of the file system's cache costs several times as much as one that is there.
@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,12 @@ from wardround.trust.canonical import digest
 _GROWING = ".part"
 """What the name of a payload ends in until all of it is there (no site's name has a dot)."""
 
+_ARRIVED = ".have"
+"""What the name of the list ends in that says which parts of a growing payload have arrived."""
+
+_ENTRY = struct.Struct(">I32s")
+"""An entry of that list: a part's number and its SHA-256."""
+
 
 class IncomingPart:
     """A part on its way into the spool: written as it comes, held in no memory.
@@ -36,11 +43,14 @@ class IncomingPart:
     was there before is revoked, and so is everybody when the payload or its round is given up.
     """
 
-    def __init__(self, payload: _Payload, descriptor: int, number: int, size: int) -> None:
+    def __init__(
+        self, payload: _Payload, descriptor: int, arrived: Path | None, number: int, size: int
+    ) -> None:
         self.sha256 = hashlib.sha256()
         self.revoked = False
         self._payload = payload
         self._descriptor = descriptor
+        self._arrived = arrived
         self._number = number
         self._left = min(PART_BYTES, size - number * PART_BYTES)
         self._at = number * PART_BYTES
@@ -60,6 +70,8 @@ class IncomingPart:
         known = self._payload.known.get(self._number, found)
         if self.revoked or self._left or found != signed_sha256 or known != found:
             raise _wrong_part()
+        if self._number not in self._payload.known and self._arrived is not None:
+            _note(self._arrived, self._number, found)
         self._payload.known[self._number] = found
 
     def _put(self, data: memoryview) -> None:
@@ -122,7 +134,8 @@ class Spool:
             with needs_room(growing):
                 self._begin(growing, size)
         descriptor = os.open(path if path.exists() else growing, os.O_WRONLY)
-        incoming = IncomingPart(payload, descriptor, number, size)
+        arrived = path.with_suffix(_ARRIVED) if part_count(size) > 1 else None
+        incoming = IncomingPart(payload, descriptor, arrived, number, size)
         payload.begin(incoming, number)
         payload.open += 1
         try:
@@ -131,6 +144,7 @@ class Spool:
             whole = len(payload.known) == part_count(size) and growing.exists()
             if whole and not incoming.revoked:
                 growing.rename(path)
+                path.with_suffix(_ARRIVED).unlink(missing_ok=True)
         finally:
             os.close(descriptor)
             payload.open -= 1
@@ -163,6 +177,7 @@ class Spool:
         path = self.path(round_, site)
         path.unlink(missing_ok=True)
         path.with_suffix(_GROWING).unlink(missing_ok=True)
+        path.with_suffix(_ARRIVED).unlink(missing_ok=True)
         self._give_up(round_, site)
 
     def drop(self, round_: RoundId) -> None:
@@ -179,7 +194,7 @@ class Spool:
         if folder.exists():
             self.clear()  # left over where the round before had more sites
             for path in sorted(folder.iterdir()):
-                if path.suffix != _GROWING and path.name not in busy:
+                if not path.suffix and path.name not in busy:
                     self._spares.mkdir(exist_ok=True)
                     self._spare.append(path.rename(self._spares / f"{len(self._spare)}"))
             shutil.rmtree(folder)
@@ -222,16 +237,50 @@ class Spool:
             self._parts[key] = _Payload(self._recover(self.path(round_, site), size))
         return self._parts[key]
 
-    @staticmethod
-    def _recover(path: Path, size: int) -> dict[int, bytes]:
-        """After a restart: only a whole payload is trusted; a partial one is sent again."""
-        if not path.exists() or path.stat().st_size != size:
+    @classmethod
+    def _recover(cls, path: Path, size: int) -> dict[int, bytes]:
+        """After a restart: a whole payload, or those parts of a growing one that are all there.
+
+        Both are read afresh, so that what a power cut took is sent again.
+        """
+        if not path.exists():
+            return cls._recover_growing(path, size)
+        if path.stat().st_size != size:
             return {}
         with path.open("rb") as file:
             return {
                 number: hashlib.sha256(file.read(PART_BYTES)).digest()
                 for number in range(part_count(size))
             }
+
+    @staticmethod
+    def _recover_growing(path: Path, size: int) -> dict[int, bytes]:
+        try:
+            noted = path.with_suffix(_ARRIVED).read_bytes()
+            file = path.with_suffix(_GROWING).open("rb")
+        except FileNotFoundError:
+            return {}
+        found: dict[int, bytes] = {}
+        whole = len(noted) - len(noted) % _ENTRY.size
+        os.truncate(path.with_suffix(_ARRIVED), whole)  # what was cut with the power
+        with file:
+            for number, sha256 in _ENTRY.iter_unpack(noted[:whole]):
+                if number < part_count(size):
+                    file.seek(number * PART_BYTES)
+                    if hashlib.sha256(file.read(PART_BYTES)).digest() == sha256:
+                        found[number] = sha256
+        if len(found) == part_count(size):  # the end came just before it got its name
+            path.with_suffix(_GROWING).rename(path)
+        return found
+
+
+def _note(path: Path, number: int, sha256: bytes) -> None:
+    """Write down that a part is there, for a coordinator that is started again."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, _ENTRY.pack(number, sha256))
+    finally:
+        os.close(descriptor)
 
 
 def _joined(known: dict[int, bytes]) -> Digest:

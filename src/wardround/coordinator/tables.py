@@ -13,7 +13,9 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    inspect,
 )
+from sqlalchemy.schema import CreateColumn
 
 from wardround.store.leaves import leaf_table
 
@@ -47,7 +49,12 @@ runs = Table(
     Column("state", String, nullable=False),
     Column("reason", String, nullable=True),
     Column("model", String, nullable=True),
+    Column("resumed_at", DateTime(timezone=True), nullable=True),
+    Column("ending_at", DateTime(timezone=True), nullable=True),
+    Column("ended_at", DateTime(timezone=True), nullable=True),
 )
+"""``resumed_at`` is when a restarted coordinator went on with it last, ``ending_at`` when the sites
+were first told of its end, ``ended_at`` when all was done."""
 
 setups = Table(
     "setups",
@@ -56,7 +63,10 @@ setups = Table(
     Column("run", String, nullable=False),
     Column("version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=True),
+    Column("phase_at", DateTime(timezone=True), nullable=True),
 )
+"""``phase_at``, here and below, is since when it stands in the phase that its state says."""
 
 rounds = Table(
     "rounds",
@@ -71,6 +81,7 @@ rounds = Table(
     Column("task", LargeBinary, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("seconds", Float, nullable=True),
+    Column("phase_at", DateTime(timezone=True), nullable=True),
     UniqueConstraint("run", "step", "attempt"),
 )
 
@@ -80,6 +91,7 @@ draws = Table(
     Column("number", Integer, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
+    Column("phase_at", DateTime(timezone=True), nullable=True),
 )
 """The draws of the study's partition; the last one is the one that counts."""
 
@@ -91,9 +103,10 @@ statements = Table(
     Column("site", String, primary_key=True),
     Column("envelope", LargeBinary, nullable=False),
     Column("attachment", LargeBinary, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=True),
 )
-"""Everything signed that a site has sent, by batch, round, run or draw (``scope``), exactly once.
-"""
+"""Everything signed that a site has sent, by batch, round, run or draw (``scope``), exactly once,
+and when it came in."""
 
 totals = Table(
     "totals",
@@ -124,6 +137,59 @@ ledgers = Table(
 """The head of each hospital's privacy ledger as heard of last, with the packet header that says so,
 and the round whose manifest showed it to the others last."""
 
+gatherings = Table(
+    "gatherings",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("task", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+)
+"""Each stream's question, and its late cohorts: who is ready, and what becomes of each cohort until
+it can mask."""
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("ready", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("advert", LargeBinary, nullable=False),
+)
+"""Ready statements that wait, by their digest, each with the advert that it names. Those that a
+manifest names are `statements` of its cohort."""
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+"""The models that a stream gave out, in order, each signed by this coordinator."""
+
+answer_times = Table(
+    "answer_times",
+    metadata,
+    Column("site", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("seconds", LargeBinary, nullable=False),
+)
+"""How long each site's last answers of a kind took, as a JSON list. It stays here: the time that a
+hospital computes may say how many records it has."""
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("round", String, primary_key=True),
+    Column("site", String, primary_key=True),
+    Column("bytes_in", Integer, nullable=False),
+    Column("bytes_out", Integer, nullable=False),
+)
+"""Bytes of bodies that came from a hospital and went to it, by round, or by run outside of rounds.
+"""
+
 journal = leaf_table(metadata)
 
 
@@ -142,4 +208,41 @@ def add_ledgers(connection: Connection) -> None:
     metadata.create_all(connection, [ledgers])
 
 
-MIGRATIONS = (create, add_draws, add_ledgers)
+def add_times(connection: Connection) -> None:
+    """Since when what is; unknown (null) for what was written before."""
+    add_columns(
+        connection,
+        (runs, ("resumed_at", "ending_at", "ended_at")),
+        (setups, ("started_at", "phase_at")),
+        (rounds, ("phase_at",)),
+        (draws, ("phase_at",)),
+        (statements, ("at",)),
+    )
+
+
+def add_columns(connection: Connection, *wanted: tuple[Table, tuple[str, ...]]) -> None:
+    """Add columns that may be null, but for those that a database made since has already."""
+    for table, names in wanted:
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for name in names:
+            if name not in known:
+                column = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f'ALTER TABLE "{table.name}" ADD COLUMN {column}')
+
+
+def add_pace(connection: Connection) -> None:
+    """Version 5: how long answers took."""
+    metadata.create_all(connection, [answer_times])
+
+
+def add_traffic(connection: Connection) -> None:
+    """Version 6: bytes that were moved."""
+    metadata.create_all(connection, [traffic])
+
+
+def add_stream(connection: Connection) -> None:
+    """Version 7: late cohorts."""
+    metadata.create_all(connection, [gatherings, offers, versions])
+
+
+MIGRATIONS = (create, add_draws, add_ledgers, add_times, add_pace, add_traffic, add_stream)

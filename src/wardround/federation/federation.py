@@ -43,6 +43,33 @@ class Total:
         )
 
 
+class Stream(Protocol):
+    """Totals of a task that sites answer at their own pace: an asynchronous iterator.
+
+    Each total is over a cohort of sites that happened to be ready, each of which trained from the
+    newest model that it had been given by then.
+    """
+
+    def __aiter__(self) -> Stream:
+        """Itself."""
+        ...
+
+    async def __anext__(self) -> Total:
+        """The next total, as soon as enough sites are ready; it never ends by itself.
+
+        Raises `WardroundError` (``WR-ROUND-…``) when no cohort comes together.
+        """
+        ...
+
+    def publish(self, model: NDArray[np.float64]) -> None:
+        """Give out ``model``, shape (m,), to whoever trains next; once after each total."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ask for no more; contributions that are on their way are not opened."""
+        ...
+
+
 class Federation(Protocol):
     """What an algorithm may do to the hospitals of its study.
 
@@ -60,6 +87,14 @@ class Federation(Protocol):
 
         Raises `WardroundError` (``WR-ROUND-…``) when no total can be opened under the study's
         rules.
+        """
+        ...
+
+    def stream(self, task: Task) -> Stream:
+        """Ask the sites to train at their own pace, from the task's model to begin with.
+
+        Only in a study with ``[cohort.asynchronous]`` (else WR-STUDY-154) and for kinds that are
+        made for it.
         """
         ...
 

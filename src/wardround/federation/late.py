@@ -209,6 +209,15 @@ class Gathering:
         """Time is up for what cohort ``sequence`` waits for."""
         return self._one(sequence, LateCohort.on_deadline)
 
+    def on_withdrawn(self, site: SiteName) -> Gathering:
+        """``site`` was restarted: the keys of whatever it said before are gone."""
+        gone = frozenset(one.ready for one in self.waiting if one.site == site)
+        state = self._each(lambda cohort: cohort.on_lost(site))
+        if not gone:
+            return state
+        rest = tuple(one for one in state.waiting if one.site != site)
+        return replace(state, waiting=rest, spent=state.spent | gone)
+
     def on_barred(self, site: SiteName) -> Gathering:
         """``site`` was convicted of a false deal or a false complaint: no cohort has it again."""
         if site in self.barred or site not in self.pool:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from wardround.errors import WardroundError
+from wardround.federation.causes import INCIDENT_PATTERN, Cause
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
 from wardround.secagg.checksum import LANES
 from wardround.trust import dsse
@@ -132,6 +133,15 @@ class Statement(BaseModel):
         return cls.from_payload(dsse.verify(envelope, cls.payload_type(), key))
 
 
+class Enrolling(Statement):
+    """A hospital's word that a certificate request is its own, whoever else saw the token."""
+
+    study: Identifier
+    site: Name
+    request: DigestText
+    """Of the certificate request, as it is sent."""
+
+
 class JournalHead(BaseModel):
     """A size and a root of the coordinator's journal."""
 
@@ -189,6 +199,20 @@ class Manifest(Statement):
         return (self.length + LANES) * self.ring_bits // 8
 
 
+class ModelVersion(Statement):
+    """The signed statement that a model is the newest of a stream: its number, counted from 0.
+
+    A site's staleness is the difference of two such numbers. ``model`` is the digest of the
+    model's bytes; ``task`` what the stream asks for, and ``run`` the stream's own.
+    """
+
+    study: DigestText
+    run: Run
+    task: DigestText
+    number: Annotated[int, Field(ge=0, le=2**20)]
+    model: DigestText
+
+
 class PacketHeader(Statement):
     """What a site signs over its protected contribution.
 
@@ -211,7 +235,11 @@ class PacketHeader(Statement):
 
 
 class Refused(Statement):
-    """A site answers no. The reason stays in the hospital: it could answer a question."""
+    """A site answers no. The reason stays in the hospital: it could answer a question.
+
+    ``cause`` is one of the few that depend on nobody's records, or None. ``incident`` is a random
+    number that stands in the hospital's log beside the reason, to be quoted on the telephone.
+    """
 
     study: DigestText
     run: Run
@@ -219,6 +247,10 @@ class Refused(Statement):
     """The round or batch that is refused."""
     site: Name
     answer: Annotated[str, Field(pattern=r"^refused$")] = "refused"
+    cause: Cause | None = Field(default=None, exclude_if=_nothing)
+    incident: Annotated[str, Field(pattern=INCIDENT_PATTERN.pattern)] | None = Field(
+        default=None, exclude_if=_nothing
+    )
 
 
 class AuditAnswer(StrEnum):
@@ -271,6 +303,9 @@ class Ask(StrEnum):
     REVEAL = "reveal"
     SETTLE = "settle"
     AUDIT = "audit"
+    TRAIN = "train"
+    SIGN = "sign"
+    SHARE = "share"
     FINISH = "finish"
     STOP = "stop"
 
@@ -323,6 +358,14 @@ class Instruction(BaseModel):
     consistency: tuple[Hash, ...] = ()
     """Merkle proof (hexadecimal) from the journal head that this site saw last."""
     documents: Document = Field(default_factory=dict)
+    version: Signed | None = None
+    """In a stream: the `ModelVersion` to train from, or the newest when a cohort is summed."""
+    sequence: Count = 0
+    """In a stream: the number of the next cohort, from which a ready statement's end is counted."""
+    cohort: Sealed | None = None
+    """The manifest of a late cohort, which every site of it signs; ``envelopes`` are the ready
+    statements that it names and ``keys`` the adverts that these name."""
+    keys: dict[Name, Signed] = Field(default_factory=dict)
     reason: str | None = None
 
     @property
@@ -369,6 +412,11 @@ def draw_scope(number: int) -> str:
 def group_run(run: RunId, number: int) -> RunId:
     """The name under which a group (counted from one) has its rounds, in a study with groups."""
     return RunId(f"{run}.g{number}")
+
+
+def stream_run(run: RunId, step: int) -> RunId:
+    """The name under which the stream of a step (counted from 0) has its cohorts."""
+    return RunId(f"{run}.s{step}")
 
 
 def frame(head: Mapping[str, JSON], body: bytes | memoryview = b"") -> bytes:

@@ -53,12 +53,15 @@ class StatusKind(StrEnum):
     REVEAL = "reveal"
     ACCEPTANCE = "acceptance"
     AUDIT = "audit"
+    READY = "ready"
+    COHORT = "cohort"
     WITNESS = "witness"
 
 
 @dataclass(frozen=True)
 class Status:
-    """A signed protocol statement and, for a deal, the sealed shares that it names."""
+    """A signed protocol statement and, for a deal, the sealed shares that it names;
+    for a ready statement the advert that it names."""
 
     kind: StatusKind
     envelope: Envelope

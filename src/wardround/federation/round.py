@@ -67,6 +67,10 @@ class Round:
         """Who did not."""
         return tuple(sorted(set(self.roster) - self.packets))
 
+    def was_late(self, site: SiteName) -> bool:
+        """Whether ``site`` was asked, did not refuse, and is not among the packets."""
+        return site in set(self.roster) - self.packets - self.refused
+
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""

@@ -28,7 +28,10 @@ class SetupPhase(StrEnum):
 
 @dataclass(frozen=True)
 class Setup:
-    """The state of one batch. ``minimum`` is the least roster the study's rules allow."""
+    """The state of one batch. ``minimum`` is the least roster the study's rules allow.
+
+    ``turns`` are in the pool because their turn had come, whatever their speed (see `selection`).
+    """
 
     batch: BatchId
     run: RunId
@@ -41,6 +44,7 @@ class Setup:
     dealt: frozenset[SiteName] = frozenset()
     lost: frozenset[SiteName] = frozenset()
     used: int = 0
+    turns: tuple[SiteName, ...] = ()
 
     @property
     def roster(self) -> tuple[SiteName, ...]:
@@ -61,6 +65,12 @@ class Setup:
     def willing(self) -> tuple[SiteName, ...]:
         """Who advertised and was not lost: the pool of the next attempt."""
         return tuple(sorted(self.advertised - self.lost))
+
+    @property
+    def awaits(self) -> str:
+        """The kind of statement that the present phase waits for."""
+        kinds = {SetupPhase.ADVERTISE: "advert", SetupPhase.CHOOSE: "choice"}
+        return kinds.get(self.phase, "deal")
 
     def waits_for(self, site: SiteName) -> bool:
         """Whether this set-up needs something from ``site`` now."""

@@ -25,4 +25,4 @@ def check_budget(case: Case) -> str:
                 answers[site, line.purpose] <= line.releases + line.spare,
                 f"{site} answered {line.purpose.value} more often than the signed plan allows.",
             )
-    return f"No hospital gave more than the signed plan. {statement_of(study).words()}"
+    return f"In this run no hospital gave more than the signed plan. {statement_of(study).words()}"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wardround.errors import WardroundError
-from wardround.federation.messages import Manifest, group_run
-from wardround.governance.evidence import EvidenceFile, RoundRecord
+from wardround.federation.messages import Manifest, ModelVersion, group_run
+from wardround.governance.evidence import CohortRecord, EvidenceFile, RoundRecord
 from wardround.ids import Digest, RunId, SiteName
 from wardround.secagg import Partition, SurvivorVote, draw_partition
 from wardround.secagg.draw import open_commitments, open_reveals, payloads_digest
@@ -42,10 +42,19 @@ class OpenedRound:
     record: RoundRecord
     manifest: Manifest
     digest: Digest
+    late: bool = False
+    """Whether it is over a late cohort, of a stream."""
+
+    @property
+    def bound(self) -> Digest:
+        """What its votes name: the manifest, which in a stream names cohort and set-up itself."""
+        return self.manifest.setup if self.late else self.digest
 
     @property
     def name(self) -> str:
         """For sentences; counted from one."""
+        if self.late:
+            return f"cohort {self.manifest.step + 1}"
         group = self.manifest.run.partition(".g")[2]
         where = f"group {group}, " if group else ""
         return f"{where}step {self.manifest.step + 1}, attempt {self.manifest.attempt + 1}"
@@ -67,6 +76,25 @@ class OpenedRound:
             vote = SurvivorVote.from_wire(parse_json(envelope.payload))
             return vote.survivors
         return ()
+
+
+@dataclass(frozen=True)
+class OpenedStream:
+    """A stream whose versions and manifests carry the coordinator's signature.
+
+    ``cohorts`` are the file's records, ``rounds`` the same in their order, as rounds.
+    """
+
+    run: RunId
+    task: Task
+    versions: tuple[ModelVersion, ...]
+    cohorts: tuple[CohortRecord, ...]
+    rounds: tuple[OpenedRound, ...]
+
+    @property
+    def completed(self) -> tuple[OpenedRound, ...]:
+        """The cohorts that opened a total."""
+        return tuple(one for one in self.rounds if one.completed)
 
 
 @dataclass(frozen=True)
@@ -138,16 +166,59 @@ class Case:
             opened.append(OpenedRound(record, manifest, digest(record.manifest.payload)))
         return tuple(opened)
 
+    @cached_property
+    def streams(self) -> tuple[OpenedStream, ...]:
+        """Every stream, its versions and manifests verified, in the file's order."""
+        key, opened = self.study.coordinator_key, []
+        for stream in self.evidence.streams:
+            rounds = []
+            for one in stream.cohorts:
+                manifest = Manifest.open(one.manifest, key)
+                record = RoundRecord(
+                    manifest=one.manifest,
+                    task=stream.task,
+                    packets=one.packets,
+                    votes=one.votes,
+                    total=one.total,
+                )
+                rounds.append(
+                    OpenedRound(record, manifest, digest(one.manifest.payload), late=True)
+                )
+            task = Task.from_wire(stream.task, stream.model)
+            versions = tuple(ModelVersion.open(one, key) for one in stream.versions)
+            opened.append(OpenedStream(stream.run, task, versions, stream.cohorts, tuple(rounds)))
+        return tuple(opened)
+
+    @property
+    def all_rounds(self) -> tuple[OpenedRound, ...]:
+        """The rounds over everyone, and those over late cohorts."""
+        return (*self.rounds, *(one for stream in self.streams for one in stream.rounds))
+
     @property
     def completed(self) -> tuple[OpenedRound, ...]:
-        """The rounds that opened a total."""
+        """The rounds over everyone that opened a total."""
         return tuple(one for one in self.rounds if one.completed)
+
+    @property
+    def all_completed(self) -> tuple[OpenedRound, ...]:
+        """Every round that opened a total, those over late cohorts too."""
+        return tuple(one for one in self.all_rounds if one.completed)
+
+    def opened_by(self, one: OpenedRound) -> int:
+        """How many numbers a round's total says.
+
+        Of a compressed sum the manifest tells how many ring elements it takes; a late cohort's is
+        never compressed, and its task stands in the stream's own record.
+        """
+        task = self.tasks.get(Digest(one.manifest.task))
+        return one.manifest.length if task is None else task.length
 
     @cached_property
     def tasks(self) -> Mapping[Digest, Task]:
-        """The tasks of all rounds by their hash, each with the model that it names."""
-        built = (Task.from_wire(r.task, r.model) for r in self.evidence.rounds)
-        return {task.hash: task for task in built}
+        """The tasks of all rounds by their hash, each with the model that it names, and the
+        questions of all streams."""
+        built = [Task.from_wire(r.task, r.model) for r in self.evidence.rounds]
+        return {task.hash: task for task in (*built, *(one.task for one in self.streams))}
 
     @cached_property
     def tree(self) -> MerkleTree:

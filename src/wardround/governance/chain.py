@@ -26,7 +26,7 @@ def check_journal(case: Case) -> str:
         origins.add(checkpoint.origin)
     require(sizes == sorted(set(sizes)), "The checkpoints are not in order.")
     require(len(origins) == 1, "The checkpoints are of different journals.")
-    heads = {one.manifest.journal.size for one in case.rounds} - {0}
+    heads = {one.manifest.journal.size for one in case.all_rounds} - {0}
     require(heads <= set(sizes), "A checkpoint that a manifest names is missing.")
     require(sizes[-1:] == [size], "No signed checkpoint covers the whole journal.")
     for site, envelope in case.evidence.approvals.items():
@@ -35,7 +35,7 @@ def check_journal(case: Case) -> str:
         require(any(given), f"The approval of {site} is not in the journal.")
     _partition_recorded(case)
     _setups_recorded(case)
-    for one in case.rounds:
+    for one in case.all_rounds:
         _round_recorded(case, one)
     _nothing_left_out(case)
     return (
@@ -47,7 +47,7 @@ def check_journal(case: Case) -> str:
 def check_witnesses(case: Case) -> str:
     """Enough hospitals countersigned the finished journal and the model."""
     model = digest(case.evidence.model.signature.payload)
-    last = max((_total_leaf(case, one).index for one in case.completed), default=-1)
+    last = max((_total_leaf(case, one).index for one in case.all_completed), default=-1)
     for site, envelope in case.evidence.witnesses.items():
         require(site in case.keys, f"{site} is no hospital of this study.")
         witness = Witness.open(envelope, case.keys[site])
@@ -179,7 +179,10 @@ def _total_leaf(case: Case, one: OpenedRound) -> Leaf:
         f"The total of {one.name} is of another length.",
     )
     return case.recorded(
-        "total", round=one.manifest.round, total=digest(data), opened=one.manifest.length
+        "total",
+        round=one.manifest.round,
+        total=digest(data),
+        opened=case.opened_by(one),
     )
 
 
@@ -187,7 +190,7 @@ def _nothing_left_out(case: Case) -> None:
     """Between this run's first entry and its last, no manifest but those of the evidence."""
     begun = case.recorded("run", run=case.evidence.run, study=case.study.digest)
     ended = case.recorded("ended", run=case.evidence.run)
-    shown = {one.digest for one in case.rounds}
+    shown = {one.digest for one in case.all_rounds}
     for leaf in case.find("manifest"):
         if begun.index < leaf.index < ended.index:
             require(

@@ -36,7 +36,7 @@ from wardround.trust.keys import VerifyKey
 def check_approvals(case: Case) -> str:
     """Every hospital that took part had approved this study when it ran, with its own key."""
     begun, ended = run_times(case)
-    needed = {site for one in case.rounds for site in one.manifest.roster}
+    needed = {site for one in case.all_rounds for site in one.manifest.roster}
     missing = sorted(needed - case.evidence.approvals.keys())
     require(not missing, f"No approval by {', '.join(missing)}.")
     for site, envelope in case.evidence.approvals.items():
@@ -188,7 +188,7 @@ def check_manifests(case: Case) -> str:
             == (
                 task.kind,
                 task.model_digest,
-                task.length,
+                task.elements,
                 task.ring_bits,
                 encoding.fractional_bits,
             ),
@@ -203,7 +203,7 @@ def check_manifests(case: Case) -> str:
 def check_packets(case: Case) -> str:
     """Every packet header is signed by a member of the roster and answers its manifest."""
     headers = 0
-    for one in case.rounds:
+    for one in case.all_rounds:
         manifest = one.manifest
         for site, envelope in one.record.packets.items():
             header = PacketHeader.open(envelope, _key(case, site, one))
@@ -228,13 +228,13 @@ def check_packets(case: Case) -> str:
 
 def check_votes(case: Case) -> str:
     """Every total was opened over one set that enough of its members had signed."""
-    for one in case.rounds:
+    for one in case.all_rounds:
         manifest = one.manifest
         if not one.completed:
             for site, envelope in one.record.votes.items():
                 vote = SurvivorVote.open(envelope, _key(case, site, one))
                 require(
-                    vote.site == site and vote.manifest == one.digest,
+                    vote.site == site and vote.manifest == one.bound,
                     f"The vote of {site} in {one.name} is about another round.",
                 )
             continue
@@ -247,7 +247,7 @@ def check_votes(case: Case) -> str:
                 manifest.batch,
                 manifest.round,
                 manifest.index,
-                one.digest,
+                one.bound,
             ),
             f"The votes of {one.name} are about another round.",
         )
@@ -258,7 +258,7 @@ def check_votes(case: Case) -> str:
         )
         require_votes(one.record.votes, case.keys, agreed, manifest.threshold)
     return (
-        f"{_count(len(case.completed), 'total')}, each opened over one set of survivors that "
+        f"{_count(len(case.all_completed), 'total')}, each opened over one set of survivors that "
         "enough of them had signed."
     )
 
@@ -283,7 +283,8 @@ def check_numbering(case: Case) -> str:
         asked = tasks.setdefault(step, set())
         asked.update(Digest(one.manifest.task) for one in rounds)
         require(len(asked) == 1, f"{where} asked for different things.")
-    opened = sum(one.manifest.length for one in case.completed)
+    # Of a compressed sum the manifest tells how many ring elements it takes.
+    opened = sum(case.tasks[Digest(one.manifest.task)].length for one in case.all_completed)
     limit = case.study.disclosure.opened_numbers
     require(opened <= limit, f"{opened:,} numbers were opened; the study allows {limit:,}.")
     each = "one total each" if case.partition is None else "one total per group and step"

@@ -9,6 +9,10 @@ Format ``wardround-evidence/1``, one JSON object, bytes in standard base64:
 - ``batches``: per set-up of masking keys, the advertised keys and the headers of the deals;
 - ``rounds``: per attempt at a total, the manifest, the task, the packet headers, the votes, and
   the total (little-endian elements of the ring, exactly as opened) if there was one;
+- ``streams``: in a study whose hospitals train at their own pace, and in no other: per stream the
+  task, every version of the model that was given out, and per late cohort who was ready, the
+  cohort's manifest under all signatures, the advertised keys, the headers of the deals, and the
+  same as of a round;
 - ``journal``: the coordinator's leaves in order and its signed checkpoints;
 - ``witnesses``: the hospitals' countersignatures of the finished journal and the model;
 - ``model``: the description, the weights and the coordinator's signature over both.
@@ -60,6 +64,29 @@ class RoundRecord(Part):
     total: Bytes | None = None
 
 
+class CohortRecord(Part):
+    """One late cohort that came to masking: who was ready, what all signed, and its round."""
+
+    ready: dict[SiteName, Signed]
+    adverts: dict[SiteName, Signed]
+    signatures: dict[SiteName, Signed]
+    deals: dict[SiteName, Signed]
+    manifest: Signed
+    packets: dict[SiteName, Signed] = {}
+    votes: dict[SiteName, Signed] = {}
+    total: Bytes | None = None
+
+
+class StreamRecord(Part):
+    """One stream: its question, the bytes of its first model, all versions, and its cohorts."""
+
+    run: Annotated[RunId, Field(max_length=96)]
+    task: dict[str, JsonValue]
+    model: Bytes
+    versions: tuple[Signed, ...]
+    cohorts: tuple[CohortRecord, ...]
+
+
 class PartitionRecord(Part):
     """The draw that settled the study's groups: everything that they follow from."""
 
@@ -95,6 +122,7 @@ class EvidenceFile(Part):
     partition: PartitionRecord | None = None
     batches: dict[BatchId, BatchRecord]
     rounds: tuple[RoundRecord, ...]
+    streams: tuple[StreamRecord, ...] = ()
     journal: JournalRecord
     witnesses: dict[SiteName, Signed]
     model: ModelRecord
@@ -104,6 +132,8 @@ class EvidenceFile(Part):
         document = self.model_dump(mode="json")
         if self.partition is None:
             del document["partition"]  # as it was before there were groups
+        if not self.streams:
+            del document["streams"]
         write_whole(path, canonical(document) + b"\n")
 
     @staticmethod

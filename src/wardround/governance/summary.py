@@ -31,6 +31,17 @@ class SiteSummary(BaseModel):
     auroc_alone: float | None
 
 
+class Absence(BaseModel):
+    """A hospital that is not in every total, in numbers of steps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: str
+    present: int
+    missing: int
+    not_asked: int
+
+
 class Summary(BaseModel):
     """The whole file. ``verified`` is True only when every check of the evidence held."""
 
@@ -43,6 +54,7 @@ class Summary(BaseModel):
     pooled: Headline | None
     sites: tuple[SiteSummary, ...]
     rounds: int
+    absences: tuple[Absence, ...]
     verified: bool
 
 
@@ -69,6 +81,15 @@ def summarise(data: ReportData) -> Summary:
             for site in data.sites
         ),
         rounds=sum(entry.completed for entry in data.rounds),
+        absences=tuple(
+            Absence(
+                site=one.site,
+                present=one.present,
+                missing=len(one.missing),
+                not_asked=len(one.not_asked),
+            )
+            for one in data.absences
+        ),
         verified=data.verification is not None and data.verification.ok,
     )
 

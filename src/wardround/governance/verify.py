@@ -22,6 +22,7 @@ from wardround.governance.findings import Check, VerificationReport
 from wardround.governance.grouping import check_groups
 from wardround.governance.ledgers import check_ledgers
 from wardround.governance.replay import check_replay
+from wardround.governance.streams import check_streams
 from wardround.ids import Digest
 
 CHECKS: tuple[tuple[str, Callable[[Case], str]], ...] = (
@@ -84,6 +85,8 @@ def _checks(case: Case) -> list[tuple[str, Callable[[Case], str]]]:
     if case.evidence.study.get("profile") != "secure-sum":
         checks[4:4] = [("Privacy budget", check_budget), ("Ledgers", check_ledgers)]
     cohort = case.evidence.study.get("cohort")
+    if case.evidence.streams or (isinstance(cohort, dict) and "asynchronous" in cohort):
+        checks.insert(3, ("Late cohorts", check_streams))
     if case.evidence.partition is not None or (isinstance(cohort, dict) and "groups" in cohort):
         checks.insert(2, ("Groups", check_groups))
     return checks
@@ -148,6 +151,11 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
             "What earlier runs of the study cost: each hospital's ledger counts them all, and its "
             "head stands in the manifests.",
         ]
+    if case.evidence.streams:
+        lines.append(
+            "That each hospital scaled its contribution to a late cohort by its staleness: it does "
+            "so before it masks."
+        )
     if study_holds:
         try:
             lines += _other_runs(case) + _unopened(case)
@@ -177,7 +185,8 @@ def _other_runs(case: Case) -> list[str]:
 def _unopened(case: Case) -> list[str]:
     """Rounds in which the coordinator had what it takes to open a total that it does not show."""
     count = sum(
-        not one.completed and len(one.record.votes) >= one.manifest.threshold for one in case.rounds
+        not one.completed and len(one.record.votes) >= one.manifest.threshold
+        for one in case.all_rounds
     )
     if not count:
         return []

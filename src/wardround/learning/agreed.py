@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from wardround.clinical.graph import ConceptGraph, ConceptType
 from wardround.errors import WardroundError
+from wardround.learning import server
 from wardround.learning.fit import Grid, Rule
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Variables
 from wardround.study import Study
 from wardround.study.plan import lines, require_privacy
 from wardround.study.profiles import Profile
+from wardround.study.task import Compression, ServerStep
 from wardround.trust.canonical import JSON
 
 _ALWAYS = frozenset({"outcome_counts", "moments", "histogram"})
@@ -29,7 +31,9 @@ def allowed_kinds(study: Study) -> frozenset[str]:
     kinds = _ALWAYS | {f"newton_{family}", scored}
     if study.model.folds is not None:
         kinds |= {"fold_newton", "fold_scores"}
-    return kinds | {"fedavg"} if study.model.algorithm == "fedavg" else kinds
+    if study.model.algorithm != "fedavg":
+        return kinds
+    return kinds | {"fedavg" if study.cohort.asynchronous is None else "buffered_fedavg"}
 
 
 def is_private(study: Study) -> bool:
@@ -71,6 +75,12 @@ def agreed_private(study: Study, kind: str) -> dict[str, JSON]:
     if kind == "private_fedavg":
         return {"training": _agreed_local_training(study)}
     return {}
+
+
+def measured_variables(study: Study) -> tuple[bool, ...]:
+    """Which of the features, and of a measured outcome, are not yes/no."""
+    features = tuple(bool(one) for one in _measured(study))
+    return (*features, True) if Family(study.model.kind) is Family.LINEAR else features
 
 
 def _measured(study: Study) -> list[JSON]:
@@ -127,16 +137,41 @@ def agreed_variables(study: Study) -> dict[str, JSON]:
 
 
 def agreed_training(study: Study) -> dict[str, JSON]:
-    """The ``training`` that every `fedavg` task carries."""
+    """The ``training`` that every `fedavg` and `buffered_fedavg` task carries."""
     settings = study.model.fedavg
     if settings is None:
         raise _no_fedavg()
-    return {
+    told: dict[str, JSON] = {
         "local_epochs": settings.local_epochs,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "clipping_norm": settings.clipping_norm,
     }
+    if settings.compression is not Compression.NONE:
+        told["compression"] = settings.compression.value
+    if settings.proximal_mu is not None:
+        told["proximal_mu"] = settings.proximal_mu
+    return told
+
+
+def server_step(study: Study) -> server.Step:
+    """What the study makes of the mean update of a round or a cohort; raises WR-LEARN-003."""
+    settings = study.model.fedavg
+    if settings is None:
+        raise _no_fedavg()
+    make = _SERVER_STEPS[settings.server or ServerStep.FEDAVG]
+    rate = settings.server_learning_rate
+    return make() if rate is None else make(rate)
+
+
+_SERVER_STEPS = {
+    ServerStep.FEDAVG: server.plain,
+    ServerStep.FEDBUFF: server.plain,
+    ServerStep.FEDASYNC: server.plain,
+    ServerStep.FEDADAM: server.adam,
+    ServerStep.FEDYOGI: server.yogi,
+    ServerStep.FEDADAGRAD: server.adagrad,
+}
 
 
 def _no_fedavg() -> WardroundError:

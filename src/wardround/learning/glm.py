@@ -168,11 +168,16 @@ def likelihood_bound(
     return residual, 0.5 * residual * residual
 
 
+def largest_coefficient(family: Family) -> float:
+    """Beyond which in magnitude no coefficient of a task's model may lie."""
+    return MAXIMUM_COEFFICIENT if family is Family.LOGISTIC else 1e15
+
+
 def check_coefficients(
     variables: Variables, model: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """The task's model as coefficients; raise WR-LEARN-004 where it can't be one."""
-    limit = MAXIMUM_COEFFICIENT if variables.family is Family.LOGISTIC else 1e15
+    limit = largest_coefficient(variables.family)
     if (
         model is None
         or model.shape != (len(variables.features) + 1,)

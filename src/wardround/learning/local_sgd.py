@@ -2,6 +2,10 @@
 
 McMahan et al. 2017, algorithm 1 (FedAvg), with the update clipped to a norm at the site, always.
 The server adds sum_i n_i Delta_i / sum_i n_i; n_i travels inside the same protected vector.
+
+Where updates are compressed (`secagg.quantised`), a site sends n_i Delta_i / N, with N the largest
+number of records that the federation has had so far. As long as the n_i of a round add up to at
+most N, the sum of all that is no longer than the clipping norm, which is what lanes have room for.
 """
 
 from __future__ import annotations
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 MAXIMUM_EPOCHS = 5
 """Local epochs per round; the compliance policy allows no more."""
 
+COMPRESSIONS = ("rotate16", "rotate8")
+"""What a task may say of how updates travel; where it says nothing they are exact."""
+
 
 @dataclass(frozen=True, eq=False)
 class FedAvgTotals:
@@ -39,17 +46,20 @@ class FedAvgTotals:
     update: NDArray[np.float64]
     log_likelihood: float
     records: int
+    outgrown: bool = False
+    """Whether more records took part than the lanes have room for; ``update`` is then of no use."""
 
 
 @dataclass(frozen=True, eq=False)
-class FedAvg:
-    """Lanes: n * update (m), log-likelihood at the received model, records n.
+class LocalTraining:
+    """How a site trains on its own, from a model of everybody's.
 
+    With ``compression`` the first m are divided by ``expected``, N above.
     ``decay`` is the ridge per record, so that local and pooled objectives have one optimum;
-    ``round`` seeds the order of records, which is reproducible and protects nothing.
+    ``proximal_mu`` pulls the local model towards the one that was sent out (FedProx: Li et al.
+    2020, equation 2); ``round`` seeds the order of records, which is reproducible and protects
+    nothing.
     """
-
-    kind: ClassVar[str] = "fedavg"
 
     variables: Variables
     standardisation: Standardisation
@@ -60,6 +70,9 @@ class FedAvg:
     clipping_norm: float
     decay: float
     round: int
+    compression: str | None = None
+    expected: int = 1
+    proximal_mu: float = 0.0
 
     @classmethod
     def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
@@ -67,6 +80,9 @@ class FedAvg:
         reader = Reader(parameters)
         variables = Variables.parse(reader)
         training = reader.table("training")
+        compression = _compression(parameters, training)
+        # As it was before there was such a pull, where the study asks for none.
+        pulled = "proximal_mu" in training
         task = cls(
             variables=variables,
             standardisation=Standardisation.parse(reader, variables),
@@ -77,10 +93,41 @@ class FedAvg:
             clipping_norm=training.number("clipping_norm", 1e-9, 1e6),
             decay=reader.number("decay", 0.0, 1e6),
             round=reader.whole("round", 0, 1 << 20),
+            compression=compression,
+            expected=1 if compression is None else reader.whole("expected", 1, 1 << 48),
+            proximal_mu=training.number("proximal_mu", 1e-9, 1e3) if pulled else 0.0,
         )
         training.done()
         reader.done()
         return task
+
+    def update(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The clipped update (m,) that one site's training comes to."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
+            return clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+
+    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = self.coefficients.copy()
+        order = np.random.default_rng(self.round)
+        for _ in range(self.local_epochs):
+            shuffled = order.permutation(len(y))
+            for first in range(0, len(y), self.batch_size):
+                batch = shuffled[first : first + self.batch_size]
+                z = design[batch]
+                residual = y[batch] - mean(self.variables.family, z @ weights)
+                gradient = z.T @ residual / len(batch)
+                gradient[1:] -= self.decay * weights[1:]
+                if self.proximal_mu:
+                    gradient -= self.proximal_mu * (weights - self.coefficients)
+                weights += self.learning_rate * gradient
+        return weights
+
+
+@dataclass(frozen=True, eq=False)
+class FedAvg(LocalTraining):
+    """Lanes: n * update (m), log-likelihood at the received model, records n."""
+
+    kind: ClassVar[str] = "fedavg"
 
     @property
     def units(self) -> NDArray[np.float64]:
@@ -95,30 +142,28 @@ class FedAvg:
         x, y = records.of(Split.TRAIN)
         design = self.standardisation.design(x)
         fitted = log_likelihood(self.variables.family, y, design @ self.coefficients).sum()
-        with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
-            update = clip(self._train(design, y) - self.coefficients, self.clipping_norm)
-        return Answer(np.concatenate([len(y) * update, [fitted, float(len(y))]]))
+        update = self.update(design, y)
+        weight = len(y) / self.expected
+        return Answer(np.concatenate([weight * update, [fitted, float(len(y))]]))
 
     def read(self, lanes: NDArray[np.float64]) -> FedAvgTotals:
         """Divide by the survivors' records."""
         n = round(lanes[-1])
         if n == 0:
             raise nothing_left()
-        return FedAvgTotals(lanes[:-2] / n, float(lanes[-2]), n)
+        outgrown = self.compression is not None and n > self.expected
+        return FedAvgTotals(lanes[:-2] * self.expected / n, float(lanes[-2]), n, outgrown)
 
-    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = self.coefficients.copy()
-        order = np.random.default_rng(self.round)
-        for _ in range(self.local_epochs):
-            shuffled = order.permutation(len(y))
-            for first in range(0, len(y), self.batch_size):
-                batch = shuffled[first : first + self.batch_size]
-                z = design[batch]
-                residual = y[batch] - mean(self.variables.family, z @ weights)
-                gradient = z.T @ residual / len(batch)
-                gradient[1:] -= self.decay * weights[1:]
-                weights += self.learning_rate * gradient
-        return weights
+
+def _compression(parameters: Mapping[str, JSON], training: Reader) -> str | None:
+    """None unless the task names another: those that are not compressed say nothing about it."""
+    table = parameters["training"]
+    if not isinstance(table, Mapping) or "compression" not in table:
+        return None
+    named = training.text("compression")
+    if named not in COMPRESSIONS:
+        raise training.malformed("compression", "must be rotate16 or rotate8")
+    return named
 
 
 def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:

@@ -27,6 +27,10 @@ class Reader:
         self._path = path
         self._read: set[str] = set()
 
+    def __contains__(self, key: str) -> bool:
+        """Whether there is such a key; it must be read all the same."""
+        return key in self._table
+
     def table(self, key: str) -> Reader:
         """A table inside this one."""
         value = self._get(key)

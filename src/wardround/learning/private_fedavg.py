@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.learning.glm import check_coefficients
+from wardround.learning.glm import check_coefficients, largest_coefficient
 from wardround.learning.local_sgd import clip
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Records, Variables
@@ -98,13 +98,15 @@ class PrivateFedAvg:
     def step(self, weights: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
         """One local step along the noisy sum ``total`` of the clipped rows, both (lanes,).
 
-        The result is held to `update_norm` around the start, so that steps that run away stay
-        coefficients.
+        The result is held to `update_norm` around the start, and to where a next step can begin:
+        one that were refused would tell where noisy steps led, before anything is charged for them.
         """
         direction = total * (self.clipping_norm / self.patients)
         direction[1:] -= self.decay * weights[1:]
         moved = weights + self.learning_rate * direction - self.coefficients
-        return self.coefficients + clip(moved, self.update_norm)
+        limit = largest_coefficient(self.variables.family)
+        held = np.clip(self.coefficients + clip(moved, self.update_norm), -limit, limit)
+        return np.asarray(held, dtype=np.float64)
 
     def update(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the site answers, at most 1 long, shape (lanes,)."""

@@ -1,7 +1,8 @@
-"""The task `private_histogram`: noisy counts of each feature's training values, bin by bin.
+"""The task `private_histogram`: noisy counts of each variable's training values, bin by bin.
 
-A patient is in one bin of each feature, so a row of ones and zeros divided by sqrt(features) is
-exactly 1 long. Bins are equally wide over the plausible range: their edges tell nothing.
+Variables are the features and a measured outcome. A patient is in one bin of each, so a row of ones
+and zeros divided by sqrt(variables) is exactly 1 long. Bins are equally wide over the plausible
+range: their edges tell nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class NoisyDistributions:
-    """One distribution per feature; before they were made non-negative, their counts carried noise
-    of the standard deviation ``noise`` each."""
+    """``counts`` (variables, bins) as they came, each with noise of the deviation ``noise``."""
 
-    distributions: tuple[Distribution, ...]
+    edges: tuple[NDArray[np.float64], ...]
+    counts: NDArray[np.float64]
     noise: float
+
+    def distributions(self, patients: float) -> tuple[Distribution, ...]:
+        """Of all non-negative counts of so many patients those nearest to the noisy ones."""
+        return tuple(
+            Distribution(edges, nearest_counts(row, patients))
+            for edges, row in zip(self.edges, self.counts, strict=True)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class PrivateHistogram:
-    """Lanes: feature by feature, one per bin."""
+    """Lanes: variable by variable, one per bin."""
 
     kind: ClassVar[str] = "private_histogram"
 
@@ -42,7 +50,7 @@ class PrivateHistogram:
 
     @classmethod
     def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
-        """Read ``bins``, the number for each feature."""
+        """Read ``bins``, the number for each variable."""
         no_model(model)
         reader = Reader(parameters)
         task = cls(Variables.parse(reader), reader.whole("bins", 1, MAXIMUM_BINS))
@@ -51,42 +59,34 @@ class PrivateHistogram:
 
     @property
     def lanes(self) -> int:
-        """All bins of all features."""
-        return len(self.variables.features) * self.bins
+        """All bins of all variables."""
+        return len(self._edges) * self.bins
 
     @property
-    def _edges(self) -> list[NDArray[np.float64]]:
-        ranges = zip(self.variables.low.tolist(), self.variables.high.tolist(), strict=True)
-        return [np.array(even_edges(low, high, self.bins)) for low, high in ranges]
+    def _edges(self) -> tuple[NDArray[np.float64], ...]:
+        low, high = self.variables.bounds
+        ranges = zip(low.tolist(), high.tolist(), strict=True)
+        return tuple(np.array(even_edges(*ends, self.bins)) for ends in ranges)
 
     @property
     def _weight(self) -> float:
-        return 1.0 / float(np.sqrt(float(len(self.variables.features))))
+        return 1.0 / float(np.sqrt(float(len(self.variables.bounds[0]))))
 
     def rows(self, records: Records) -> NDArray[np.float64]:
         """Each training patient's bins."""
         rows = np.zeros((len(records.y), self.lanes))
         everyone = np.arange(len(rows))
-        for i, (column, edges) in enumerate(zip(records.x.T, self._edges, strict=True)):
+        values = records.values(self.variables)
+        for i, (column, edges) in enumerate(zip(values.T, self._edges, strict=True)):
             place = np.searchsorted(edges[1:-1], column, side="right")
             rows[everyone, i * self.bins + place] = self._weight
         rows[records.test] = 0.0
         return rows
 
     def read(self, total: NDArray[np.float64], noise: float) -> NoisyDistributions:
-        """Of all non-negative counts those nearest to the noisy ones, with the same sum.
-
-        Every feature counts the same patients, so that sum is the mean over all features.
-        """
-        counts = total.reshape(len(self.variables.features), self.bins) / self._weight
-        patients = float(np.cumsum(counts.ravel())[-1]) / len(counts)
-        return NoisyDistributions(
-            tuple(
-                Distribution(edges, nearest_counts(row, patients))
-                for edges, row in zip(self._edges, counts, strict=True)
-            ),
-            noise / self._weight,
-        )
+        """Counts of patients, as noisy as they are."""
+        counts = total.reshape(len(self._edges), self.bins) / self._weight
+        return NoisyDistributions(self._edges, counts, noise / self._weight)
 
 
 def nearest_counts(noisy: NDArray[np.float64], total: float) -> NDArray[np.float64]:

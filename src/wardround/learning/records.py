@@ -83,6 +83,13 @@ class Variables:
             float(outcome_range[1]),
         )
 
+    @property
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper ends of the features and, last, of a measured outcome."""
+        if self.family is Family.LOGISTIC:
+            return self.low, self.high
+        return np.append(self.low, self.outcome_low), np.append(self.high, self.outcome_high)
+
 
 @dataclass(frozen=True, eq=False)
 class Records:
@@ -95,6 +102,10 @@ class Records:
     y: NDArray[np.float64] = field(repr=False)
     test: NDArray[np.bool_] = field(repr=False)
     fold: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def values(self, variables: Variables) -> NDArray[np.float64]:
+        """The columns that `Variables.bounds` bounds, (records, variables)."""
+        return np.column_stack([self.x, self.y]) if variables.family is Family.LINEAR else self.x
 
     @classmethod
     def take(cls, columns: Mapping[str, NDArray[np.float64]], variables: Variables) -> Records:

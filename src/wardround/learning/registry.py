@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
+from wardround.learning.buffered import BufferedFedAvg
 from wardround.learning.contribution import BOUND, Computation, Limits, to_vector
 from wardround.learning.counts import OutcomeCounts
 from wardround.learning.folds import FoldNewton, FoldScores
@@ -50,6 +51,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             FoldNewton,
             FoldScores,
             FedAvg,
+            BufferedFedAvg,
             ScoreHistogram,
             PredictionMoments,
         )
@@ -72,6 +74,11 @@ PRIVATE_KINDS: Mapping[str, PrivateKind] = MappingProxyType(
     }
 )
 """Every computation that a study under differential privacy can ask for."""
+
+
+STREAMED_KINDS = frozenset({BufferedFedAvg.kind})
+"""The kinds that late cohorts sum, and rounds over all sites never: so no contribution is both in
+a round's total and in a cohort's."""
 
 
 def find(kind: str) -> Kind:

@@ -21,11 +21,13 @@ from wardround.learning.agreed import (
     allowed_kinds,
     is_private,
 )
-from wardround.learning.contribution import BOUND, RESOLUTION
+from wardround.learning.contribution import BOUND, RESOLUTION, unit
+from wardround.learning.local_sgd import FedAvg
 from wardround.learning.registry import PRIVATE_KINDS, find, find_private, length, private_length
 from wardround.secagg.encoding import RingBits
 from wardround.secagg.headroom import choose
 from wardround.study import Study, Task
+from wardround.study.task import Lanes
 from wardround.trust.canonical import JSON
 
 
@@ -52,15 +54,18 @@ def specify(
             "Sign a study whose model asks for it; a running study can't be widened.",
             path="task.kind",
         )
+    lanes: Lanes | None = None
     complete: dict[str, JSON] = {**parameters, "variables": agreed_variables(study)}
     if is_private(study):
         complete |= agreed_private(study, kind)
         elements = private_length(find_private(kind).parse(complete, model))
         ring: RingBits = 64  # the largest patient's clipped row, in steps of 2^-22, and noise
     else:
-        if kind == "fedavg":
+        if kind in ("fedavg", "buffered_fedavg"):
             complete["training"] = agreed_training(study)
-        elements = length(find(kind).parse(complete, model))
+        computation = find(kind).parse(complete, model)
+        elements = length(computation)
+        lanes = _lanes(study, computation)
         ring = choose(BOUND, len(study.sites), RESOLUTION).encoding.ring_bits
     return Task(
         kind=kind,
@@ -69,7 +74,20 @@ def specify(
         bound=BOUND,
         ring_bits=ring,
         model=model,
+        lanes=lanes,
     )
+
+
+def _lanes(study: Study, computation: object) -> Lanes | None:
+    """How a compressed update travels; its norm is the clipping norm, in the unit of its lanes."""
+    settings = study.model.fedavg
+    if not isinstance(computation, FedAvg) or settings is None:
+        return None
+    bits = settings.compression.lane_bits
+    if bits is None:
+        return None
+    norm = computation.clipping_norm / float(unit(computation.clipping_norm))
+    return Lanes(bits, len(computation.coefficients), norm)
 
 
 def check_task(study: Study, task: Task) -> None:

@@ -29,9 +29,10 @@ def draw_batch(source: NoiseSource, patients: int, rate: float) -> NDArray[np.bo
     """Choose each of ``patients`` with probability ``rate``, shape (patients,).
 
     The probability is ``rate`` rounded down to a multiple of 2^-64. Raises WR-PRIVACY-014 if the
-    rate is not above 0 and at most 1, or gives less than one patient on average.
+    rate is not above 0 and at most 1. However few patients there are, a batch is drawn: to refuse
+    would tell, for no charge, whether there is one fewer than the rate needs.
     """
-    check_rate(patients, rate)
+    _check_probability(rate)
     if rate == 1:
         return np.ones(patients, np.bool_)
     threshold = np.uint64(math.floor(math.ldexp(rate, 64)))
@@ -39,13 +40,11 @@ def draw_batch(source: NoiseSource, patients: int, rate: float) -> NDArray[np.bo
 
 
 def check_rate(patients: int, rate: float) -> None:
-    """Refuse a sampling rate that this cohort can't give; see `draw_batch`."""
-    if not 0 < rate <= 1:
-        raise WardroundError(
-            "WR-PRIVACY-014",
-            "A sampling rate is above 0 and at most 1.",
-            "Ask `wardround privacy plan` for a sampling rate.",
-        )
+    """Refuse a sampling rate that this cohort can't give: to be asked before a run, not in it.
+
+    Raises WR-PRIVACY-014 for less than one patient on average, and as `draw_batch`.
+    """
+    _check_probability(rate)
     if rate * patients < 1:
         raise WardroundError(
             "WR-PRIVACY-014",
@@ -56,13 +55,22 @@ def check_rate(patients: int, rate: float) -> None:
         )
 
 
+def _check_probability(rate: float) -> None:
+    if not 0 < rate <= 1:
+        raise WardroundError(
+            "WR-PRIVACY-014",
+            "A sampling rate is above 0 and at most 1.",
+            "Ask `wardround privacy plan` for a sampling rate.",
+        )
+
+
 @lru_cache(maxsize=256)
 def padded_size(patients: int, rate: float, tail: float = OVERFLOW_PROBABILITY) -> int:
     """The fewest places that a Poisson batch outgrows with probability ``tail`` at most.
 
     Never more than ``patients``. Raises WR-PRIVACY-014 as `draw_batch` does.
     """
-    check_rate(patients, rate)
+    _check_probability(rate)
     low, high = math.floor(patients * rate) - 1, patients  # the mean is outgrown too often
     if rate == 1:
         return patients

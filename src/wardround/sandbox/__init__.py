@@ -8,18 +8,22 @@ from wardround.sandbox.client import ConfinedWorker
 from wardround.sandbox.interface import Columns, InlineWorker, Vector, Worker
 from wardround.sandbox.limits import (
     BASE_LIMITS,
+    CAPS,
     HostLimits,
     Limit,
     LimitRow,
     Limits,
+    Priority,
     describe,
     parse_limits,
     require,
 )
+from wardround.sandbox.priority import agent_yields
 from wardround.sandbox.probe import probe
 
 __all__ = [
     "BASE_LIMITS",
+    "CAPS",
     "Columns",
     "ConfinedWorker",
     "HostLimits",
@@ -27,8 +31,10 @@ __all__ = [
     "Limit",
     "LimitRow",
     "Limits",
+    "Priority",
     "Vector",
     "Worker",
+    "agent_yields",
     "describe",
     "parse_limits",
     "probe",

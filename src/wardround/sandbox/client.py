@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import numpy as np
 
 from wardround.errors import WardroundError
 from wardround.sandbox.channel import INLINE_BYTES, SharedMemory
 from wardround.sandbox.conversation import Conversation, begin
+from wardround.sandbox.governor import Governor
 from wardround.sandbox.interface import Columns, Vector, check_columns, check_vector, not_started
 from wardround.sandbox.limits import HostLimits, Limit, Limits, require
 
@@ -45,6 +46,8 @@ class ConfinedWorker:
         self._inbox: SharedMemory | None = None
         self._outbox: SharedMemory | None = None
         self._turn = asyncio.Lock()
+        share = self._limits.cpu_share
+        self._governor = Governor(share) if share < 1 else None
 
     async def start(self) -> HostLimits:
         """Start a confined process, in place of any earlier one, and say what it is held to.
@@ -103,7 +106,8 @@ class ConfinedWorker:
                     header["inbox"] = self._inbox.size_bytes
                     fresh = [self._inbox]
                 await _copy(array, self._inbox.view(array.dtype.name, array.size))
-            answer = await conversation.ask(header, raw, fresh)
+            async with self._held_back(conversation):
+                answer = await conversation.ask(header, raw, fresh)
             if "room" in answer:
                 answer = await self._make_room(conversation, answer["room"])
             return await self._take(conversation, answer)
@@ -133,6 +137,12 @@ class ConfinedWorker:
         except asyncio.CancelledError:
             conversation.end()
             raise
+
+    def _held_back(self, conversation: Conversation) -> AbstractAsyncContextManager[None]:
+        """Hold the worker to its share of a processor where the kernel does not."""
+        if self._governor is None or conversation.share_is_held:
+            return nullcontext()
+        return self._governor.holding(conversation)
 
     async def _make_room(self, conversation: Conversation, size: object) -> dict[str, object]:
         """Give the worker room for a larger result, as far as its own memory may reach."""

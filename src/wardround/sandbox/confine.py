@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NoReturn
 
-from wardround.sandbox import attempts, landlock, namespaces, privileges, rlimits, seccomp
+from wardround.sandbox import attempts, landlock, namespaces, priority, privileges, rlimits, seccomp
 from wardround.sandbox.limits import HostLimits, Limit, Limits
 
 
@@ -71,7 +71,10 @@ def confine(
 
     enforced = namespaces.separated(outside)
     with suppress(OSError):
-        rlimits.yield_to_others()
+        rlimits.go_first()
+    attempt(Limit.PRIORITY, lambda: priority.yield_processor(limits.priority))
+    attempt(Limit.IO_PRIORITY, lambda: priority.yield_disk(limits.priority))
+    attempt(Limit.PROCESSORS, lambda: priority.stay_on(limits.processors))
     attempt(Limit.NO_NEW_PRIVILEGES, privileges.refuse_new_privileges)
     attempt(Limit.CAPABILITIES, privileges.give_up_rights)
     attempt(Limit.FILESYSTEM, lambda: landlock.restrict(readable))
@@ -80,7 +83,7 @@ def confine(
     attempt(Limit.MEMORY_LOCK, lambda: rlimits.lock_memory(limits))
     attempt(Limit.CORE_DUMPS, rlimits.leave_no_core)
     gc.collect()
-    enforced |= attempts.before_filter()
+    enforced |= attempts.before_filter() | priority.held(limits)
     attempt(Limit.SYSCALLS, seccomp.load)
     enforced |= attempts.after_filter(limits)
     if Limit.MEMORY_LOCK not in reasons:

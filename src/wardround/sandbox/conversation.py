@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import select
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from wardround.errors import WardroundError, WardroundErrors
@@ -19,8 +22,10 @@ from wardround.sandbox import bubblewrap, cgroups, namespaces
 from wardround.sandbox.channel import PACKET_BYTES, SharedMemory, pack, unpack
 from wardround.sandbox.launch import Child, launch, readable_paths
 from wardround.sandbox.limits import HostLimits, Limit, Limits
+from wardround.sandbox.meter import meter_of
 
 START_S = 60.0
+_STANDSTILL_S = 0.02
 _TEXT_CHARACTERS = 1000
 _CODE = re.compile(r"WR-[A-Z]+-\d{3}")
 _ENDED = "WR-SANDBOX-004"
@@ -32,6 +37,7 @@ class Conversation:
 
     def __init__(self, child: Child) -> None:
         self._child: Child | None = child
+        self._meter: Callable[[], float] | None = None
 
     @property
     def running(self) -> bool:
@@ -71,6 +77,43 @@ class Conversation:
         if "errors" in answer:
             self._raise_errors(answer)
         return answer
+
+    def stop(self) -> None:
+        """Let the child compute nothing for now."""
+        if self._child is not None:
+            self._child.stop()
+
+    def go_on(self) -> None:
+        """Let it compute again."""
+        if self._child is not None:
+            self._child.go_on()
+
+    def spent_s(self) -> float:
+        """Processor time that the child has spent; the clock on the wall if that can't be had."""
+        if self._meter is None:
+            self._meter = meter_of(self._child.process.pid) if self._child else time.monotonic
+        return self._meter()
+
+    @property
+    def share_is_held(self) -> bool:
+        """Whether the kernel holds the child to its share of a processor, by its group."""
+        group = self._child.group if self._child is not None else None
+        return group is not None and group.holds_share
+
+    async def stands_still(self) -> bool:
+        """Try whether the child can be stopped: it must not answer while it is."""
+        if self._child is None:
+            return False
+        control = self._child.control
+        self.stop()
+        try:
+            with suppress(OSError):
+                socket.send_fds(control, [pack({"ping": True})], [])
+            silent = not select.select([control], [], [], _STANDSTILL_S)[0]
+        finally:
+            self.go_on()
+        answer = await asyncio.get_running_loop().sock_recv(control, PACKET_BYTES)
+        return silent and unpack(answer)[0] == {"pong": True}
 
     def end(self) -> int:
         """End the child; return its exit status, or zero if there was none any more."""
@@ -137,7 +180,8 @@ async def _begin(
     try:
         async with asyncio.timeout(START_S):
             answer = await conversation.ask(orders)
-        report = _report_from_wire(answer)
+            report = _report_from_wire(answer)
+            held = conversation.share_is_held or await conversation.stands_still()
     except BaseException as error:
         conversation.end()
         if isinstance(error, WardroundError) and error.code != _ENDED:
@@ -145,6 +189,7 @@ async def _begin(
         if isinstance(error, WardroundError | TimeoutError | ValueError):
             raise _did_not_start(_why(error)) from error
         raise
+    report = report.adding(Limit.CPU_SHARE, None if held else "it can't be stopped and continued")
     return conversation, report.adding(Limit.CGROUPS, ungrouped)
 
 

@@ -31,11 +31,26 @@ class Child:
     control: socket.socket
     group: cgroups.Group | None
 
+    def stop(self) -> None:
+        """Let none of the child's processes run; it is a session, and so a group, of its own."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them run again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process.returncode is not None:
+            return  # reaped: the number may be somebody else's by now
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
     def end(self) -> int:
         """End the process if it still runs; return its status: a signal's number is negative."""
         self.control.close()
         # The process that keeps watch takes the worker along; what does not go is made to.
         self.process.terminate()
+        self.go_on()  # one that is stopped would not hear of it
         try:
             status = self.process.wait(_TERMINATION_S)
         except subprocess.TimeoutExpired:

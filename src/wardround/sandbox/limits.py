@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from wardround.errors import WardroundError
 
@@ -30,6 +31,18 @@ class Limit(StrEnum):
     IPC_NAMESPACE = "namespaces.ipc"
     CGROUPS = "cgroups"
     BUBBLEWRAP = "bubblewrap"
+    CPU_SHARE = "cpu_share"
+    PRIORITY = "priority"
+    IO_PRIORITY = "io_priority"
+    PROCESSORS = "processors"
+
+
+class Priority(StrEnum):
+    """How far a worker stands back behind the host's other programs."""
+
+    LOW = "low"
+    LOWEST = "lowest"
+    IDLE = "idle"
 
 
 MEANING: Mapping[Limit, str] = MappingProxyType(
@@ -51,13 +64,23 @@ MEANING: Mapping[Limit, str] = MappingProxyType(
         Limit.IPC_NAMESPACE: "no memory shared through the system",
         Limit.CGROUPS: "memory and processes are counted by the kernel as a group",
         Limit.BUBBLEWRAP: "a file tree of its own",
+        Limit.CPU_SHARE: "it can be held to a share of one processor",
+        Limit.PRIORITY: "other programs get the processor first",
+        Limit.IO_PRIORITY: "other programs get the disk first",
+        Limit.PROCESSORS: "it runs on the processors that are named, if any are",
     }
 )
 
-BASE_LIMITS = frozenset(Limit) - {Limit.MEMORY_LOCK, Limit.CGROUPS, Limit.BUBBLEWRAP}
-"""What an ordinary Linux host enforces for an ordinary user, without any package or set-up."""
+CAPS = frozenset({Limit.CPU_SHARE, Limit.PRIORITY, Limit.IO_PRIORITY, Limit.PROCESSORS})
+"""What keeps a computation out of the way of the host's other work. A cap that a hospital sets is
+required by that (``study.hospital``); the defaults are tried and reported."""
+
+BASE_LIMITS = frozenset(Limit) - CAPS - {Limit.MEMORY_LOCK, Limit.CGROUPS, Limit.BUBBLEWRAP}
+"""What an ordinary Linux host enforces for an ordinary user, without any package or set-up, and
+without which patient data would be less safe."""
 
 MEBIBYTE = 1 << 20
+LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +89,23 @@ class Limits:
 
     ``memory_bytes`` bounds the address space, interpreter and shared arrays included (numpy alone
     maps a few hundred MiB). ``cpu_s`` bounds processor time over the worker's whole life,
-    ``wall_s`` the time of one call.
+    ``wall_s`` the time of one call. ``cpu_share`` is a share of one processor: a worker can't
+    start threads. ``processors`` are the numbers of those it may run on; empty for any.
     """
 
     memory_bytes: int = 4096 * MEBIBYTE
     cpu_s: int = 3600
     open_files: int = 64
     wall_s: float = 600.0
+    cpu_share: float = 1.0
+    priority: Priority = Priority.LOW
+    processors: tuple[int, ...] = ()
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Limits:
+        """Read what ``dataclasses.asdict`` made, after a way over JSON."""
+        priority, processors = Priority(wire["priority"]), tuple(wire["processors"])
+        return cls(**{**wire, "priority": priority, "processors": processors})
 
     def __post_init__(self) -> None:
         """Refuse limits under which no worker could start."""
@@ -85,6 +118,13 @@ class Limits:
                     f"Set {name} to {floor} or more.",
                     path=name,
                 )
+        if not LEAST_SHARE <= self.cpu_share <= 1:
+            raise WardroundError(
+                "WR-SANDBOX-020",
+                "The share of a processor that a worker may use is out of bounds.",
+                f"Set cpu_share to a number from {LEAST_SHARE} to 1.",
+                path="cpu_share",
+            )
 
 
 @dataclass(frozen=True, slots=True)

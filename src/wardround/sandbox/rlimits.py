@@ -1,27 +1,24 @@
 """Bounds on memory, processor time, files and processes, and none on the hospital's own work.
 
-The attacker, or the mistake, is a computation that starves a hospital's live systems: it gets a
-lower priority, is the first to go when memory runs out, and may not grow beyond its bounds
-(setrlimit(2), mlockall(2), core(5)).
+The attacker, or the mistake, is a computation that starves a hospital's live systems: it is
+the first to go when memory runs out, and may not grow beyond its bounds (setrlimit(2), mlockall(2),
+core(5)).
 """
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 
 from wardround.sandbox import libc
 from wardround.sandbox.limits import MEBIBYTE, Limits
 
-NICENESS = 10
 CPU_GRACE_S = 2
 """After the first warning a computation has this long before the kernel ends it."""
 
 
-def yield_to_others() -> None:
-    """Lower this process's priority and offer it first when the host runs out of memory."""
-    os.nice(NICENESS)
+def go_first() -> None:
+    """Offer this process first when the host runs out of memory."""
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 

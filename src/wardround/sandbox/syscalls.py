@@ -95,7 +95,7 @@ _CONDITIONAL: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )
 
-# Never allowed in a worker; named to load the filter and to try that it holds.
+# Never allowed in a worker once the filter holds; named to load it, to try it, or to come before.
 _OTHERS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "seccomp": (317, 277),
@@ -103,6 +103,8 @@ _OTHERS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "execve": (59, 221),
         "io_uring_setup": (425, 425),
         "memfd_create": (319, 279),
+        "ioprio_set": (251, 30),
+        "ioprio_get": (252, 31),
     }
 )
 

@@ -38,7 +38,7 @@ class Orders(TypedDict):
     """The agent's first message."""
 
     entry: str | None
-    limits: dict[str, int | float]
+    limits: dict[str, object]
     readable: list[str]
     outside: dict[str, int]
 
@@ -62,7 +62,7 @@ class Session:
 
     def begin(self, orders: Orders) -> None:
         """Give everything up and report; data comes after this."""
-        limits = Limits(**orders["limits"])  # type: ignore[arg-type] # the agent's own numbers
+        limits = Limits.from_wire(orders["limits"])
         failed = confine.separate(orders["outside"])
         entry = orders["entry"]
         if entry is not None:
@@ -87,7 +87,9 @@ class Session:
                 return
             header, raw = channel.unpack(packet)
             try:
-                if "load" in header:
+                if "ping" in header:
+                    self._send({"pong": True})
+                elif "load" in header:
                     self._load(header, descriptors)
                 else:
                     self._call(header, raw, descriptors)

@@ -65,6 +65,19 @@ class CohortTerms:
         return max(self.adversary.minimum_survivors, self.minimum_sites)
 
 
+def smallest_cohort(least: int, corrupt: int, dropouts: int, minimum_sites: int) -> CohortTerms:
+    """The terms with the smallest size of ``least`` sites or more that `CohortTerms` allows.
+
+    Raises WR-SECAGG-050 when no cohort is large enough, which happens beyond the most sites only.
+    """
+    for size in range(least, MAXIMUM_SITES):
+        try:
+            return CohortTerms(size, corrupt, dropouts, minimum_sites)
+        except WardroundError:  # too small still: the threshold grows with half the size
+            continue
+    return CohortTerms(MAXIMUM_SITES, corrupt, dropouts, minimum_sites)
+
+
 @dataclass(frozen=True)
 class Ready(Message):
     """That a site has a contribution, and keys for one sum over it.

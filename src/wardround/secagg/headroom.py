@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from wardround.errors import WardroundError
 from wardround.secagg.encoding import FixedPoint, RingBits
+from wardround.secagg.quantised import Encoding
 
 _RINGS: tuple[RingBits, RingBits] = (32, 64)
 _LN2 = Fraction(693_147_180_560, 10**12)
@@ -59,7 +60,7 @@ class Noise:
 class Headroom:
     """An encoding, and how far an honest total may lie from zero, in ring steps."""
 
-    encoding: FixedPoint
+    encoding: Encoding
     noise: int = 0
     """Ring steps kept for noise, 0 where there is none."""
 

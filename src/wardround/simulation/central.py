@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from wardround.clinical.table import FeatureTable
-from wardround.federation.federation import Total
+from wardround.federation.federation import Stream, Total
 from wardround.ids import RoundId, SiteName
 from wardround.learning.specify import check_task
 from wardround.privacy.events import FRACTIONAL_BITS, deviation
@@ -23,6 +23,7 @@ from wardround.simulation.inprocess import ENTRY
 from wardround.site.custody import computable
 from wardround.site.patients import Patients, PatientSum
 from wardround.study import Study, Task
+from wardround.study.checks import not_asynchronous
 
 _EVERYBODY = SiteName("everybody")
 
@@ -64,6 +65,10 @@ class CentralFederation:
         self._asked += 1
         values = steps.astype(np.float64) * 2.0**-FRACTIONAL_BITS
         return Total(values, (_EVERYBODY,), RoundId(f"round-{self._asked}"), noise=noise)
+
+    def stream(self, task: Task) -> Stream:
+        """Refused, as in every private study."""
+        raise not_asynchronous()
 
     def say(self, event: str, **facts: str | float) -> None:
         """Nobody watches."""

@@ -24,13 +24,17 @@ from queue import Empty, Queue
 from threading import Thread
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.clinical import ConceptGraph, Mapping, harmonise
 from wardround.coordinator.results import save_results
 from wardround.errors import WardroundError
+from wardround.governance.artefact import load_model
 from wardround.governance.report import LocalReport, Performance, ReportData
 from wardround.learning.agreed import rule_of, variables_of
+from wardround.learning.glm import LinearModel
 from wardround.learning.local import assess, fit_alone
+from wardround.learning.records import Family
 from wardround.sandbox import probe
 from wardround.simulation.demo_studies import DemoStudy
 from wardround.simulation.records import DemoHospital
@@ -288,8 +292,16 @@ def _complete(
     if missing:
         notes.append("This machine could not enforce: " + ", ".join(sorted(missing)) + ".")
     data = ReportData.model_validate_json((results / "report.json").read_bytes())
+    columns = _everybody(hospitals, study)
+    # Without noise the federation's own figures are exact already.
+    exact = None if data.privacy is None else _exact(results / "model", columns, study)
     data = data.model_copy(
-        update={"sites": sites, "pooled": _pooled(hospitals, study), "notes": tuple(notes)}
+        update={
+            "sites": sites,
+            "exact": exact,
+            "pooled": _pooled(columns, study),
+            "notes": tuple(notes),
+        }
     )
     save_results(data, folder)
     for name in ("evidence.json", "model"):
@@ -299,8 +311,8 @@ def _complete(
     return data
 
 
-def _pooled(hospitals: list[DemoHospital], study: Study) -> Performance:
-    """The same fit on all records in one place, which no real study could make."""
+def _everybody(hospitals: list[DemoHospital], study: Study) -> dict[str, NDArray[np.float64]]:
+    """All records in one place, where no real study could have them."""
     graph = ConceptGraph.load()
     tables = [
         computable(
@@ -316,7 +328,21 @@ def _pooled(hospitals: list[DemoHospital], study: Study) -> Performance:
         )
         for one in hospitals
     ]
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def _exact(folder: Path, columns: dict[str, NDArray[np.float64]], study: Study) -> Performance:
+    """What the federated model is worth on everybody's held-out records, without noise."""
+    key = study.coordinator_key
+    arrays = {
+        name: np.asarray(one, np.float64) for name, one in load_model(folder, key).arrays.items()
+    }
+    model = LinearModel.from_arrays(Family(study.model.kind), study.data.features, arrays)
+    return Performance.model_validate(assess(columns, variables_of(study), model).to_json())
+
+
+def _pooled(columns: dict[str, NDArray[np.float64]], study: Study) -> Performance:
+    """The same fit on all records in one place, which no real study could make."""
     model, _ = fit_alone(columns, variables_of(study), rule_of(study))
     return Performance.model_validate(assess(columns, variables_of(study), model).to_json())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from wardround.clinical.table import FeatureTable
 from wardround.coordinator.coordinator import Coordinator
-from wardround.coordinator.driver import Driver
+from wardround.coordinator.driver import Driver, LiveStream
 from wardround.coordinator.federate import GroupedDriver, federate
 from wardround.coordinator.http import create_app
 from wardround.coordinator.tables import MIGRATIONS as COORDINATOR_SCHEMA
@@ -107,7 +107,14 @@ class InProcessFederation:
 
     async def sum(self, task: Task) -> Total:
         """See `Federation.sum`; an agent that failed is raised rather than waited for."""
-        total = asyncio.ensure_future(self.driver.sum(task))
+        return await self._or_raise(self.driver.sum(task))
+
+    def stream(self, task: Task) -> Watched:
+        """See `Federation.stream`; an agent that failed is raised rather than waited for."""
+        return Watched(self.driver.stream(task), self._or_raise)
+
+    async def _or_raise(self, work: Coroutine[None, None, Total]) -> Total:
+        total = asyncio.ensure_future(work)
         await asyncio.wait({total, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
         for agent in self._tasks.values():
             if not total.done() and agent.done() and not agent.cancelled():
@@ -125,6 +132,28 @@ class InProcessFederation:
         await asyncio.gather(task, return_exceptions=True)
 
 
+class Watched:
+    """A stream beside agents that run in this process."""
+
+    def __init__(
+        self,
+        stream: LiveStream,
+        watch: Callable[[Coroutine[None, None, Total]], Coroutine[None, None, Total]],
+    ) -> None:
+        self._stream = stream
+        self._watch = watch
+        self.publish = stream.publish
+        self.aclose = stream.aclose
+
+    def __aiter__(self) -> Watched:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> Total:
+        """The next total."""
+        return await self._watch(self._stream.__anext__())
+
+
 @asynccontextmanager
 async def open_federation(
     document: Mapping[str, JSON],
@@ -134,12 +163,13 @@ async def open_federation(
     hospital: HospitalPolicy | None = None,
     entry: str = ENTRY,
     task_check: TaskCheck = check_task,
+    worker_of: Callable[[SiteName, str], InlineWorker] = lambda _site, entry: InlineWorker(entry),
 ) -> AsyncIterator[InProcessFederation]:
     """Run a coordinator and one agent per table until the block ends.
 
     ``document`` is a study without coordinator and sites; ``folder`` takes blobs and spools;
     databases are in memory. ``hospital`` (default: accepts ``secure-sum`` and ``private``) holds
-    for every site.
+    for every site. ``worker_of`` makes each site's worker, one that is slow on purpose, say.
     """
     keys = Keys.generate(tuple(tables))
     study = keys.seal(document)
@@ -155,7 +185,7 @@ async def open_federation(
     agents: dict[SiteName, Agent] = {}
     tasks: dict[SiteName, asyncio.Task[None]] = {}
     for site, table in tables.items():
-        worker = InlineWorker(entry)
+        worker = worker_of(site, entry)
         await worker.start()
         custody = _custody(study, site, keys.sites[site], policy, table, folder / site)
         agent_key = SigningKey.generate()

@@ -199,6 +199,7 @@ def check_population(
         left = max(budget - account.spent, 0.0)
         what = "All that the study may still release" if whole else "The answer"
         share = f"{account.spent / budget:.1%}" if budget > 0 else "all"
+        budget = max(budget, 0.0)  # below 0 where the ceiling is too low for the account's order
         raise WardroundError(
             "WR-SITE-100",
             f"{what} costs the patients of {name!r} {cost:.4g}, and {left:.4g} of {budget:.4g} is "

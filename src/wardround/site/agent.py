@@ -14,15 +14,21 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    ModelVersion,
     Witness,
     malformed,
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
+from wardround.federation.streaming import at_version
 from wardround.ids import Digest, RoundId
+from wardround.secagg.cohort import late_batch
 from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door, Order
+from wardround.site.download import Download
+from wardround.site.hours import OpeningHours
+from wardround.site.late import Late
 from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
@@ -41,11 +47,18 @@ _PUT_RIGHT_BY_ASKING = (
 )
 """Refusals of a statement after which the agent asks what to do next, and goes on."""
 
+_LATE = "WR-ROUND-030"
+"""The round has gone on without this answer: no trouble, and the next one may be waiting."""
+
 _LONGEST_PAUSE_S = 15.0
 
 
 MAXIMUM_MODEL_BYTES = 1 << 30
 """The largest model that an agent takes in, whatever the coordinator says."""
+
+
+_Answer = Packet | Refusal | Status | None
+"""What an instruction is answered with; None when it went stale, and the agent asks anew."""
 
 
 class Ending(Protocol):
@@ -69,6 +82,7 @@ class Agent:
         ending: Ending,
         say: Say,
         before_each: Callable[[], None] = lambda: None,
+        hours: OpeningHours | None = None,
     ) -> None:
         self._custody = custody
         self._study: Study = custody.study
@@ -79,6 +93,15 @@ class Agent:
         self._ending = ending
         self._say = say
         self._before_each = before_each
+        self._hours = hours or OpeningHours(None, say)
+        self._download = Download(
+            link,
+            custody.study.digest,
+            custody.study.coordinator_key,
+            custody.spool,
+            custody.patient_key,
+            lambda error: say("trouble", **told(error)),
+        )
 
     async def run(self) -> None:
         """Take part until the run ends; raises `WardroundError` when it was stopped."""
@@ -115,9 +138,11 @@ class Agent:
                 if not wants_room(error):
                     raise
                 self._say("trouble", **told(error))  # asked again, and answered when there is room
-                asked = None
+                answer = None
                 await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                 setbacks += 1
+            if answer is None:
+                asked = None
                 continue
             try:
                 asked = await self.link.send(answer, self._seen)
@@ -127,8 +152,9 @@ class Agent:
                 if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
                     raise
                 asked = None
-                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
-                setbacks += 1
+                if error.code != _LATE:
+                    await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                    setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
@@ -146,7 +172,7 @@ class Agent:
     def _seen(self) -> int:
         return self._door.seen.size if self._door.seen else 0
 
-    async def _answer(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _answer(self, ask: Instruction, body: memoryview) -> _Answer:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
@@ -155,14 +181,23 @@ class Agent:
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)
-        self._say("refused", what=ask.ask.value, **told(reason))
+        if reason is self._door.stopped:
+            self._say("stopped", what=ask.ask.value, **told(reason))
+            raise reason
         refusal = self._door.refuse(ask.run, ask.scope, reason)
+        self._say("refused", what=ask.ask.value, **_incident(refusal), **told(reason))
         if ask.ask is Ask.FINISH:  # there is no round left that could go on without us
             raise reason
         return refusal
 
-    async def _carry_out(self, ask: Instruction, body: memoryview) -> Packet | Refusal | Status:
+    async def _carry_out(self, ask: Instruction, body: memoryview) -> _Answer:
+        if ask.batch == late_batch(ask.run):
+            return await self._late(ask, body)
         match ask.ask:
+            case Ask.ADVERTISE if not self._hours.is_open():
+                # Whoever advertises is waited for; without, the others go on by themselves.
+                await self._hours.wait()
+                return None
             case Ask.ADVERTISE:
                 return self._seat.advertise(ask)
             case Ask.CHOOSE:
@@ -186,6 +221,69 @@ class Agent:
             case _:
                 return self._finish(ask, body)
 
+    async def _late(self, ask: Instruction, body: memoryview) -> _Answer:
+        """What is asked in a stream: training at this site's own pace, and late cohorts."""
+        late = self._seat.late
+        match ask.ask:
+            case Ask.TRAIN if not self._hours.is_open():
+                await self._hours.wait()
+                return None  # by then there may be a newer model: ask again
+            case Ask.TRAIN:
+                return await self._train(ask, body)
+            case Ask.SIGN:
+                return late.sign(ask)
+            case Ask.SHARE:
+                return late.share(ask)
+            case Ask.CONTRIBUTE:
+                return await self._contribute(ask, body)
+            case Ask.VOTE:
+                return late.vote(ask)
+            case Ask.RECOVER:
+                return late.recover(ask)
+            case Ask.AUDIT:
+                return audit(self._custody, self._state, ask)
+            case _:
+                raise malformed("instruction")
+
+    async def _train(self, ask: Instruction, body: memoryview) -> Status | Refusal:
+        """Train from the newest model, unless what is held is good yet; then say ready."""
+        newest = self._version(ask)
+        late = self._seat.late
+        if not await self._door.still_good(newest):
+            late.leave()
+            model = await self._model(newest.model, ask.model_bytes, body)
+            task = at_version(ask.task, newest, model)
+            self._keep(newest.model, task, model)
+            trained = await self._door.train(task, newest, ask.scope)
+            if isinstance(trained, Refusal):
+                reason = self._door.reason
+                facts = {} if reason is None else told(reason)
+                self._say("refused", what=ask.ask.value, **_incident(trained), **facts)
+                return trained
+            late.held = trained
+            self._say("trained", version=newest.number)
+        return late.say_ready(newest, ask.sequence)
+
+    def _version(self, ask: Instruction) -> ModelVersion:
+        """The version that the coordinator signed, of this study and stream."""
+        if ask.version is None:
+            raise malformed("instruction")
+        version = ModelVersion.open(ask.version, self._study.coordinator_key)
+        if (version.study, version.run) != (self._study.digest, ask.run):
+            raise _another_round()
+        return version
+
+    async def _model(self, name: Digest, size: int, body: memoryview) -> bytes | memoryview:
+        """A model that came along, or is fetched."""
+        if size > MAXIMUM_MODEL_BYTES:
+            raise malformed("instruction")
+        return bytes(body) or await self._download.model(name, size)
+
+    def _keep(self, name: Digest | None, task: Task, model: bytes | memoryview | None) -> None:
+        """Remember a model that was fetched and checked: the next may come as a difference."""
+        if name is not None and isinstance(model, memoryview) and task.model_digest == name:
+            self._download.keep(name, model)
+
     def _settle(self, ask: Instruction) -> Status:
         """Accept the partition, and tell the hospital with whom it will be summed."""
         status = self._seat.grouping.accept(ask)
@@ -195,18 +293,30 @@ class Agent:
             self._say("group", of=len(partition.groups), sites=", ".join(group))
         return status
 
-    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal:
+    async def _contribute(self, ask: Instruction, body: memoryview) -> Packet | Refusal | None:
         sent = self._door.already_sent(RoundId(ask.round or ""))
         if sent is not None:
             return sent
-        order = await self._order(ask, body)
-        self._seat.take_shares(ask, order.manifest)
+        if ask.version is None:
+            if not self._hours.is_open():
+                # The shares come with a set-up's first round only, and are for the others as well.
+                self._seat.take_shares(ask, self._manifest(ask)[0])
+                await self._hours.wait()
+                return None
+            order = await self._order(ask, body)
+            self._seat.take_shares(ask, order.manifest)
+        else:
+            order = self._late_order(ask)
+            self._seat.late.take_shares(ask, order.manifest)
         answer = await self._door.answer(order)
+        if self._door.stopped is not None:
+            raise self._door.stopped
         manifest = order.manifest
         if isinstance(answer, Refusal):
             reason = self._door.reason
             facts = {} if reason is None else told(reason)
-            self._say("refused", what=manifest.kind, step=manifest.step, **facts)
+            number = _incident(answer)
+            self._say("refused", what=manifest.kind, step=manifest.step, **number, **facts)
         else:
             size = answer.header.size_bytes
             self._say("answered", what=manifest.kind, step=manifest.step, bytes=size)
@@ -214,23 +324,27 @@ class Agent:
 
     async def _order(self, ask: Instruction, body: memoryview) -> Order:
         """The order that the coordinator signed; the model is fetched if it did not come along."""
+        manifest, name = self._manifest(ask)
+        model: bytes | memoryview | None = None
+        if ask.model is not None:
+            model = await self._model(ask.model, ask.model_bytes, body)
+        task = Task.from_wire(ask.task, model)  # which checks the model's digest
+        self._keep(ask.model, task, model)
+        return Order(manifest, name, task, _proof(ask))
+
+    def _late_order(self, ask: Instruction) -> Order:
+        """The order to give what is held into a cohort; raises WR-SITE-133 when nothing is."""
+        manifest, name = self._manifest(ask)
+        held = self._seat.late.require_held()
+        return Order(manifest, name, held.task, _proof(ask), Late(held, self._version(ask)))
+
+    def _manifest(self, ask: Instruction) -> tuple[Manifest, Digest]:
         if ask.manifest is None:
             raise malformed("instruction")
         manifest = Manifest.open(ask.manifest, self._study.coordinator_key)
         if (manifest.round, manifest.batch, manifest.run) != (ask.round, ask.batch, ask.run):
-            raise WardroundError(
-                "WR-SITE-014",
-                "An instruction names another round than the manifest that came with it.",
-                "The agent refuses; tell the study's coordinator.",
-            )
-        model: bytes | memoryview | None = None
-        if ask.model_bytes > MAXIMUM_MODEL_BYTES:
-            raise malformed("instruction")
-        if ask.model is not None:
-            model = bytes(body) or await self.link.fetch(ask.model, ask.model_bytes)
-        task = Task.from_wire(ask.task, model)
-        proof = tuple(bytes.fromhex(one) for one in ask.consistency)
-        return Order(manifest, digest(ask.manifest.payload), task, proof)
+            raise _another_round()
+        return manifest, digest(ask.manifest.payload)
 
     def _finish(self, ask: Instruction, body: memoryview) -> Status:
         """Check and keep the model, and countersign the coordinator's last checkpoint."""
@@ -253,6 +367,24 @@ class Agent:
             transaction.record("witness", run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
+
+
+def _incident(refusal: Refusal) -> dict[str, str]:
+    """The number under which the coordinator has this event too, for the hospital's log."""
+    number = refusal.refused.incident
+    return {} if number is None else {"incident": number}
+
+
+def _another_round() -> WardroundError:
+    return WardroundError(
+        "WR-SITE-014",
+        "An instruction names another round than the manifest that came with it.",
+        "The agent refuses; tell the study's coordinator.",
+    )
+
+
+def _proof(ask: Instruction) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(one) for one in ask.consistency)
 
 
 def _upset(error: Exception) -> WardroundError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from wardround.ids import Digest
 from wardround.learning.specify import check_task
 from wardround.sandbox.interface import Worker
 from wardround.site import tables
 from wardround.site.agent import Agent, Ending
 from wardround.site.custody import Custody
 from wardround.site.door import Door
+from wardround.site.hours import OpeningHours
 from wardround.site.link import Link
 from wardround.site.say import Say, told
 from wardround.site.seat import Seat
@@ -36,15 +38,26 @@ def assemble(
     ending: Ending,
     say: Say,
     task_check: TaskCheck = check_task,
+    *,
+    certificate: Digest | None = None,
 ) -> Agent:
     """An agent that is ready to run; ``worker`` has been started.
 
     ``task_check`` says whether the study gives rise to a task; only benchmarks, whose tasks
-    compute on nothing, replace it.
+    compute on nothing, replace it. ``certificate`` is named in each request where a proxy takes it
+    off the connection.
     """
     origin = f"wardround/{custody.site}/{custody.study.id}"
     state = JournalledDatabase(database, tables.journal, origin)
     seat = Seat(custody.study, custody.site, custody.key, state)
     door = Door(custody, worker, seat, state, task_check)
-    link = Link(client, agent_key, identity, lambda error: say("trouble", **told(error)))
-    return Agent(custody, link, door, seat, state, ending, say)
+    link = Link(
+        client,
+        agent_key,
+        identity,
+        lambda error: say("trouble", **told(error)),
+        wait_s=custody.hospital.network.longest_wait_s,
+        certificate=certificate,
+    )
+    hours = OpeningHours(custody.hospital.hours, say)
+    return Agent(custody, link, door, seat, state, ending, say, hours=hours)

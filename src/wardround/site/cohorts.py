@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from wardround.errors import WardroundError
-from wardround.ids import Digest, SiteName
+from wardround.ids import Digest, RunId, SiteName
+from wardround.secagg.cohort import late_batch
 from wardround.secagg.late import Bond
-from wardround.site.tables import cohorts
+from wardround.site.tables import cohorts, packets, tasks
 from wardround.store.journalled import JournalledDatabase
 
 
@@ -56,9 +57,7 @@ def record_bond(connection: Connection, bond: Bond) -> None:
     latest = connection.scalar(select(func.max(cohorts.c.sequence)).where(run))
     if latest is not None and bond.sequence <= latest:
         raise _never("WR-SITE-028", "A cohort of this number or a later one was signed before.")
-    same = run & (cohorts.c.task == bond.task) & (cohorts.c.model == bond.model)
-    if connection.execute(select(cohorts.c.ready).where(same & cohorts.c.masked)).first():
-        raise _never("WR-SITE-029", "This contribution was masked in another cohort before.")
+    check_unused(connection, bond.run, bond.task, bond.model)
     values = {
         "ready": bond.ready,
         "run": bond.run,
@@ -84,6 +83,33 @@ def record_packet(connection: Connection, ready: Digest) -> None:
     if connection.execute(select(cohorts.c.ready).where(elsewhere)).first():
         raise _never("WR-SITE-029", "This contribution was masked in another cohort before.")
     _change(connection, ready, masked=True)
+
+
+def check_apart(connection: Connection, run: RunId, task: Digest, *, late: bool) -> None:
+    """A task of a run is answered in rounds or in late cohorts, and never in both.
+
+    In a round a site answers for everyone at once, in cohorts once for each version of the model:
+    a contribution in a total of either kind would be the difference of the two. Raises WR-SITE-132.
+    """
+    if late:
+        answered = (
+            select(packets.c.round)
+            .join(tasks, (tasks.c.run == packets.c.run) & (tasks.c.step == packets.c.step))
+            .where(packets.c.run == run, packets.c.batch != late_batch(run), tasks.c.task == task)
+        )
+    else:
+        same = (cohorts.c.run == run) & (cohorts.c.task == task)
+        answered = select(cohorts.c.ready).where(same & cohorts.c.masked)
+    if connection.execute(answered.limit(1)).first() is not None:
+        other = "a round over all sites" if late else "a late cohort"
+        raise _never("WR-SITE-132", f"This task was answered in {other} before.")
+
+
+def check_unused(connection: Connection, run: RunId, task: Digest, model: Digest) -> None:
+    """Raise WR-SITE-029 if what would be trained from this model has been masked before."""
+    same = (cohorts.c.run == run) & (cohorts.c.task == task) & (cohorts.c.model == model)
+    if connection.execute(select(cohorts.c.ready).where(same & cohorts.c.masked)).first():
+        raise _never("WR-SITE-029", "This contribution was masked in another cohort before.")
 
 
 def record_vote(connection: Connection, ready: Digest, survivors: Sequence[SiteName]) -> None:

@@ -9,6 +9,7 @@ which order, and it may restart, repeat and contradict itself.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,21 +18,35 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from wardround.clinical.quality import verdict
 from wardround.errors import WardroundError
-from wardround.federation.messages import PART_BYTES, JournalHead, Manifest, PacketHeader, Refused
+from wardround.federation.causes import new_incident
+from wardround.federation.messages import (
+    PART_BYTES,
+    JournalHead,
+    Manifest,
+    ModelVersion,
+    PacketHeader,
+    Refused,
+)
 from wardround.federation.packet import Packet, Refusal
 from wardround.ids import Digest, RoundId, RunId
+from wardround.learning.buffered import scaled
+from wardround.learning.registry import STREAMED_KINDS
 from wardround.privacy.disclosure import check_cohort
 from wardround.privacy.shares import noise_share
 from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
-from wardround.site import opened, records
+from wardround.secagg.quantised import Quantised
+from wardround.site import cohorts, opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
+from wardround.site.late import Held, Late
 from wardround.site.ledger import PrivacyLedger
+from wardround.site.outward import cause_of
 from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
 from wardround.site.witness import Witnesses
@@ -55,6 +70,18 @@ class Order:
     task: Task
     consistency: tuple[bytes, ...]
     """Merkle proof from the coordinator's journal as seen last to the one in the manifest."""
+    late: Late | None = None
+    """In a late cohort: what was computed before, from an older version of the model maybe."""
+
+    @property
+    def asked(self) -> Digest:
+        """The hash by which the manifest must name the task: in a stream that of its question."""
+        return self.task.hash if self.late is None else self.late.held.version.task
+
+    @property
+    def model(self) -> Digest | None:
+        """The model that the manifest must name: in a stream the newest."""
+        return self.task.model_digest if self.late is None else self.late.newest.model
 
 
 class Door:
@@ -83,15 +110,20 @@ class Door:
         self._patients: frozenset[bytes] = frozenset()
         self.reason: WardroundError | None = None
         """Why the last refusal was one: for the hospital's own eyes."""
+        self.stopped: WardroundError | None = None
+        """Why this agent must not say anything more; see `_compute_in_private`."""
         self._ledger = PrivacyLedger(
             custody.study, custody.site, custody.key.public, custody.hospital
         )
         self.witnesses = Witnesses(custody.study, custody.site, self._ledger)
         """The other hospitals' ledgers as this one remembers them."""
+        if self._study.privacy is not None:
+            seat.on_vote = self.witnesses.expect
         with state.database.begin() as connection:
             if self._study.privacy is not None:
                 self._ledger.verify(connection)
                 self._ledger.admit(connection, now())
+                opened.refuse_after_exact(connection, self._study)
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
     async def answer(self, order: Order) -> Packet | Refusal:
@@ -100,15 +132,17 @@ class Door:
         Raises WR-STORE-004 when the disk is full.
         """
         path: Path | None = None
+        looked = False
         try:
             self._approved()
             terms = self._policy(order)
+            looked = True
             patients = await self._consent(order, terms)
             self._quality()
-            self._budget(order, terms)
+            self._budget(order.task, terms)
             path = self._room(order)
             values = await self._compute(order, terms)
-            self._bound(order, values)
+            self._bound(order.task, values)
             ring = self._encode(order, values)
             self._noise(order, values, ring)
             self._protect(order, ring)
@@ -120,8 +154,43 @@ class Door:
                 raise
             if path is not None:
                 path.unlink(missing_ok=True)
-            return self.refuse(order.manifest.run, order.manifest.round, reason)
+            return self.refuse(order.manifest.run, order.manifest.round, reason, looked=looked)
         return packet
+
+    async def train(self, task: Task, version: ModelVersion, scope: str) -> Held | Refusal:
+        """Compute what a stream asks for at one version of its model, and hold it: nothing leaves.
+
+        The same checks as for an answer; they are all made again when a cohort has come together.
+        One more is that this was not given out before (WR-SITE-029). A refusal is for ``scope``.
+        """
+        looked = False
+        try:
+            self._approved()
+            terms = self._terms_for(task, late=True)
+            with self._state.database.begin() as connection:
+                cohorts.check_apart(connection, version.run, version.task, late=True)
+                cohorts.check_unused(connection, version.run, version.task, version.model)
+            looked = True
+            patients = await self._patients_now()
+            with self._state.database.begin() as connection:
+                self._require_enough(connection, task, terms, patients)
+            self._quality()
+            self._budget(task, terms)
+            values = await self._run(task, terms)
+            self._bound(task, values)
+        except WardroundError as reason:
+            return self.refuse(version.run, scope, reason, looked=looked)
+        return Held(task, version, values, patients)
+
+    async def still_good(self, newest: ModelVersion) -> bool:
+        """Whether what is held can go into the stream's next cohort, as consent stands now."""
+        late = self._seat.late
+        if not late.still_good(newest):
+            return False
+        try:
+            return late.still_good(newest, await self._patients_now())
+        except WardroundError:  # whoever trains anew is told why, and no more than that
+            return False
 
     def already_sent(self, round_: RoundId) -> Packet | None:
         """The packet that this round was answered with, to be sent again byte for byte.
@@ -139,13 +208,29 @@ class Door:
             raise _refused("WR-SITE-016", "The spooled packet of this round is gone or altered.")
         return Packet(header, envelope, path)
 
-    def refuse(self, run: RunId, scope: str, reason: WardroundError) -> Refusal:
-        """A signed no. The reason is journalled and told here, and goes nowhere else."""
+    def refuse(
+        self, run: RunId, scope: str, reason: WardroundError, *, looked: bool = False
+    ) -> Refusal:
+        """A signed no. The reason is journalled and told here, and goes nowhere else.
+
+        What little may be said of it is `cause_of`; ``looked`` is whether the refusal was decided
+        after the records had been looked at. The incident's number stands on both sides.
+        """
         self.reason = reason
+        incident = new_incident(secrets.choice)
         at = self._now().isoformat(timespec="seconds")
         with self._state.transaction() as transaction:
-            transaction.record("refused", run=run, scope=scope, code=reason.code, at=at)
-        refused = Refused(study=self._study.digest, run=run, scope=scope, site=self._custody.site)
+            transaction.record(
+                "refused", run=run, scope=scope, code=reason.code, at=at, incident=incident
+            )
+        refused = Refused(
+            study=self._study.digest,
+            run=run,
+            scope=scope,
+            site=self._custody.site,
+            cause=cause_of(reason, self._study, looked=looked),
+            incident=incident,
+        )
         return Refusal(refused, refused.sign(self._custody.key))
 
     def follow(self, head: JournalHead, proof: tuple[bytes, ...]) -> None:
@@ -168,25 +253,23 @@ class Door:
 
     def _policy(self, order: Order) -> Terms:
         """Profile, manifest and task are what the signed study and the hospital's policy allow."""
-        terms = self._terms
-        if terms is None:  # study and policy are fixed: what they make together is worked out once
-            refuse_if_incomplete(self._study)
-            terms = self._terms = combine(self._study, self._custody.hospital)
         manifest, task = order.manifest, order.task
-        if not terms.allows(task.kind):
-            raise _refused("WR-SITE-010", "The hospital's policy does not allow this task.")
-        self._check_task(self._study, task)
+        terms = self._terms_for(task, late=order.late is not None)
         whole = self._seat.grouping.whole
-        adversary = self._study.adversary(len(manifest.roster), whole)
-        least = self._study.minimum_survivors(len(manifest.roster), whole)
+        if order.late is None:
+            adversary = self._study.adversary(len(manifest.roster), whole)
+            least = self._study.minimum_survivors(len(manifest.roster), whole)
+        else:
+            adversary = self._study.late_terms.adversary
+            least = self._study.late_terms.minimum_survivors
         encoding = headroom(self._study, task, len(manifest.roster), whole).encoding
         as_derived = (
             manifest.study == self._study.digest
             and manifest.study_id == self._study.id
-            and manifest.task == task.hash
+            and manifest.task == order.asked
             and manifest.kind == task.kind
-            and manifest.model == task.model_digest
-            and (manifest.length, manifest.ring_bits) == (task.length, task.ring_bits)
+            and manifest.model == order.model
+            and (manifest.length, manifest.ring_bits) == (task.elements, task.ring_bits)
             and manifest.fractional_bits == encoding.fractional_bits
             and manifest.corrupt == adversary.corrupt
             and manifest.threshold == adversary.threshold
@@ -196,13 +279,50 @@ class Door:
             raise _refused("WR-SITE-011", "The manifest is not what the study's own rules make it.")
         self.follow(manifest.journal, order.consistency)
         with self._state.database.begin() as connection:
-            records.check_index(connection, manifest, order.manifest_digest)
+            if order.late is None:  # else the cohort's own row binds its keys (`cohorts`)
+                records.check_index(connection, manifest, order.manifest_digest)
             if self._study.privacy is not None:
                 self.witnesses.check(connection, manifest)
         return terms
 
+    def _terms_for(self, task: Task, *, late: bool) -> Terms:
+        """What holds for a task that study and hospital allow, in a round or in a late cohort."""
+        terms = self._terms
+        if terms is None:  # study and policy are fixed: what they make together is worked out once
+            refuse_if_incomplete(self._study)
+            terms = self._terms = combine(self._study, self._custody.hospital)
+        if not terms.allows(task.kind):
+            raise _refused("WR-SITE-010", "The hospital's policy does not allow this task.")
+        if (task.kind in STREAMED_KINDS) != late:
+            raise _refused("WR-SITE-131", "This kind of task is for other sums than this one.")
+        self._check_task(self._study, task)
+        return terms
+
     async def _consent(self, order: Order, terms: Terms) -> frozenset[bytes]:
-        """Patients on the steward's signed exclusion list are left out; without one, nobody is in.
+        """Who is on the steward's signed exclusion list is left out; without one, nobody is in."""
+        patients, manifest = await self._patients_now(), order.manifest
+        with self._state.database.begin() as connection:
+            if self._study.privacy is not None:
+                # Noise hides the few, and every answer has its own and is paid for.
+                records.check_same_task(connection, manifest)
+                return patients
+            cohorts.check_apart(
+                connection, manifest.run, manifest.task, late=order.late is not None
+            )
+            records.check_task(connection, manifest, patients)
+            self._require_enough(connection, order.task, terms, patients)
+        return patients
+
+    def _require_enough(
+        self, connection: Connection, task: Task, terms: Terms, patients: frozenset[bytes]
+    ) -> None:
+        """There are enough patients, and they are the same as before or clearly others."""
+        check_cohort(len(patients), terms.minimum_cohort)
+        least = max(terms.minimum_cell, records.LEAST_DIFFERENCE)
+        records.check_patients(connection, self._question(task), patients, least)
+
+    async def _patients_now(self) -> frozenset[bytes]:
+        """Who may be computed on now; the worker holds exactly their records.
 
         The list is read at every answer, so that a withdrawal counts at once.
         """
@@ -217,16 +337,17 @@ class Door:
             await self._load(computable(self._study, table))
             self._patients = records.patient_set(table.patient_ids, custody.patient_key)
             self._list = content
-        with self._state.database.begin() as connection:
-            if self._study.privacy is not None:
-                # Noise hides the few, and every answer has its own and is paid for.
-                records.check_same_task(connection, order.manifest)
-                return self._patients
-            check_cohort(len(self._patients), terms.minimum_cohort)
-            records.check_task(connection, order.manifest, self._patients)
-            least = max(terms.minimum_cell, records.LEAST_DIFFERENCE)
-            records.check_patients(connection, self._question(order), self._patients, least)
         return self._patients
+
+    def _held(self, late: Late) -> Vector:
+        """What was computed before, scaled by how many versions the model has moved on since.
+
+        It holds only for the patients who consent now, and for so many versions.
+        """
+        if not self._seat.late.still_good(late.newest, self._patients):
+            self._seat.late.leave()
+            raise _refused("WR-SITE-134", "What was trained here is too old for this cohort.")
+        return scaled(late.held.values, late.staleness)
 
     def _quality(self) -> None:
         """No check of the records blocks, but what the steward has signed for."""
@@ -245,47 +366,64 @@ class Door:
             await self._worker.start()
             await self._worker.load(columns)
 
-    def _question(self, order: Order) -> Digest:
+    def _question(self, task: Task) -> Digest:
         """What counts as the same question: a kind of task, whatever its parameters.
 
         Two Newton steps near the optimum, or two histograms with edges a hair apart, differ as
         tasks and say the same; after a withdrawal their difference would be about one patient.
         """
-        return digest_json({"study": self._study.digest, "kind": order.task.kind})
+        return digest_json({"study": self._study.digest, "kind": task.kind})
 
-    def _budget(self, order: Order, terms: Terms) -> None:
+    def _budget(self, task: Task, terms: Terms) -> None:
         """One more answer fits into what the study, and this hospital, may still give out.
 
         With noise that is the ledger's to say; without, the opened numbers are counted.
         """
         with self._state.database.begin() as connection:
             if self._study.privacy is not None:
-                line = line_of(self._study, order.task.kind)
+                line = line_of(self._study, task.kind)
                 self._ledger.check(connection, line, self._now())
                 return
-            opened.check(connection, self._study.digest, self._opened(order), terms.opened_numbers)
+            opened.check(connection, self._study.digest, self._opened(task), terms.opened_numbers)
 
-    def _opened(self, order: Order) -> int:
+    def _opened(self, task: Task) -> int:
         """Numbers that the study opens with this task: in each group, whichever is this site's."""
-        return order.task.length * self._study.totals_per_step
+        return task.length * self._study.totals_per_step
 
     async def _compute(self, order: Order, terms: Terms) -> Vector | PatientSum | NoisyUpdate:
-        """The task runs in the sandbox, beside the records; patients are clipped outside of it."""
-        task = order.task
+        """The task is computed now, or was before, for whoever is ready."""
+        if order.late is not None:
+            return self._held(order.late)
+        if self._study.privacy is not None:
+            return await self._compute_in_private(order)
+        return await self._run(order.task, terms)
+
+    async def _run(self, task: Task, terms: Terms) -> Vector:
+        """The task runs in the sandbox, beside the records."""
         try:
-            if self._study.privacy is not None:
-                return await self._clipped.answer(task, len(self._patients))
-            return await self._worker.call(self._request(order, terms), task.model)
+            return await self._worker.call(self._request(task, terms), task.model)
         except WardroundError as error:
-            if error.code.startswith(
-                "WR-SANDBOX"
-            ):  # it may have ended: the next answer has a new one
+            if error.code.startswith("WR-SANDBOX"):  # it may have ended: the next has a new one
                 self._list = None
             raise
 
+    async def _compute_in_private(self, order: Order) -> PatientSum | NoisyUpdate:
+        """Each patient's vector, clipped outside of the sandbox and summed.
+
+        Whether a computation fails may depend on one patient, and no noise is over a refusal. So
+        the agent says nothing of it, and nothing more until a person starts it again.
+        """
+        try:
+            return await self._clipped.answer(order.task, len(self._patients))
+        except WardroundError as error:
+            self.stopped = _stopped(f"{error.code}: {error.problem.rstrip('.')}")
+            raise self.stopped from error
+        except Exception as error:  # noqa: BLE001 - of whatever kind
+            self.stopped = _stopped(type(error).__name__)
+            raise self.stopped from None
+
     @staticmethod
-    def _request(order: Order, terms: Terms) -> dict[str, object]:
-        task = order.task
+    def _request(task: Task, terms: Terms) -> dict[str, object]:
         return {
             "kind": task.kind,
             "parameters": dict(task.parameters),
@@ -296,26 +434,31 @@ class Door:
             },
         }
 
-    def _bound(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> None:
+    def _bound(self, task: Task, values: Vector | PatientSum | NoisyUpdate) -> None:
         """The contribution has the task's shape; its range is checked where it is encoded.
 
         A private one is a sum over patients none of whom is longer than the agreed sensitivity.
         """
         found = values.shape if isinstance(values, np.ndarray) else values.steps.shape
-        if found != (order.task.length,):
+        if found != (task.length,):
             raise _refused("WR-SITE-012", "The computation returned another shape than agreed.")
 
     def _encode(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
+
+        Where the study compresses, most of it is rotated and rounded at random, afresh each time.
 
         Behind the values there is room for the lanes by which a total that is garbage is found.
         """
         task, roster = order.task, order.manifest.roster
         whole = self._seat.grouping.whole
         encoding = headroom(self._study, task, len(roster), whole).encoding
-        ring: RingArray = np.empty(task.length + LANES, encoding.dtype)
+        ring: RingArray = np.empty(task.elements + LANES, encoding.dtype)
         if isinstance(values, np.ndarray):
-            encoding.encode(values, out=ring[:-LANES])
+            if isinstance(encoding, Quantised):
+                encoding.encode(values, secrets.token_bytes(32), out=ring[:-LANES])
+            else:
+                encoding.encode(values, out=ring[:-LANES])
         else:
             ring[:-LANES] = values.steps.view(np.uint64)
         return ring
@@ -341,7 +484,10 @@ class Door:
         """
         manifest = order.manifest
         Checksum(manifest.study, manifest.run, manifest.step, manifest.task).seal(ring)
-        self._seat.mask(order.manifest, order.manifest_digest, ring)
+        if order.late is None:
+            self._seat.mask(manifest, order.manifest_digest, ring)
+        else:
+            self._seat.late.mask(manifest, ring)
 
     def _charge(self, order: Order) -> LedgerEntry | None:
         """The ledger's entry for this answer, in a study with noise; its head is signed with it."""
@@ -414,16 +560,20 @@ class Door:
         manifest = order.manifest
         with self._state.transaction() as transaction:
             connection = transaction.connection
-            records.bind(connection, manifest, packet, self._question(order), patients)
+            records.bind(connection, manifest, packet, self._question(order.task), patients)
             records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
+            if order.late is not None:
+                cohorts.record_packet(connection, self._seat.late.ready)
             if charge is not None:
                 self._ledger.charge(transaction, charge)
                 self.witnesses.remember(connection, manifest)
+            else:
+                opened.note_exact(connection, self._study, self._now())
             opened.charge(
                 connection,
                 self._study.digest,
                 packet.round,
-                self._opened(order),
+                self._opened(order.task),
                 self._now(),
             )
             transaction.record(
@@ -434,9 +584,21 @@ class Door:
                 manifest=order.manifest_digest,
                 packet=packet.header.digest,
                 payload=packet.header.payload,
-                opened=self._opened(order),
+                opened=self._opened(order.task),
                 at=self._now().isoformat(timespec="seconds"),
             )
+        if order.late is not None:
+            self._seat.late.given()
+
+
+def _stopped(why: str) -> WardroundError:
+    return WardroundError(
+        "WR-SITE-111",
+        f"A computation failed in a study with noise ({why}); the agent stops, and tells the "
+        "coordinator nothing.",
+        "A refusal would be about the patients, without noise. Look into it here, and start the "
+        "agent again when the cause is mended.",
+    )
 
 
 def payload_digest(path: Path) -> Digest | None:

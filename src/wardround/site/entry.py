@@ -125,9 +125,10 @@ def read_chain(first: LedgerHead, rows: Iterable[tuple[int, str, bytes]]) -> Ite
     head = first
     for sequence, digest, data in rows:
         try:
-            entry = LedgerEntry.from_payload(bytes(data))
+            # Whoever edits the file may leave text or nothing where SQLite should have bytes.
+            entry = LedgerEntry.from_payload(memoryview(data).tobytes())
             at = entry.time
-        except (WardroundError, ValueError):
+        except (WardroundError, ValueError, TypeError):
             raise altered(sequence) from None
         if entry.digest != digest or at.tzinfo is None:
             raise altered(sequence)

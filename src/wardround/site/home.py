@@ -83,6 +83,8 @@ class Invitation:
     url: str
     token: str = field(repr=False)
     ca: str
+    inspected: bool = False
+    """Whether the operator agreed to a proxy that opens TLS between this hospital and it."""
 
     @classmethod
     def load(cls, path: Path) -> Invitation:
@@ -96,8 +98,10 @@ class Invitation:
                     "url": str(url),
                     "token": str(token),
                     "ca": str(ca),
+                    **more,
                 } if url.startswith("https://"):  # never a plain line, whatever a proxy offers
-                    return cls(study, SiteName(site), url, token, ca)
+                    inspected = more.get("inspected") is True
+                    return cls(study, SiteName(site), url, token, ca, inspected)
         except (OSError, WardroundError):
             pass
         raise not_an_invitation(path)
@@ -176,6 +180,12 @@ class SiteHome:
     def ca_path(self) -> Path:
         """The coordinator's certificate authority."""
         return self.keys / "ca.pem"
+
+    @property
+    def inspecting_ca(self) -> Path | None:
+        """The authority of the proxy that the steward lets open the connection, if any."""
+        named = self.hospital.network.inspecting_proxy_ca
+        return None if named is None else self.folder / named
 
     @property
     def exclusions_path(self) -> Path:

@@ -7,16 +7,21 @@ most of what a small round costs a hospital. A protocol only: `link` opens the c
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import httptools
 
 from wardround.federation.messages import MAXIMUM_HEAD_BYTES, MAXIMUM_MODEL_BYTES
+from wardround.site.pace import UNLIMITED, Pace
 
 _MOST_HEADERS = 200
 _MOST_BYTES = MAXIMUM_HEAD_BYTES + MAXIMUM_MODEL_BYTES
 """Of an answer: the largest there can be is an instruction that brings a model along."""
+
+_NARROW_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,11 @@ class Answer:
 class Line(asyncio.Protocol):
     """One connection: a request at a time, its answer parsed as it comes (httptools)."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace = UNLIMITED) -> None:
         self.open = False
+        self.on_progress: Callable[[], None] = nothing
+        """Told whenever bytes have gone out or come in."""
+        self._pace = pace
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
         self._lost: OSError | None = None
@@ -54,8 +62,23 @@ class Line(asyncio.Protocol):
         lines += [b"%s: %s" % header for header in headers]
         self._transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
         if content:
-            self._transport.write(content)
+            await self._write(content)
         return await self._answer
+
+    async def _write(self, content: bytes) -> None:
+        assert self._transport is not None and self._answer is not None
+        bucket = self._pace.up
+        if bucket is None:
+            self._transport.write(content)
+            return
+        for start in range(0, len(content), bucket.slice_bytes):
+            if self._answer.done():  # it is refused, or the connection is gone
+                self.open = False
+                return
+            piece = content[start : start + bucket.slice_bytes]
+            self._transport.write(piece)
+            self.on_progress()
+            await bucket.spend(len(piece))
 
     def close(self) -> None:
         """Close the connection, whatever is under way."""
@@ -69,10 +92,17 @@ class Line(asyncio.Protocol):
         """The connection stands."""
         self._transport = cast("asyncio.Transport", transport)  # a stream's, whatever the loop
         self.open = True
+        link = transport.get_extra_info("socket")
+        if self._pace.down is not None and link is not None:
+            # Else the system takes in megabytes at full speed before anybody reads them.
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """A piece of an answer came."""
         self._received += len(data)
+        self.on_progress()
+        if self._pace.down is not None:
+            self._pause(self._pace.down.take(len(data)))
         if self._received > _MOST_BYTES:
             self.close()
             self._end(httptools.HttpParserError("an answer larger than any can be"))
@@ -82,6 +112,15 @@ class Line(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self.open = False
             self._end(error)
+
+    def _pause(self, wait_s: float) -> None:
+        if wait_s > 0 and self._transport is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(wait_s, self._resume)
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side, or the network, has ended the connection."""
@@ -116,3 +155,7 @@ class Line(asyncio.Protocol):
             self._answer.set_exception(outcome)
         else:
             self._answer.set_result(outcome)
+
+
+def nothing() -> None:
+    """Nobody wants to know."""

@@ -15,7 +15,8 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
-from urllib.request import getproxies
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httptools
 import httpx
@@ -33,17 +34,23 @@ from wardround.federation.messages import (
 )
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
-from wardround.site.line import Line
+from wardround.site.line import Line, nothing
+from wardround.site.pace import UNLIMITED, Pace
 from wardround.site.say import printable
+from wardround.site.way import proxy_for, proxy_trouble, reach
+from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 from wardround.trust.requests import sign_request
 
 LONG_POLL_S = 25.0
-CONNECT_S = 30.0
+SLOWEST_BYTES_S = 16_000.0
+"""Slower than that, a part does not come through within the five minutes of its signature."""
+
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-045"})
-"""Refusals that pass: a twin that goes away; a request signed before the coordinator started."""
+_AFRESH = frozenset({"WR-COORD-037", "WR-TRUST-044", "WR-TRUST-045"})
+"""Refusals that pass: a twin that goes away; a clock that is put right; a request signed before the
+coordinator started."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 15.0
 
@@ -51,8 +58,22 @@ Asked = tuple[Instruction, memoryview]
 """An instruction and the raw bytes that came with it."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long the agent waits, in seconds, before it takes a line for dead and opens another."""
+
+    wait_s: float = LONG_POLL_S
+    """How long a request for work stays open; the hospital's firewall may cut sooner."""
+    answer_s: float = 30.0
+    """From sending a request to the end of its answer, on top of ``wait_s``."""
+    connect_s: float = 30.0
+
+
 class Link:
-    """A connection under one agent key. ``trouble`` is told about every failed attempt."""
+    """A connection under one agent key. ``trouble`` is told about every failed attempt.
+
+    ``certificate`` is named in each signed request where a proxy may take it off the connection.
+    """
 
     def __init__(
         self,
@@ -60,6 +81,9 @@ class Link:
         key: SigningKey,
         identity: SpiffeId,
         trouble: Callable[[WardroundError], None] = lambda _error: None,
+        *,
+        wait_s: float = LONG_POLL_S,
+        certificate: Digest | None = None,
     ) -> None:
         self._client = client
         self._base = str(client.base_url).rstrip("/")
@@ -67,7 +91,12 @@ class Link:
         self._identity = identity
         self._trouble = trouble
         self._instance = secrets.token_hex(8)
+        self._wait_s = wait_s
+        self._certificate = certificate
         self.bytes_out = 0
+        self.bytes_in = 0
+        self.heard_at: datetime | None = None
+        """When the coordinator last answered."""
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -87,19 +116,24 @@ class Link:
             case Status():
                 message = _framed(item.kind.value, item, item.attachment)
         last = isinstance(item, Status) and item.kind is StatusKind.WITNESS
-        path = self._polling("/v1/answers", seen, 0.0 if last else LONG_POLL_S)
+        path = self._polling("/v1/answers", seen, 0.0 if last else None)
         return _asked(await self._request("POST", path, message))
 
-    async def fetch(self, name: Digest, size: int) -> memoryview:
-        """A blob of the current round, in parts; the caller checks its digest."""
-        buffer = bytearray(size)
-        for start in range(0, size, PART_BYTES):
-            path = f"/v1/blobs/{name}/parts/{start // PART_BYTES}"
-            part = (await self._request("GET", path, b"")).content
-            if len(part) != min(PART_BYTES, size - start):
-                raise malformed("part of a model")
-            buffer[start : start + len(part)] = part
-        return memoryview(buffer).toreadonly()
+    async def part(self, name: Digest, number: int) -> bytes:
+        """One part of a model, or of its delta; the caller checks it."""
+        return (await self._request("GET", f"/v1/blobs/{name}/parts/{number}", b"")).content
+
+    async def part_list(self, name: Digest) -> Envelope:
+        """The signed hashes of a model's parts; the caller opens it."""
+        return Envelope.from_json(
+            (await self._request("GET", f"/v1/blobs/{name}/parts", b"")).content
+        )
+
+    async def delta_list(self, name: Digest, base: Digest) -> Envelope | None:
+        """The same of the delta from another model; None where there is none that is smaller."""
+        path = f"/v1/blobs/{name}/delta?base={base}"
+        answer = await self._request("GET", path, b"")
+        return None if answer.status_code == 204 else Envelope.from_json(answer.content)
 
     async def ledger_report(self) -> LedgerReport:
         """What the coordinator has last heard of this hospital's privacy ledger."""
@@ -110,11 +144,14 @@ class Link:
         answer = await self._request("POST", "/v1/renew", csr)
         return _certificate(answer)
 
-    async def use(self, client: httpx.AsyncClient) -> None:
+    async def use(self, client: httpx.AsyncClient, certificate: Digest | None = None) -> None:
         """Go on over another connection, under a renewed certificate."""
         old, self._client = self._client, client
-        await asyncio.sleep(LONG_POLL_S)  # what is still under way on the old one ends by itself
-        await old.aclose()
+        self._certificate = certificate
+        try:
+            await asyncio.sleep(self._wait_s)  # what is under way on the old one ends by itself
+        finally:
+            await old.aclose()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -143,17 +180,18 @@ class Link:
             os.close(descriptor)
         return b""
 
-    @staticmethod
-    def _polling(path: str, seen: int, wait_s: float = LONG_POLL_S) -> str:
-        return f"{path}?wait={wait_s:g}&seen={seen}"
+    def _polling(self, path: str, seen: int, wait_s: float | None = None) -> str:
+        return f"{path}?wait={self._wait_s if wait_s is None else wait_s:g}&seen={seen}"
 
     async def _request(
         self, method: str, path: str, body: bytes, body_sha256: bytes | None = None
     ) -> httpx.Response:
         """One signed request, repeated until it gets through; a refusal is raised."""
-        target = f"{path}{'&' if '?' in path else '?'}instance={self._instance}"
+        unnamed = f"{path}{'&' if '?' in path else '?'}instance={self._instance}"
         pause = _FIRST_PAUSE_S
         while True:
+            client, named = self._client, self._certificate
+            target = unnamed if named is None else f"{unnamed}&certificate={named}"
             headers = sign_request(
                 self._key,
                 self._identity.text,
@@ -170,18 +208,28 @@ class Link:
                     f"{self._base}{target}",
                     headers=headers,
                     content=body,
-                    extensions={"timeout": self._client.timeout.as_dict()},
+                    extensions={"timeout": client.timeout.as_dict()},
                 )
-                answer = await self._client.send(request)
+                answer = await client.send(request)
             except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets TLS alerts through
                 self._trouble(unreachable(error))
+            except RuntimeError:
+                if client is self._client:
+                    raise
+                continue  # closed in the meantime, after a renewal
             else:
                 self.bytes_out += len(body) + sum(
                     len(name) + len(value) for name, value in answer.request.headers.raw
                 )
+                self.bytes_in += len(answer.content) + sum(
+                    len(name) + len(value) for name, value in answer.headers.raw
+                )
                 if answer.is_success:
+                    self.heard_at = datetime.now(UTC)
                     return answer
                 problem = refusal_of(answer)
+                if client is not self._client and problem.code == "WR-COORD-034":
+                    continue  # the certificate was renewed while this was on its way
                 if answer.status_code not in _TRANSIENT and problem.code not in _AFRESH:
                     raise problem
                 self._trouble(problem)
@@ -189,48 +237,58 @@ class Link:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-def https_client(url: str, context: ssl.SSLContext) -> httpx.AsyncClient:
-    """A client for the coordinator alone; system proxies are honoured, other CAs are not."""
-    answer_s = LONG_POLL_S + 30.0
+def https_client(
+    url: str,
+    context: ssl.SSLContext,
+    patience: Patience | None = None,
+    pace: Pace = UNLIMITED,
+) -> httpx.AsyncClient:
+    """A client for the coordinator alone; system proxies are honoured, other CAs are not.
+
+    Through a proxy, too, bodies keep to ``pace``. Raises WR-SITE-173 for a proxy in the environment
+    that can't be used.
+    """
+    patience = patience or Patience()
+    answer_s = patience.wait_s + patience.answer_s
     return httpx.AsyncClient(
         base_url=url,
-        verify=context,
-        transport=_transport(url, context, answer_s),
-        timeout=httpx.Timeout(30.0, read=answer_s),
-        limits=httpx.Limits(max_connections=4, keepalive_expiry=120.0),
+        transport=_LineTransport(context, proxy_for(url), pace, patience.connect_s, answer_s),
+        timeout=httpx.Timeout(patience.connect_s, read=answer_s),
     )
-
-
-def _transport(
-    url: str, context: ssl.SSLContext, answer_s: float
-) -> httpx.AsyncBaseTransport | None:
-    """The line to ``url``, or None where the environment sends it through a proxy."""
-    host = httpx.URL(url).host
-    proxies = getproxies()
-    excepted = [one.strip().lstrip(".") for one in proxies.get("no", "").split(",")]
-    direct = any(one and (host == one or host.endswith("." + one)) for one in excepted)
-    if not direct and "*" not in excepted and ("https" in proxies or "all" in proxies):
-        return None
-    return _LineTransport(context, answer_s)
 
 
 class _LineTransport(httpx.AsyncBaseTransport):
     """Keeps connections to one host open and reuses them; raises httpx's own transport errors.
 
-    ``answer_s`` bounds the time from sending a request to the end of its answer.
+    ``answer_s`` bounds the time in which nothing moves, once a request had time to get away.
     """
 
-    def __init__(self, context: ssl.SSLContext, answer_s: float) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        proxy: str | None,
+        pace: Pace,
+        connect_s: float,
+        answer_s: float,
+    ) -> None:
         self._context = context
+        self._proxy = proxy
+        self._connect_s = connect_s
         self._answer_s = answer_s
+        self._pace = pace
         self._idle: list[Line] = []
+        self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and read the whole answer."""
         line = await self._line(request.url)
+        content = await request.aread()
+        loop = asyncio.get_running_loop()
+        # What is handed to the system counts as sent, and may lie there for as long as this.
+        patience_s = self._answer_s + len(content) / SLOWEST_BYTES_S
         try:
-            async with asyncio.timeout(self._answer_s):
-                content = await request.aread()
+            async with asyncio.timeout(patience_s) as limit:
+                line.on_progress = lambda: limit.reschedule(loop.time() + patience_s)
                 answer = await line.exchange(
                     request.method, request.url.raw_path, request.headers.raw, content
                 )
@@ -243,12 +301,17 @@ class _LineTransport(httpx.AsyncBaseTransport):
         except BaseException:
             line.close()
             raise
-        if line.open:
+        finally:
+            line.on_progress = nothing
+        if self._closed:  # the last answer of a connection that a renewal has replaced
+            line.close()
+        elif line.open:
             self._idle.append(line)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
 
     async def aclose(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use, and the others after their answer."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -257,29 +320,32 @@ class _LineTransport(httpx.AsyncBaseTransport):
             line = self._idle.pop()
             if line.open:
                 return line
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_S):
-                _, line = await loop.create_connection(
-                    Line, url.host, url.port or 443, ssl=self._context, server_hostname=url.host
-                )
+            async with asyncio.timeout(self._connect_s):
+                return await reach(url, self._context, lambda: Line(self._pace), self._proxy)
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:  # ssl.SSLError is one
             raise httpx.ConnectError(str(error)) from error
-        return line
 
 
-async def enrol(client: httpx.AsyncClient, site: str, token: str, csr: bytes) -> bytes:
+async def enrol(
+    client: httpx.AsyncClient, site: str, token: str, csr: bytes, proof: Envelope | None = None
+) -> bytes:
     """Trade a one-time token for a certificate (PEM); raises WR-SITE-061 out of reach.
 
-    A token is never sent twice: whether the first request arrived can't be known.
+    ``proof`` is the hospital's word that the request is its own. A token is never sent twice:
+    whether the first request arrived can't be known.
     """
-    document = {"site": site, "token": token, "csr": csr.decode()}
+    document: dict[str, object] = {"site": site, "token": token, "csr": csr.decode()}
+    if proof is not None:
+        document["proof"] = proof.to_dict()
     try:
         answer = await client.post("/v1/enrol", json=document)
     except (httpx.TransportError, ssl.SSLError) as error:
-        unreachable(error)  # raises where somebody else answered
+        why = unreachable(error)  # raises where somebody else answered
+        if why.code != "WR-SITE-040":
+            raise why from error
         raise WardroundError(
             "WR-SITE-061",
             "The coordinator can't be reached, or the connection broke; nothing was changed here.",
@@ -300,17 +366,21 @@ _NOT_ACCEPTED = re.compile(
 def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
     """What to say of a connection that failed.
 
-    Raises WR-SITE-041 when somebody else answered, and WR-SITE-068 when the coordinator answered
-    and does not accept this agent's certificate: trying again would change neither.
+    Raises WR-SITE-041 when somebody else answered, WR-SITE-068 when the coordinator answered and
+    does not accept this agent's certificate, and WR-SITE-170 when the proxy asks for a password:
+    trying again would change none of them.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
+            # Dates are looked at last: chain and host name were right.
+            if getattr(cause, "verify_code", 0) in (_NOT_YET_VALID, _EXPIRED):
+                return _untimely(cause.verify_code == _EXPIRED)
             raise WardroundError(
                 "WR-SITE-041",
                 "Whoever answers at the coordinator's address is not the study's coordinator.",
                 "Check the address; a proxy that inspects TLS must let this host pass. Don't "
-                "go on before you know who it is.",
+                "go on before you know who it is; `wardround doctor` says who signed for it.",
             ) from error
         # Alerts come under the keys of a handshake in which the coordinator proved itself.
         if isinstance(cause, ssl.SSLError) and _NOT_ACCEPTED.search(cause.reason or ""):
@@ -322,6 +392,8 @@ def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
             ) from error
         cause = cause.__cause__ or cause.__context__
     match error:
+        case httpx.ProxyError():
+            return proxy_trouble(error)
         case httpx.ConnectError() | httpx.ConnectTimeout():
             problem = "The coordinator can't be reached: nobody answers at its address."
             remedy = "check the address and the way out if it lasts."
@@ -335,6 +407,22 @@ def unreachable(error: httpx.TransportError | ssl.SSLError) -> WardroundError:
                 "certificate: check the clock, or enrol again."
             )
     return WardroundError("WR-SITE-040", problem, f"The agent tries again by itself; {remedy}")
+
+
+_NOT_YET_VALID, _EXPIRED = 9, 10
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
+def _untimely(expired: bool) -> WardroundError:
+    when = "has expired" if expired else "is not valid yet"
+    clock = "fast" if expired else "slow"
+    return WardroundError(
+        "WR-SITE-172",
+        f"The coordinator's certificate {when} by this machine's clock; everything else in it is "
+        "right.",
+        f"If this machine's clock is {clock}, set it, best by NTP. If it is right, tell the "
+        "coordinator's operator. The agent tries again by itself.",
+    )
 
 
 def refusal_of(answer: httpx.Response) -> WardroundError:

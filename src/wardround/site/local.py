@@ -37,6 +37,7 @@ class Figures:
 
     bytes_out: int
     opened_numbers: int
+    bytes_in: int = 0
 
 
 def keep_model(
@@ -102,6 +103,7 @@ async def write_local_report(
         n_train=len(table) - held_out,
         n_test=held_out,
         bytes_out=figures.bytes_out,
+        bytes_in=figures.bytes_in,
         opened_numbers=figures.opened_numbers,
         alone=alone_here,
         federated_here=federated_here,

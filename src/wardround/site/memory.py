@@ -14,6 +14,7 @@ from wardround.errors import WardroundError
 from wardround.site import tables
 from wardround.site.home import SiteHome
 from wardround.site.ledger import PrivacyLedger
+from wardround.site.opened import refuse_after_exact
 from wardround.store import Database
 from wardround.study import Study
 from wardround.trust.keys import write_new
@@ -64,7 +65,7 @@ def read_memory(home: SiteHome) -> Database:
 def require_allowance(home: SiteHome, study: Study, now: datetime) -> None:
     """Refuse, before the steward signs, a study that can't be carried through with what is left.
 
-    Raises the codes of `PrivacyLedger.verify` and `PrivacyLedger.admit`.
+    Raises the codes of `PrivacyLedger.verify`, `PrivacyLedger.admit` and `refuse_after_exact`.
     """
     if study.privacy is None:
         return
@@ -72,3 +73,4 @@ def require_allowance(home: SiteHome, study: Study, now: datetime) -> None:
     with closing(read_memory(home)) as database, database.begin() as connection:
         ledger.verify(connection)
         ledger.admit(connection, now)
+        refuse_after_exact(connection, study)

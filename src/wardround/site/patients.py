@@ -1,9 +1,11 @@
 """A private contribution: who takes part is drawn, each patient's vector clipped, then all summed.
 
 This runs in the agent's own process. The confined worker only turns patients into vectors; it gets
-a batch of a fixed size and does not learn who of it counts. So whatever the worker computes, one
-patient changes the sum by at most the sensitivity that the accountant counts with. (Attackers
-here: the coordinator, who picks the model and sees totals and timing; and the code in the worker.)
+a batch of a fixed size and does not learn who of it counts. So whatever a patient's vector is, that
+patient changes the sum by at most the sensitivity that the accountant counts with. (Attackers here:
+the coordinator, who picks the model and sees totals and timing; and faults of the code in the
+worker, but for code that mixes patients on purpose or fails because of one: it holds all records,
+and the trial on a few of them finds only what shows there.)
 """
 
 from __future__ import annotations
@@ -74,9 +76,8 @@ class Patients:
     async def answer(self, task: Task, patients: int) -> PatientSum | NoisyUpdate:
         """The contribution to a private task over the ``patients`` that the worker has loaded.
 
-        Raises WR-LEARN-030 for a model whose layers mix patients, WR-PRIVACY-014 for a sampling
-        rate that so few patients can't give, and WR-SITE-012 when the worker answers in another
-        shape.
+        Raises WR-LEARN-030 for a model whose layers mix patients, and WR-SITE-012 when the worker
+        answers in another shape.
         """
         line = line_of(self._study, task.kind)
         computation = find_private(task.kind).parse(task.parameters, _model(task.model))

@@ -18,14 +18,14 @@ def refuse_unready(home: SiteHome) -> None:
     Raises WR-SITE-004 to -006, -009, -064, -065 and -067, WR-TRUST-011 and -012 for keys that
     can't be used, and the codes of `load_exclusions`.
     """
-    _check_signing_key(home)
+    check_signing_key(home)
     home.patient_key()
     home.require_coordinator(home.study)
-    _check_certificate(home)
+    check_certificate(home)
     home.exclusions()
 
 
-def _check_signing_key(home: SiteHome) -> None:
+def check_signing_key(home: SiteHome) -> None:
     """Another key than the study's can't sign for this hospital, nor read what it signed."""
     if home.study.site_keys.get(home.name) != home.signing_key.public:
         raise WardroundError(
@@ -38,7 +38,7 @@ def _check_signing_key(home: SiteHome) -> None:
         )
 
 
-def _check_certificate(home: SiteHome) -> None:
+def check_certificate(home: SiteHome) -> None:
     """The agent's certificate is the coordinator's, for this hospital and study, and holds."""
     path = home.certificate_path
     try:

@@ -7,9 +7,10 @@ it has already signed is remembered and never contradicted.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
+from sqlalchemy import Connection
 
 from wardround.errors import WardroundError
 from wardround.federation.messages import Instruction, Manifest, Placed, TreeHead, malformed
@@ -22,6 +23,7 @@ from wardround.secagg.masking import Member, RoundMember
 from wardround.secagg.sparse import Choices, Proved, SparseMember, Tree
 from wardround.site import records
 from wardround.site.grouping import Grouping
+from wardround.site.late import LateSeat
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study
 from wardround.trust.canonical import digest
@@ -35,6 +37,8 @@ class Seat:
         self, study: Study, me: SiteName, key: SigningKey, state: JournalledDatabase
     ) -> None:
         self.grouping = Grouping(study, me, key, state)
+        self.late = LateSeat(study, me, key, state)
+        """Its part in late cohorts, whose keys are others."""
         self._study = study
         self._me = me
         self._key = key
@@ -45,6 +49,8 @@ class Seat:
         self._choice: Status | None = None
         self._dealt: Status | None = None
         self._masked: tuple[Manifest, Digest] | None = None
+        self.on_vote: Callable[[Connection, Manifest, tuple[SiteName, ...]], None] | None = None
+        """What else is to be remembered of a vote for survivors, in the same transaction."""
 
     def advertise(self, ask: Instruction) -> Status:
         """Fresh keys for a batch among a pool of the study's sites."""
@@ -166,6 +172,8 @@ class Seat:
         envelope = vote.sign(self._key)
         with self._state.transaction() as transaction:
             records.record_vote(transaction.connection, manifest.round, vote.survivors)
+            if self.on_vote is not None:
+                self.on_vote(transaction.connection, manifest, vote.survivors)
             if isinstance(self._member, SparseMember):
                 # Few holders suffice to open this one, so whoever agrees to it is done with the
                 # task; with all pairs those who give shares are as many as must agree.
@@ -190,6 +198,7 @@ class Seat:
             self._member.abandon()
         self._member = self._batch = self._choice = self._dealt = self._masked = None
         self._accepted = False
+        self.late.leave()
 
     @staticmethod
     def _require_setup(member: RoundMember, manifest: Manifest) -> None:

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ssl
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from wardround.clinical import FeatureTable
-from wardround.errors import WardroundError
-from wardround.federation.messages import malformed
-from wardround.governance.files import write_whole
 from wardround.ids import Digest
 from wardround.learning.glm import LinearModel
+from wardround.privacy.batches import check_rate
 from wardround.sandbox import ConfinedWorker
 from wardround.site import opened
 from wardround.site.agent import Agent
 from wardround.site.assemble import assemble
 from wardround.site.consent import compare
 from wardround.site.home import SiteHome
-from wardround.site.link import https_client
+from wardround.site.hours import OpeningHours
+from wardround.site.link import Patience, https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
+from wardround.site.pace import Pace
+from wardround.site.papers import Papers, keep_renewed
+from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
-from wardround.site.say import Say, told
+from wardround.site.say import Say
 from wardround.store import Database
 from wardround.study import Terms, combine
-from wardround.trust.authority import certificate_expiry, make_csr, peer_identity
+from wardround.trust.authority import certificate_digest, peer_identity
 from wardround.trust.canonical import JSON
 from wardround.trust.keys import SigningKey
 from wardround.trust.tls import client_context
+
+if TYPE_CHECKING:
+    import httpx
 
 COMPUTATIONS = "wardround.learning.registry:compute"
 """What the worker behind the door may compute: the table of task kinds, and nothing else."""
@@ -48,22 +52,26 @@ async def run(home: SiteHome, say: Say) -> None:
     policy asks for, with an expired certificate, or beside another agent of the same folder.
     """
     with home.alone():
-        await _run(home, say)
+        async with beating(home.folder, say) as pulse:
+            await _run(home, pulse)
 
 
-async def _run(home: SiteHome, say: Say) -> None:
+async def _run(home: SiteHome, say: Pulse) -> None:
     refuse_unready(home)
     with closing(open_memory(home)) as database:
         await _take_part(home, say, database)
 
 
-async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
+async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
     custody = home.custody(table)
     used = _without_excluded(home, table)
     say("records", used=len(used), total=used.records_total)
+    if study.privacy is not None and study.privacy.training.sampling_rate < 1:
+        # Here and not at each answer, where the coordinator would hear of it as often as it asks.
+        check_rate(len(used), study.privacy.training.sampling_rate)
     listed = compare(home.exclusions(), table)
     if listed.listed:
         say("exclusions", listed=listed.listed, unknown=listed.unknown)
@@ -80,10 +88,24 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
         kept.append(federated)
         return name
 
-    client = https_client(home.url, _context(home))
-    agent = assemble(custody, client, key, identity, worker, database, ending, say)
+    if home.inspecting_ca is not None:
+        say("inspected", authority=str(home.inspecting_ca))
+    line = home.hospital.network
+    pace = Pace.of_kbit(line.upload_kbit_s, line.download_kbit_s)
+    agent = assemble(
+        custody,
+        open_line(home, pace),
+        key,
+        identity,
+        worker,
+        database,
+        ending,
+        say,
+        certificate=_named(home),
+    )
+    say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say))
+    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     try:
         await agent.run()
         with database.begin() as connection:
@@ -93,10 +115,14 @@ async def _take_part(home: SiteHome, say: Say, database: Database) -> None:
         await agent.close()
         await worker.close()
     # Last of all: the others need not wait while a hospital looks at its own records.
+    await OpeningHours(home.hospital.hours, say).wait()
     own = _worker(OWN_COMPUTATIONS, terms)
     await own.start()
     try:
-        used, figures = _without_excluded(home, table), Figures(agent.bytes_out, numbers)
+        used, figures = (
+            _without_excluded(home, table),
+            Figures(agent.bytes_out, numbers, agent.link.bytes_in),
+        )
         await write_local_report(home, used, kept[-1], own, limits, figures)
     finally:
         await own.close()
@@ -116,22 +142,33 @@ def _without_excluded(home: SiteHome, table: FeatureTable) -> FeatureTable:
     return used
 
 
-async def _keep_renewed(home: SiteHome, agent: Agent, key: SigningKey, say: Say) -> None:
-    """Renew the certificate when half of its life is over."""
-    while True:
-        left = certificate_expiry(home.certificate_path.read_bytes()) - datetime.now(UTC)
-        await asyncio.sleep(max(left.total_seconds() / 2, 60.0))
-        try:
-            certificate = await agent.link.renew(make_csr(key))
-            if peer_identity(certificate) != peer_identity(home.certificate_path.read_bytes()):
-                raise malformed("certificate")
-        except WardroundError as error:
-            say("trouble", **told(error))  # half of its life is left to try again
-            continue
-        write_whole(home.certificate_path, certificate)
-        say("renewed")
-        await agent.link.use(https_client(home.url, _context(home)))
+async def _keep_renewed(
+    home: SiteHome, agent: Agent, key: SigningKey, say: Say, pace: Pace
+) -> None:
+    """Renew the certificate when half of its life is over, and go on under the new one."""
+    papers = Papers(home.certificate_path, key, home.ca_path.read_bytes(), home.study.id, home.name)
+    async with asyncio.TaskGroup() as changing:
+
+        def change_over() -> None:
+            changing.create_task(agent.link.use(open_line(home, pace), _named(home)))
+
+        await keep_renewed(papers, agent.link, say, change_over)
 
 
-def _context(home: SiteHome) -> ssl.SSLContext:
-    return client_context(home.ca_path, home.certificate_path, home.agent_key_path)
+def open_line(home: SiteHome, pace: Pace) -> httpx.AsyncClient:
+    """The agent's connection, under the papers that lie in its folder now."""
+    context = client_context(
+        home.ca_path,
+        home.certificate_path,
+        home.agent_key_path,
+        inspecting_ca=home.inspecting_ca,
+    )
+    patience = Patience(home.hospital.network.longest_wait_s)
+    return https_client(home.url, context, patience, pace)
+
+
+def _named(home: SiteHome) -> Digest | None:
+    """The certificate to name in each request: only where a proxy may take it off."""
+    if home.inspecting_ca is None:
+        return None
+    return certificate_digest(home.certificate_path.read_bytes())

@@ -121,6 +121,15 @@ partitions = Table(
 )
 """The one partition that this site has accepted for a study, and what it follows from."""
 
+exact = Table(
+    "exact",
+    metadata,
+    Column("study_id", String, primary_key=True),
+    Column("study", String, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+"""Which studies were answered without noise, by their names that outlast every version."""
+
 ledger = Table(
     "ledger",
     metadata,
@@ -164,4 +173,9 @@ def add_ledger(connection: Connection) -> None:
     metadata.create_all(connection, [ledger, witnessed])
 
 
-MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger)
+def add_exact(connection: Connection) -> None:
+    """Version 5: which studies were answered without noise."""
+    exact.create(connection, checkfirst=True)
+
+
+MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger, add_exact)

@@ -8,14 +8,16 @@ its own head in its own chain, and compares each other's with what it remembers.
 
 What a coordinator can do that withholds or invents heads: one that leaves out a head which a
 manifest had before, or shows an older one, is refused by every hospital that answered that
-manifest. One that has never shown a head to others, and keeps it from a hospital that lost it,
-isn't found out, so a lost charge of the last round can go unnoticed where coordinator and disk
+manifest. Nor can it keep heads to itself from the start: whoever votes for the survivors of a round
+knows that each of them was charged for it, and asks the next manifest for a head that is longer by
+one. Only the charge for a round that came to no vote can be lost unseen, where coordinator and disk
 fail the same hospital at once. One that invents heads stops its own studies: what is remembered is
 kept for each coordinator apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, select
@@ -32,6 +34,9 @@ from wardround.trust.canonical import digest
 _REMEMBERED = select(witnessed).where(
     witnessed.c.coordinator == bindparam("coordinator"), witnessed.c.site == bindparam("site")
 )
+_UNSEEN = ""
+"""In place of the digest of a head that has to be there, and that no manifest has shown yet."""
+
 _KEEP = insert(witnessed)
 _KEEP = _KEEP.on_conflict_do_update(
     index_elements=["coordinator", "site"],
@@ -67,10 +72,11 @@ class Witnesses:
             known = self._remembered(connection, site)
             if known is not None and not _extends(heads.get(site), known):
                 shown = heads.get(site)
+                size, _ = known
                 what = f"{shown.size} entries" if shown else "none at all"
                 raise WardroundError(
                     "WR-SITE-101",
-                    f"The ledger of {site} had {known.size} entries when this hospital saw it "
+                    f"The ledger of {site} had {size} entries by what this hospital saw "
                     f"last, and the coordinator now shows {what}, or others.",
                     f"The agent refuses. Ask {site} and the study's coordinator which of them was "
                     "restored from a backup.",
@@ -80,6 +86,16 @@ class Witnesses:
         """Keep what an answered manifest shows; part of the transaction that precedes sending."""
         for site, head in manifest.ledgers.items():
             connection.execute(_KEEP, {**self._place(site), **head.model_dump()})
+
+    def expect(
+        self, connection: Connection, manifest: Manifest, survivors: Iterable[SiteName]
+    ) -> None:
+        """Every survivor of a round was charged for it; part of the transaction before a vote."""
+        for site in survivors:
+            shown, known = manifest.ledgers.get(site), self._remembered(connection, site)
+            size = 1 + (shown.size if shown else 0)
+            if known is None or known[0] < size:
+                connection.execute(_KEEP, {**self._place(site), "size": size, "digest": _UNSEEN})
 
     def check_report(self, connection: Connection, report: LedgerReport) -> None:
         """Refuse to start with a ledger that is older than what the coordinator has of it.
@@ -120,9 +136,10 @@ class Witnesses:
             "it this hospital needs a new folder and key, in a new version of the study.",
         )
 
-    def _remembered(self, connection: Connection, site: SiteName) -> LedgerHead | None:
+    def _remembered(self, connection: Connection, site: SiteName) -> tuple[int, str] | None:
+        """Size and digest of the last head, the digest `_UNSEEN` if only the size is known."""
         row = connection.execute(_REMEMBERED, self._place(site)).first()
-        return None if row is None else LedgerHead(size=row.size, digest=row.digest)
+        return None if row is None else (row.size, row.digest)
 
     def _place(self, site: SiteName) -> dict[str, str]:
         return {
@@ -131,6 +148,9 @@ class Witnesses:
         }
 
 
-def _extends(head: LedgerHead | None, known: LedgerHead) -> bool:
+def _extends(head: LedgerHead | None, known: tuple[int, str]) -> bool:
     """Whether a head may follow another; that longer ones do is for their owner to check."""
-    return head is not None and (head.size > known.size or head == known)
+    size, seen = known
+    return head is not None and (
+        head.size > size or (head.size == size and seen in (head.digest, _UNSEEN))
+    )

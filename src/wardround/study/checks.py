@@ -12,10 +12,14 @@ from wardround.errors import WardroundError
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.secagg.partition import group_sizes, least_group
 from wardround.study.profiles import Profile
-from wardround.study.task import Algorithm, ModelKind
+from wardround.study.task import Algorithm, Compression, ModelKind, ServerStep
 
 if TYPE_CHECKING:
     from wardround.study.document import Study
+    from wardround.study.privacy import Privacy
+
+HISTOGRAM_BINS = 64
+"""Bins of each variable's noisy histogram, the first release of every private study."""
 
 _NOISY = (Algorithm.DP_SGD, Algorithm.NOISY_STATISTICS)
 _OUTCOME_TYPES = {
@@ -30,8 +34,11 @@ def disagreements(study: Study) -> Iterator[WardroundError]:
     if MINIMUM_SITES <= len(study.sites) <= MAXIMUM_SITES:
         yield from _cohort(study)
         yield from _groups(study)
+        yield from _asynchronous(study)
+        yield from _target(study)
     yield from _concepts(study, ConceptGraph.load())
     yield from _model(study)
+    yield from _server(study)
     yield from _policy(study)
     yield from _privacy(study)
 
@@ -115,6 +122,96 @@ def _groups(study: Study) -> Iterator[WardroundError]:
     )
 
 
+def _asynchronous(study: Study) -> Iterator[WardroundError]:
+    """Late cohorts are sums of updates of whoever is ready, over the whole study, without noise."""
+    if study.cohort.asynchronous is None:
+        return
+    path = "cohort.asynchronous"
+    if study.model.algorithm is not Algorithm.FEDAVG:
+        yield WardroundError(
+            "WR-STUDY-155",
+            f"Nobody can train at their own pace with {study.model.algorithm.value}.",
+            'It belongs to algorithm = "fedavg": remove the table, or choose that.',
+            path=path,
+        )
+    others = [
+        ("groups", study.cohort.groups is not None, "one asynchronous cohort is a group already"),
+        ("noise", study.profile is not Profile.SECURE_SUM, "its noise is not worked out for them"),
+    ]
+    for what, there, why in others:
+        if there:
+            yield WardroundError(
+                "WR-STUDY-156",
+                f"Asynchronous cohorts do not go together with {what}: {why}.",
+                f"Remove the table [cohort.asynchronous], or do without {what}.",
+                path=path,
+            )
+    try:
+        terms = study.late_terms
+    except WardroundError as error:
+        yield WardroundError(
+            "WR-STUDY-150", error.problem, error.remedy, path="cohort.asynchronous.sites"
+        )
+        return
+    if terms.size > len(study.sites):
+        yield WardroundError(
+            "WR-STUDY-150",
+            f"A cohort needs {terms.size} sites, and the study has {len(study.sites)}.",
+            "Invite more hospitals, assume fewer corrupt sites, or tolerate fewer dropouts.",
+            path="cohort.asynchronous.sites",
+        )
+
+
+def _target(study: Study) -> Iterator[WardroundError]:
+    cohort = study.cohort
+    if cohort.target_sites is None:
+        if cohort.adaptive or cohort.over_selection:
+            yield WardroundError(
+                "WR-STUDY-145",
+                "The study chooses among its hospitals and does not say how many it wants.",
+                "Write cohort.target_sites, or leave selection and over_selection out.",
+                path="cohort.target_sites",
+            )
+        return
+    if cohort.groups is not None:
+        yield WardroundError(
+            "WR-STUDY-146",
+            "A study with groups asks all members of each group and waits for all of them.",
+            "Leave target_sites and selection out; cohort.groups.tolerated_dropouts says how many "
+            "may be missing.",
+            path="cohort.target_sites",
+        )
+        return
+    if cohort.over_selection and not cohort.adaptive:
+        yield WardroundError(
+            "WR-STUDY-145",
+            "Nobody can be asked beyond all hospitals.",
+            'Leave cohort.over_selection out, or write selection = "adaptive".',
+            path="cohort.over_selection",
+        )
+    count = len(study.sites)
+    least = _least_survivors(study)
+    most = count - cohort.over_selection
+    if least is not None and not least <= cohort.target_sites <= most:
+        yield WardroundError(
+            "WR-STUDY-147",
+            f"{cohort.target_sites} of {count} contributions can't be what is wanted: a total is "
+            f"opened over at least {least}, and {cohort.over_selection} more are asked.",
+            f"State a number from {least} to {most}."
+            if least <= most
+            else "Ask for fewer beyond those that are wanted.",
+            path="cohort.target_sites",
+        )
+
+
+def _least_survivors(study: Study) -> int | None:
+    """The least cohort that is opened; None where the adversary statement makes no sense."""
+    try:
+        return study.minimum_survivors()
+    except WardroundError:  # reported as what it is, with the cohort
+        return None
+
+
 def _concepts(study: Study, graph: ConceptGraph) -> Iterator[WardroundError]:
     data = study.data
     named = [("data.outcome", data.outcome)]
@@ -184,6 +281,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
             'It belongs to algorithm = "fedavg" and to no other.',
             path="model.fedavg",
         )
+    yield from _compression(study)
     grid = len(study.model.ridges) > 1
     if grid != (study.model.folds is not None) or (grid and wanted):
         yield WardroundError(
@@ -195,6 +293,49 @@ def _model(study: Study) -> Iterator[WardroundError]:
         )
     elif study.model.folds is not None:
         yield from _budget(study, len(study.model.ridges) * study.model.folds)
+
+
+def _compression(study: Study) -> Iterator[WardroundError]:
+    settings = study.model.fedavg
+    compressed = settings is not None and settings.compression is not Compression.NONE
+    if compressed and study.privacy is not None:
+        yield WardroundError(
+            "WR-STUDY-161",
+            "Updates under differential privacy can't be compressed by rounding at random.",
+            "The guarantee counts how far one patient moves a sum of whole steps; after a rotation "
+            'and random rounding that is more, and not accounted for. Set compression = "none".',
+            path="model.fedavg.compression",
+        )
+    if compressed and study.cohort.asynchronous is not None:
+        yield WardroundError(
+            "WR-STUDY-161",
+            "Asynchronous cohorts don't compress their updates yet.",
+            'Set compression = "none", or leave [cohort.asynchronous] out.',
+            path="model.fedavg.compression",
+        )
+
+
+def _server(study: Study) -> Iterator[WardroundError]:
+    """Server steps and FedProx belong to plain updates; some steps to asynchronous ones."""
+    fedavg = study.model.fedavg
+    if fedavg is None:
+        return
+    late = (ServerStep.FEDBUFF, ServerStep.FEDASYNC)
+    if fedavg.server in late and study.cohort.asynchronous is None:
+        yield WardroundError(
+            "WR-STUDY-157",
+            f"{fedavg.server.value} is a step of asynchronous averaging.",
+            "Add the table [cohort.asynchronous], or choose another model.fedavg.server.",
+            path="model.fedavg.server",
+        )
+    set_ = (fedavg.server, fedavg.server_learning_rate, fedavg.proximal_mu)
+    if study.profile is not Profile.SECURE_SUM and set_ != (None, None, None):
+        yield WardroundError(
+            "WR-STUDY-157",
+            "With noise, hospitals take noisy steps of their own and their mean is added as it is.",
+            "Leave server, server_learning_rate and proximal_mu out of [model.fedavg].",
+            path="model.fedavg.server",
+        )
 
 
 def _budget(study: Study, fits: int) -> Iterator[WardroundError]:
@@ -243,6 +384,8 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
             "Choose one ridge beforehand: tuning on the patients would spend their budget.",
             path="model.ridge",
         )
+    yield from _delta(privacy)
+    yield from _noisy_budget(study, privacy)
     training = privacy.training
     rounds = model.fedavg.rounds if model.fedavg is not None else 1
     if model.algorithm is Algorithm.FEDAVG and training.steps % rounds:
@@ -270,8 +413,63 @@ def _privacy(study: Study) -> Iterator[WardroundError]:
         )
 
 
+def not_asynchronous() -> WardroundError:
+    """The refusal of a stream in a study that has not agreed to any."""
+    return WardroundError(
+        "WR-STUDY-154",
+        "The study does not say that its hospitals train at their own pace.",
+        "Add the table [cohort.asynchronous] to a new version of the study.",
+        path="cohort.asynchronous",
+    )
+
+
+def _delta(privacy: Privacy) -> Iterator[WardroundError]:
+    """Whoever gives out one patient's whole record at random keeps a delta of 1 / patients."""
+    if privacy.delta is not None and privacy.delta * privacy.patients >= 1:
+        usual = min(1e-5, 0.1 / privacy.patients)
+        yield WardroundError(
+            "WR-STUDY-131",
+            f"With {privacy.patients} patients a delta of {privacy.delta:g} allows giving out the "
+            "record of one of them.",
+            f"State less than 1 / patients, or leave it out for {usual:.2g}.",
+            path="privacy.delta",
+        )
+
+
+def _noisy_budget(study: Study, privacy: Privacy) -> Iterator[WardroundError]:
+    """A plan opens more than the study may, so that it would end half-way, its epsilon spent."""
+    features = len(study.data.features)
+    measured = features + int(study.model.kind is ModelKind.LINEAR)
+    match study.model.algorithm:
+        case Algorithm.FEDAVG:
+            releases = study.model.fedavg.rounds if study.model.fedavg else 1
+            fit = releases * (features + 1)
+        case Algorithm.NOISY_STATISTICS:
+            fit = (features + 1) * (features + 2) // 2
+        case _:
+            fit = privacy.training.steps * (features + 1)
+    # A histogram and a mean of each variable, the number of patients, and the fit.
+    least = (measured * (HISTOGRAM_BINS + 1) + 1 + fit) * study.totals_per_step
+    if study.disclosure.opened_numbers < least:
+        yield WardroundError(
+            "WR-STUDY-132",
+            f"The study's plan opens at least {least} numbers, more than the study may.",
+            f"State {2 * least} or so in disclosure.opened_numbers; or ask for fewer steps or "
+            "features.",
+            path="disclosure.opened_numbers",
+        )
+
+
 def lacks_privacy(study: Study) -> WardroundError:
     """The refusal of a study that promises noise and doesn't say how much."""
+    if study.profile is Profile.SECURE_SUM:
+        return WardroundError(
+            "WR-STUDY-112",
+            f"A study of the profile {study.profile.value!r} adds no noise, so it has no budget.",
+            "For differential privacy choose the profile 'private', the algorithm 'dp-sgd', and "
+            "add [privacy] with epsilon, patients and rationale.",
+            path="profile",
+        )
     return WardroundError(
         "WR-STUDY-112",
         f"A study of the profile {study.profile.value!r} lacks the table [privacy].",

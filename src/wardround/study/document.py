@@ -23,8 +23,9 @@ from wardround.secagg.adversary import (
     Adversary,
     default_corrupt,
 )
+from wardround.secagg.cohort import CohortTerms, smallest_cohort
 from wardround.secagg.graph import GraphRule, choose
-from wardround.study.checks import disagreements
+from wardround.study.checks import disagreements, not_asynchronous
 from wardround.study.policy import CompliancePolicy
 from wardround.study.privacy import Privacy
 from wardround.study.profiles import Profile
@@ -266,6 +267,23 @@ class Study(Closed):
     def minimum_survivors(self, sites: int | None = None, whole: int | None = None) -> int:
         """The smallest cohort whose total is opened, by the adversary and the study together."""
         return max(self.adversary(sites, whole).minimum_survivors, self.cohort.minimum_sites)
+
+    @cached_property
+    def late_terms(self) -> CohortTerms:
+        """How asynchronous cohorts are formed: K sites and their thresholds.
+
+        K is the study's, or the greater of 3 and a quarter of the sites, raised to the least that
+        the adversary statement allows, since all corrupt sites may meet in one cohort. Raises
+        WR-SECAGG-050 or WR-SECAGG-002 where the study's K is smaller than that; only a study with
+        ``[cohort.asynchronous]`` has such terms.
+        """
+        agreed = self.cohort.asynchronous
+        if agreed is None:
+            raise not_asynchronous()
+        rest = self.corrupt_sites, agreed.tolerated_dropouts, self.cohort.minimum_sites
+        if agreed.sites is not None:
+            return CohortTerms(agreed.sites, *rest)
+        return smallest_cohort(max(MINIMUM_SITES, len(self.sites) // 4), *rest)
 
     def graph_rule(self, sites: int | None = None, whole: int | None = None) -> GraphRule:
         """Who of so many sites masks with whom, if all may drop out that the study can bear."""

@@ -14,13 +14,15 @@ from pydantic import AfterValidator, Field
 
 from wardround.clinical.quality.thresholds import Thresholds
 from wardround.errors import WardroundError
-from wardround.sandbox.limits import BASE_LIMITS, MEBIBYTE, Limit, Limits
+from wardround.sandbox.limits import BASE_LIMITS, Limit, Limits
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.study.document import Study
+from wardround.study.hours import Hours
 from wardround.study.population import PopulationPrivacy, refusals
 from wardround.study.profiles import Profile
 from wardround.study.rules import Closed, Codes, Rule, json_schema, raise_all, read_toml, validate
 from wardround.study.sections import none_or_three
+from wardround.study.worker import Worker
 from wardround.trust.canonical import JSON
 
 HOSPITAL_SCHEMA_ID = "urn:wardround:schema:hospital"
@@ -34,36 +36,54 @@ _CODES = Codes(
 )
 
 
-class Worker(Closed):
-    """How much of the hospital's computer a study may use."""
+class Network(Closed):
+    """How the agent gets out through the hospital's network, and how much of it it may use."""
 
-    memory_mib: Annotated[
-        int,
-        Field(ge=512, le=1_048_576),
-        Rule("WR-POLICY-045", "be a whole number from 512 to 1048576", "4096 is usual."),
-    ] = 4096
-    """Memory in MiB."""
-
-    cpu_s: Annotated[
-        int,
-        Field(ge=1, le=31_536_000),
-        Rule("WR-POLICY-046", "be a whole number of seconds, 1 or more", "3600 is usual."),
-    ] = 3600
-    """Processor time over a worker's whole life, in seconds."""
-
-    open_files: Annotated[
-        int,
-        Field(ge=16, le=65_536),
-        Rule("WR-POLICY-047", "be a whole number from 16 to 65536", "64 is usual."),
-    ] = 64
-    """Files open at a time."""
-
-    task_s: Annotated[
+    longest_wait_s: Annotated[
         float,
-        Field(ge=0.1, le=604_800),
-        Rule("WR-POLICY-048", "be a number of seconds from 0.1 to 604800", "600 is usual."),
-    ] = 600.0
-    """Seconds that one task may take."""
+        Field(ge=1, le=25),
+        Rule(
+            "WR-SITE-180",
+            "be a number of seconds from 1 to 25",
+            "Stay some seconds below what the firewall or proxy cuts idle connections after.",
+        ),
+    ] = 25.0
+    """How long a request for work stays open without a byte. Lower it where something on the way
+    cuts idle connections sooner."""
+
+    inspecting_proxy_ca: Annotated[
+        str | None,
+        Field(min_length=1, max_length=4096),
+        Rule(
+            "WR-SITE-181",
+            "be the path of a PEM file, from the agent's folder",
+            'Write, for example, inspecting_proxy_ca = "proxy-ca.pem", or leave it out.',
+        ),
+    ] = None
+    """The certificate authority of a proxy that opens TLS, if there is no way around it. That proxy
+    then sees what the coordinator sees; who this agent is, its signature on each request proves."""
+
+    upload_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-080",
+            "be a whole number of kilobits a second, 256 or more",
+            "10000 leaves most of a 20 Mbit/s line to others; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent sends, at most; no limit, if left out."""
+
+    download_kbit_s: Annotated[
+        int | None,
+        Field(ge=256, le=100_000_000),
+        Rule(
+            "WR-POLICY-081",
+            "be a whole number of kilobits a second, 256 or more",
+            "50000 is plenty; leave it out for no limit.",
+        ),
+    ] = None
+    """Kilobits (1,000 bits) a second that the agent receives, at most; no limit, if left out."""
 
 
 class HospitalPolicy(Closed):
@@ -144,6 +164,11 @@ class HospitalPolicy(Closed):
 
     worker: Worker = Worker()
 
+    hours: Hours | None = None
+    """When tasks are computed; at any time, if left out."""
+
+    network: Network = Network()
+
     privacy: PopulationPrivacy = PopulationPrivacy()
     """How much studies with noise may learn about the hospital's patients."""
 
@@ -209,6 +234,18 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
                 path="sites",
             )
         )
+    late = None if study.cohort.asynchronous is None else study.late_terms.minimum_survivors
+    if late is not None and late < hospital.minimum_sites <= study.smallest_cohort:
+        reasons.append(
+            WardroundError(
+                "WR-POLICY-051",
+                f"A late cohort is opened over {late} sites; this hospital asks for at least "
+                f"{hospital.minimum_sites}.",
+                "Agree on larger cohorts (cohort.asynchronous.sites), or have the steward lower "
+                "minimum_sites.",
+                path="cohort.asynchronous.sites",
+            )
+        )
     if asked_epochs > epochs:
         reasons.append(
             WardroundError(
@@ -230,13 +267,8 @@ def combine(study: Study, hospital: HospitalPolicy) -> Terms:
         opened_numbers=min(disclosure.opened_numbers, own_limit or disclosure.opened_numbers),
         maximum_local_epochs=epochs,
         allowed_tasks=None if hospital.allowed_tasks is None else frozenset(hospital.allowed_tasks),
-        required_limits=frozenset(hospital.required_limits),
-        worker_limits=Limits(
-            memory_bytes=hospital.worker.memory_mib * MEBIBYTE,
-            cpu_s=hospital.worker.cpu_s,
-            open_files=hospital.worker.open_files,
-            wall_s=hospital.worker.task_s,
-        ),
+        required_limits=frozenset(hospital.required_limits) | hospital.worker.required,
+        worker_limits=hospital.worker.limits,
     )
 
 

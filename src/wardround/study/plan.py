@@ -16,6 +16,7 @@ from wardround.errors import WardroundError
 from wardround.privacy.events import FRACTIONAL_BITS, Gaussian, Skellam, deviation
 from wardround.secagg.encoding import FixedPoint
 from wardround.secagg.headroom import Headroom, Noise
+from wardround.secagg.quantised import Quantised
 from wardround.study.checks import lacks_privacy
 from wardround.study.privacy import NoisePlacement, Privacy
 from wardround.study.task import Algorithm, ModelKind
@@ -123,11 +124,16 @@ def carriers(study: Study, roster: int, whole: int | None = None) -> int:
 def headroom(study: Study, task: Task, roster: int, whole: int | None = None) -> Headroom:
     """How a task's contributions are encoded for a roster of so many sites.
 
-    Without noise as finely as the ring allows; private sums all on the one scale of their
-    sensitivity, with room for the noise of everybody on the roster.
+    Without noise as finely as the ring allows, or in the lanes that the task has; private sums all
+    on the one scale of their sensitivity, with room for the noise of everybody on the roster.
     """
     if study.privacy is None:
-        return Headroom(FixedPoint.fit(task.bound, roster, task.ring_bits))
+        exact = FixedPoint.fit(task.bound, roster, task.ring_bits)
+        lanes = task.lanes
+        if lanes is None:
+            return Headroom(exact)
+        seed = bytes.fromhex(task.hash.removeprefix("sha256:"))
+        return Headroom(Quantised(exact, lanes.bits, lanes.first, lanes.norm, seed))
     encoding = FixedPoint(task.ring_bits, FRACTIONAL_BITS, task.bound, roster)
     noise = noise_deviation(study, task.kind, roster, roster, whole)
     room = Noise(noise).room(FRACTIONAL_BITS, roster) if noise else 0

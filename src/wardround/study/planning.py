@@ -23,19 +23,31 @@ from wardround.privacy.events import Event, Skellam
 from wardround.privacy.statement import short
 from wardround.study.document import Study
 from wardround.study.plan import Line, Purpose, carriers, lines, require_privacy
-from wardround.study.task import Algorithm
+from wardround.study.task import Algorithm, ModelKind
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
 
 SHARES: Mapping[Purpose, float] = {
-    Purpose.STATISTICS: 0.1,
-    Purpose.TRAINING: 0.6,
+    Purpose.STATISTICS: 0.2,
+    Purpose.TRAINING: 0.5,
     Purpose.EVALUATION: 0.15,
     Purpose.GATE: 0.1,
     Purpose.MONITORING: 0.05,
 }
-"""How a budget is divided unless somebody says otherwise."""
+"""How a budget is divided unless somebody says otherwise.
+
+Measured on 569 biopsies at epsilon 1.5 (40 runs each; training and evaluation had the rest):
+statistics with .15 and .25 of the budget left a mean accuracy of .921 and .937, the worst .77 and
+.91, where training with .3 or .4 made no difference.
+"""
+
+WINDOW = 4.0
+"""Half a window of noisy moments in standard deviations of what lies there, where one is found."""
+
+UNSURE = 0.6
+"""Noise on means, in deviations, from which statistics are the bottleneck: at .61 and .53 the worst
+of the runs on biopsies had accuracies of .77 and .90 (40 and 20 runs)."""
 
 RELEASES: Mapping[Purpose, int] = {Purpose.GATE: 1, Purpose.MONITORING: 4}
 """How often the gate and monitoring look at the patients, unless the study says."""
@@ -87,6 +99,13 @@ class Proposal:
     epsilons: tuple[tuple[float, float], ...]
     """Other epsilons, and the noise of the average that the chosen way would have at each."""
     reason: str
+    mean_noise: float
+    """That of the means by which features are standardised, in typical standard deviations."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether noise of the statistics, and not of training, is what limits the model."""
+        return self.mean_noise > UNSURE
 
     def tables(self) -> dict[str, dict[str, JSON]]:
         """The tables below ``[privacy]`` that the proposal sets, with the keys that it sets."""
@@ -111,8 +130,9 @@ def complete(document: Mapping[str, JSON], shares: Mapping[Purpose, float]) -> d
     """A study's plain values, with whatever tables its ``[privacy]`` lacks for these shares.
 
     Noise that isn't stated yet is 1 for the time being, and training takes one step. Tables of
-    purposes without a share are left out.
+    purposes without a share are left out. Raises WR-STUDY-121 for shares that are no division.
     """
+    _check(shares)
     table = document.get("privacy")
     if not isinstance(table, Mapping):
         return dict(document)  # checking the study says what is missing
@@ -179,6 +199,7 @@ def propose(
         designs=designs,
         epsilons=tuple((epsilon, noise) for epsilon, noise in others if math.isfinite(noise)),
         reason=_reason(study, chosen, designs),
+        mean_noise=_mean_noise(planned),
     )
 
 
@@ -186,6 +207,14 @@ def training_patients(study: Study) -> float:
     """About how many patients train the model at all hospitals together."""
     test = study.data.test_fraction if study.data.held_out is None else 0.0
     return require_privacy(study).patients * (1 - test)
+
+
+def _mean_noise(study: Study) -> float:
+    """The noise of a mean over a window (`learning.private_moments`), if all are measured."""
+    variables = len(study.data.features) + int(study.model.kind is ModelKind.LINEAR)
+    noise = require_privacy(study).statistics.noise_multiplier
+    noise *= _spread(study, Purpose.STATISTICS) * math.sqrt(1.0 + 1.5 * variables)
+    return WINDOW * noise / training_patients(study)
 
 
 def _candidates(study: Study, steps: int | None, rate: float | None) -> list[tuple[float, int]]:
@@ -209,7 +238,7 @@ def _design(
     noise = _divide(tried, shares, epsilon)[Purpose.TRAINING]
     patients = training_patients(study) * rate
     chance = (1 - rate) / patients
-    step_noise = noise * _spread(study) * math.sqrt(_lanes(study)) / patients
+    step_noise = noise * _spread(study, Purpose.TRAINING) * math.sqrt(_lanes(study)) / patients
     return Design(
         sampling_rate=rate,
         steps=steps,
@@ -324,11 +353,11 @@ def _check(shares: Mapping[Purpose, float]) -> None:
     )
 
 
-def _spread(study: Study) -> float:
+def _spread(study: Study, purpose: Purpose) -> float:
     """Noise of the total over all sites, as a multiple of what the plan asks for."""
     cohort = study.smallest_cohort
-    training = next(line for line in lines(study) if line.purpose is Purpose.TRAINING)
-    shared = isinstance(training.event, Skellam)
+    planned = next(line for line in lines(study) if line.purpose is purpose)
+    shared = isinstance(planned.event, Skellam)
     return math.sqrt(len(study.sites) / (carriers(study, cohort, cohort) if shared else 1))
 
 

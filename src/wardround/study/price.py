@@ -39,10 +39,22 @@ def price(study: Study) -> float:
 
 
 def check_plan(study: Study) -> None:
-    """Refuse a plan that costs more than the study's epsilon, with the numbers (WR-STUDY-120)."""
+    """Refuse a plan that costs more than the study's epsilon, with the numbers (WR-STUDY-120).
+
+    The same for one under which nothing is proven for a patient of as many hospitals as it says.
+    """
     privacy = require_privacy(study)
     delta, spent = privacy.delta_in_force, price(study)
     if spent <= privacy.epsilon:
+        hospitals = privacy.hospitals_per_patient
+        if not math.isfinite(epsilon_for_hospitals(releases(study), delta, hospitals)):
+            raise WardroundError(
+                "WR-STUDY-120",
+                f"For a patient of {hospitals} hospitals nothing is proven of this plan: "
+                "no epsilon bounds what it costs.",
+                "State fewer hospitals per patient, or plan fewer or noisier releases.",
+                path="privacy.hospitals_per_patient",
+            )
         return
     purposes = {line.purpose: 0.0 for line in lines(study)}
     for purpose in purposes:
@@ -65,6 +77,8 @@ def statement_of(study: Study) -> Statement:
     delta = privacy.delta_in_force
     many = epsilon_for_hospitals(releases(study), delta, privacy.hospitals_per_patient)
     spent = min(round_up(price(study), 4), privacy.epsilon)  # no more than what was agreed
+    if study.version > 1:
+        spent = privacy.epsilon  # each ledger adds what earlier versions spent, up to that
     return _statement(study, privacy, spent, max(spent, round_up(many, 4)))
 
 
@@ -125,6 +139,11 @@ def _assumptions(study: Study, privacy: Privacy) -> tuple[str, ...]:
             f"A total is opened over at least {survivors} hospitals; the shares of "
             f"{survivors - corrupt} of them carry the whole noise. Whoever else answers only adds "
             "to it."
+        )
+    if study.version > 1:
+        found.append(
+            "Epsilon is what all versions of the study together may cost, by each hospital's "
+            "ledger; what is said of several hospitals counts this version alone."
         )
     return (
         *found,

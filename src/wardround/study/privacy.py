@@ -88,7 +88,11 @@ class PrivateTraining(Closed):
     steps: Annotated[
         int,
         Field(ge=1, le=MAXIMUM_RELEASES),
-        Rule("WR-STUDY-104", "be a whole number of steps, 1 or more", "`wardround privacy plan`."),
+        Rule(
+            "WR-STUDY-104",
+            "be a whole number of steps, 1 or more",
+            "`wardround privacy plan` proposes a number.",
+        ),
     ]
     """Noisy steps, all together."""
 

@@ -41,7 +41,10 @@ class Protection(Enum):
     PATIENT_CLIPPING = ("clipping per patient, in a process that runs no study code", True)
     NOISE = ("noise from a cryptographic generator, added before anything leaves", True)
     NOISE_FLOOR = ("a noise multiplier of at least 0.5 in each site's own share", False)
-    SAMPLING = ("Poisson sampling and padded batches, so that no batch size shows", True)
+    SAMPLING = (
+        "where a step is over a sample: Poisson sampling and padded batches, so that no size shows",
+        True,
+    )
     ACCOUNTANT = ("an accountant that prices every opened total in epsilon and delta", True)
     LEDGER = ("a durable ledger at each site, charged before anything leaves", True)
     LEDGER_WITNESSES = ("peers that witness the ledger's head against roll-back", True)

@@ -27,6 +27,9 @@ MAXIMUM_BYTES = 1 << 20
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _BOUND = "wardround_bound"
 
+_PLANNED = frozenset({"privacy.statistics", "privacy.training", "privacy.evaluation"})
+"""Tables of a study that nobody has to write by hand."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -233,6 +236,8 @@ def _translate(
             case "missing":
                 problem = f"The {codes.what} lacks {path}."
                 remedy = "Add it; nothing that was agreed on may be left to a guess."
+                if path in _PLANNED:
+                    remedy = "`wardround privacy plan` finds its noise; with --write it adds it."
                 yield WardroundError(codes.missing_key, problem, remedy, path=path)
             case _:
                 problem = f"{path or 'The document'} has the wrong type."

@@ -12,7 +12,7 @@ from wardround.errors import WardroundError
 from wardround.ids import Digest, SiteName
 from wardround.secagg.adversary import MAXIMUM_SITES, MINIMUM_SITES
 from wardround.study.rules import Closed, Rule
-from wardround.study.task import Algorithm, ModelKind
+from wardround.study.task import Algorithm, Compression, ModelKind, ServerStep
 from wardround.trust.canonical import parse_digest
 from wardround.trust.keys import VerifyKey
 
@@ -209,6 +209,53 @@ class Groups(Closed):
     """How the groups are drawn; signed, so that a later version's other way changes nothing."""
 
 
+class Asynchronous(Closed):
+    """Each hospital trains at its own pace; whoever is ready forms a short sum of ``sites``."""
+
+    sites: Annotated[
+        int | None,
+        Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-150",
+            f"be a whole number of at least {MINIMUM_SITES} sites",
+            "Leave it out for a quarter of the hospitals, or as many as the adversary statement "
+            "asks for.",
+        ),
+    ] = None
+    """K: how many ready hospitals form a cohort. Left out, the greater of 3 and a quarter of all,
+    raised to the least in which all corrupt hospitals may meet."""
+
+    tolerated_dropouts: Annotated[
+        int,
+        Field(ge=0, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-151",
+            "be a number of sites, 0 or more",
+            "0 is usual: a cohort that fails costs no training, only new keys.",
+        ),
+    ] = 0
+    """How many of a cohort's hospitals may be lost after the keys were dealt."""
+
+    maximum_staleness: Annotated[
+        int,
+        Field(ge=0, le=1000),
+        Rule("WR-STUDY-152", "be a whole number from 0 to 1000", "10 is usual."),
+    ] = 10
+    """A contribution trained from a model this many versions back is still used; from an older
+    one it is thrown away, and the hospital starts anew from the current model."""
+
+    sum_deadline_s: Annotated[
+        float,
+        Field(ge=1, le=86_400),
+        Rule(
+            "WR-STUDY-153",
+            "be a number of seconds from 1 to 86400 (a day)",
+            "60 is usual: those who are ready have only to exchange keys and send.",
+        ),
+    ] = 60.0
+    """Seconds for each exchange of a cohort's sum, in which nobody trains any more."""
+
+
 class Cohort(Closed):
     """How many hospitals make a round, and how long it waits for them."""
 
@@ -232,7 +279,66 @@ class Cohort(Closed):
             "600 is usual; slow lines or large models need more.",
         ),
     ] = 600.0
-    """Seconds after which a round goes on without those who haven't answered."""
+    """Seconds after which a round goes on without those who haven't answered, whoever they are.
+
+    Sooner, a round goes on when the ``target_sites`` are there and nobody else is within the time
+    that it usually takes (one and a half times its 90th percentile)."""
+
+    deadline_floor_s: Annotated[
+        float,
+        Field(ge=0.1, le=604_800),
+        Rule(
+            "WR-STUDY-140",
+            "be a number of seconds from 0.1 to 604800 (a week)",
+            "30 is usual; as long as deadline_s, and no deadline adapts to anybody's speed.",
+        ),
+    ] = 30.0
+    """The least that a site's own deadline comes to, however fast it was (at most deadline_s)."""
+
+    target_sites: Annotated[
+        int | None,
+        Field(ge=MINIMUM_SITES, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-141",
+            f"be a whole number of at least {MINIMUM_SITES} sites",
+            "Leave it out to wait for every hospital that is asked.",
+        ),
+    ] = None
+    """How many contributions are wanted in a round; left out, those of all that are asked."""
+
+    selection: Annotated[
+        Literal["all", "adaptive"],
+        Rule(
+            "WR-STUDY-142",
+            'be "all" or "adaptive"',
+            "Leave it out to ask every hospital that is there in every round.",
+        ),
+    ] = "all"
+    """Who is asked: ``all`` that are there, or (``adaptive``) as many as are wanted and
+    over-selected, the fastest first, and each whose turn it is (``ask_every``)."""
+
+    over_selection: Annotated[
+        int,
+        Field(ge=0, le=MAXIMUM_SITES),
+        Rule(
+            "WR-STUDY-143",
+            "be a number of sites, 0 or more",
+            "1 or 2 are usual: each is asked for a contribution that may not be needed.",
+        ),
+    ] = 0
+    """How many more than ``target_sites`` are asked under ``selection = "adaptive"``."""
+
+    ask_every: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Rule(
+            "WR-STUDY-144",
+            "be a whole number of rounds from 1 to 1000",
+            "8 is usual: a slow hospital's patients count in every eighth round at least.",
+        ),
+    ] = 8
+    """Under ``selection = "adaptive"`` every hospital that is there is asked, and waited for up to
+    its own deadline, at least once in so many rounds."""
 
     attempts: Annotated[
         int,
@@ -258,6 +364,14 @@ class Cohort(Closed):
 
     groups: Groups | None = None
     """Visibility ``groups``; left out, each step opens one sum over all hospitals."""
+
+    asynchronous: Asynchronous | None = None
+    """Federated averaging over whoever is ready; left out, each round waits for all."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether some are asked and others not."""
+        return self.selection == "adaptive"
 
 
 class Data(Closed):
@@ -366,6 +480,51 @@ class FedAvg(Closed):
         ),
     ] = 10.0
     """The largest Euclidean norm of one hospital's update."""
+
+    compression: Annotated[
+        Compression,
+        Rule(
+            "WR-STUDY-160",
+            'be "none", "rotate16" or "rotate8"',
+            '"rotate16" sends a quarter and "rotate8" an eighth of the bytes; "none" is exact.',
+        ),
+    ] = Compression.NONE
+    """How updates are made smaller on their way: not at all, or rotated and rounded at random to 16
+    or 8 bits a number, which adds an error without bias."""
+
+    server: Annotated[
+        ServerStep | None,
+        Rule(
+            "WR-STUDY-157",
+            'be "fedavg", "fedbuff", "fedasync", "fedadam", "fedyogi" or "fedadagrad"',
+            "Leave it out for plain averaging; the adaptive ones help on tables, and are no "
+            "blanket default.",
+        ),
+    ] = None
+    """What the coordinator makes of the mean update; left out, it is added as it is."""
+
+    server_learning_rate: Annotated[
+        float | None,
+        Field(gt=0, le=100),
+        Rule(
+            "WR-STUDY-158",
+            "be a number above 0 and at most 100",
+            "Leave it out for 1, or for the adaptive ones 0.1 (fedadam, fedadagrad) and 0.01 "
+            "(fedyogi).",
+        ),
+    ] = None
+    """The step size of the coordinator's step."""
+
+    proximal_mu: Annotated[
+        float | None,
+        Field(gt=0, le=1000),
+        Rule(
+            "WR-STUDY-159",
+            "be a number above 0 and at most 1000",
+            "0.01 is a fair start; leave it out for none.",
+        ),
+    ] = None
+    """FedProx: the weight of the pull of local training towards the model that was sent out."""
 
 
 class Model(Closed):

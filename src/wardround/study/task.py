@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from wardround.errors import WardroundError
 from wardround.ids import Digest
 from wardround.secagg.encoding import RingBits
+from wardround.secagg.quantised import RING_BITS as LANES_RING_BITS
+from wardround.secagg.quantised import LaneBits, ring_elements
 from wardround.trust.canonical import JSON, canonical, digest, digest_json
 
 Vector: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
@@ -41,6 +43,20 @@ class ModelKind(StrEnum):
     LINEAR = "linear"
 
 
+class Compression(StrEnum):
+    """How the hospitals' updates are made smaller on the wire (see `secagg.quantised`)."""
+
+    NONE = "none"
+    ROTATE16 = "rotate16"
+    ROTATE8 = "rotate8"
+
+    @property
+    def lane_bits(self) -> LaneBits | None:
+        """Bits a value, or None without compression."""
+        lanes: dict[Compression, LaneBits] = {Compression.ROTATE16: 16, Compression.ROTATE8: 8}
+        return lanes.get(self)
+
+
 class Algorithm(StrEnum):
     """How a study fits it."""
 
@@ -48,6 +64,17 @@ class Algorithm(StrEnum):
     FEDAVG = "fedavg"
     DP_SGD = "dp-sgd"
     NOISY_STATISTICS = "noisy-statistics"
+
+
+class ServerStep(StrEnum):
+    """What the coordinator makes of the mean update of a round or a cohort."""
+
+    FEDAVG = "fedavg"
+    FEDBUFF = "fedbuff"
+    FEDASYNC = "fedasync"
+    FEDADAM = "fedadam"
+    FEDYOGI = "fedyogi"
+    FEDADAGRAD = "fedadagrad"
 
 
 @dataclass(frozen=True)
@@ -67,6 +94,42 @@ class ModelSpec:
     maximum_steps: int
 
 
+@dataclass(frozen=True)
+class Lanes:
+    """That the ``first`` values of an answer travel in lanes of ``bits`` bits each.
+
+    Over all sites together they have a Euclidean norm of at most ``norm``; the remaining values are
+    exact. Raises WR-STUDY-060 when built wrongly.
+    """
+
+    bits: LaneBits
+    first: int
+    norm: float
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise _malformed("lanes.bits", "must be 8 or 16")
+        if not 1 <= self.first <= MAXIMUM_LENGTH:
+            raise _malformed("lanes.first", f"must lie between 1 and {MAXIMUM_LENGTH}")
+        if not (math.isfinite(self.norm) and self.norm > 0):
+            raise _malformed("lanes.norm", "must be a positive, finite number")
+
+    def to_wire(self) -> dict[str, JSON]:
+        """As a task's document has them."""
+        return {"bits": self.bits, "first": self.first, "norm": self.norm}
+
+    @classmethod
+    def from_wire(cls, wire: JSON) -> Lanes:
+        """From an untrusted document; raises WR-STUDY-060."""
+        if not isinstance(wire, Mapping) or set(wire) != {"bits", "first", "norm"}:
+            raise _malformed("lanes", "must have bits, first and norm")
+        norm = wire["norm"]
+        if isinstance(norm, bool) or not isinstance(norm, int | float):
+            raise _malformed("lanes.norm", "must be a number")
+        bits = cast("LaneBits", _whole("lanes.bits", wire["bits"]))
+        return cls(bits, _whole("lanes.first", wire["first"]), float(norm))
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """One question to every site, whose answers are vectors that will only be seen summed.
@@ -74,7 +137,8 @@ class Task:
     ``length`` is the number of elements of the answer; ``bound`` the largest absolute value that
     any element may have at one site, from which the fixed-point encoding follows; ``ring_bits``
     the width of the ring Z(2^ring_bits) in which answers are summed; ``model`` a flat vector that
-    every site needs (weights, coefficients), or None. Two tasks are the same when their ``hash``
+    every site needs (weights, coefficients), or None; ``lanes`` says which part of the answers
+    travels compressed, or None. Two tasks are the same when their ``hash``
     is: it covers everything, the model by its digest. Raises WR-STUDY-060 when built wrongly.
     """
 
@@ -84,6 +148,7 @@ class Task:
     bound: float
     ring_bits: RingBits
     model: Vector | None = field(default=None, repr=False)
+    lanes: Lanes | None = None
 
     def __post_init__(self) -> None:
         if not _KIND.fullmatch(self.kind):
@@ -94,9 +159,20 @@ class Task:
             raise _malformed("bound", "must be a positive, finite number")
         if self.ring_bits not in (32, 64):
             raise _malformed("ring_bits", "must be 32 or 64")
+        if self.lanes is not None and not (
+            self.lanes.first <= self.length and self.ring_bits == LANES_RING_BITS
+        ):
+            raise _malformed("lanes", "must fit the length, in the ring of 64 bits")
         object.__setattr__(self, "parameters", _frozen_parameters(self.parameters))
         if self.model is not None:
             object.__setattr__(self, "model", _frozen_model(self.model))
+
+    @property
+    def elements(self) -> int:
+        """How many ring elements an answer takes."""
+        if self.lanes is None:
+            return self.length
+        return ring_elements(self.lanes.first, self.length, self.lanes.bits)
 
     @cached_property
     def model_digest(self) -> Digest | None:
@@ -116,7 +192,7 @@ class Task:
         if self.model is not None:
             dtype, size = str(self.model.dtype), int(self.model.size)
             model = {"digest": self.model_digest, "dtype": dtype, "length": size}
-        return {
+        wire: dict[str, JSON] = {
             "format": 1,
             "kind": self.kind,
             "parameters": dict(self.parameters),
@@ -125,6 +201,8 @@ class Task:
             "ring_bits": self.ring_bits,
             "model": model,
         }
+        # Left out where there are none, so that every other task is named as it always was.
+        return wire if self.lanes is None else {**wire, "lanes": self.lanes.to_wire()}
 
     @classmethod
     def from_wire(
@@ -136,7 +214,7 @@ class Task:
         when the bytes aren't the model that the document names.
         """
         expected = {"format", "kind", "parameters", "length", "bound", "ring_bits", "model"}
-        if set(wire) != expected or wire["format"] != 1:
+        if set(wire) - {"lanes"} != expected or wire["format"] != 1:
             raise _malformed("format", "must be 1, with exactly the keys of that format")
         kind, parameters, bound = wire["kind"], wire["parameters"], wire["bound"]
         if not isinstance(kind, str):
@@ -153,6 +231,7 @@ class Task:
             bound=float(bound),
             ring_bits=cast("RingBits", _whole("ring_bits", wire["ring_bits"])),
             model=model,
+            lanes=Lanes.from_wire(wire["lanes"]) if "lanes" in wire else None,
         )
         if isinstance(wire["model"], Mapping):
             # It has just been compared with the bytes: hashing a large model once is enough.

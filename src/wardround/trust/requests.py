@@ -22,6 +22,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from wardround.errors import WardroundError
@@ -97,6 +98,57 @@ def verify_request(
     signature, 043 for a body that does not match its digest, 044 for a request from outside the
     window, 045 for a replay, 046 when a sender has too many requests in the window.
     """
+    head = _verified(keys, method, url, headers)
+    if body_sha256 is None:
+        body_sha256 = hashlib.sha256(body).digest()
+    if not hmac.compare_digest(head.body_sha256, body_sha256):
+        raise WardroundError(
+            "WR-TRUST-043",
+            "The body of a request does not match its signed digest.",
+            "Send it again; if it happens twice, something between the two sides alters bodies.",
+        )
+    created = head.created
+    if abs(now - created) > WINDOW_S:
+        way = "slow" if created < now else "fast"
+        raise WardroundError(
+            "WR-TRUST-044",
+            f"The sender's clock is {abs(now - created)} seconds {way} by the receiver's (or the "
+            f"request was held up for so long); at most {WINDOW_S} are allowed.",
+            "Set the clocks of both machines, best by NTP.",
+        )
+    # Last, so that only the key's owner can use up its share of the cache.
+    replay.admit(head.keyid, head.nonce, created, now)
+    return head.keyid
+
+
+def claimed_signer(headers: Mapping[str, str]) -> str | None:
+    """The key id that a request names, of which nothing has been verified yet."""
+    signed = _SIGNATURE_INPUT.fullmatch(headers.get("signature-input") or "")
+    return None if signed is None else signed[4]
+
+
+def verify_signature(
+    keys: Callable[[str], VerifyKey | None], method: str, url: str, headers: Mapping[str, str]
+) -> None:
+    """The part of `verify_request` that can be had before the body is read.
+
+    For a receiver that would not read a stranger's body: time, body and replay are still to be
+    checked. Raises WR-TRUST-040 to 042.
+    """
+    _verified(keys, method, url, headers)
+
+
+@dataclass(frozen=True)
+class _Head:
+    keyid: str
+    created: int
+    nonce: str
+    body_sha256: bytes
+
+
+def _verified(
+    keys: Callable[[str], VerifyKey | None], method: str, url: str, headers: Mapping[str, str]
+) -> _Head:
     content_digest = headers.get("content-digest") or ""
     signed = _SIGNATURE_INPUT.fullmatch(headers.get("signature-input") or "")
     encoded = _SIGNATURE.fullmatch(headers.get("signature") or "")
@@ -104,7 +156,6 @@ def verify_request(
     if signed is None or encoded is None or digest is None:
         raise _unsigned()
     params, created_text, nonce, keyid = signed.groups()
-    created = int(created_text)
     key = keys(keyid)
     if key is None:
         raise WardroundError(
@@ -120,23 +171,7 @@ def verify_request(
             "A request was altered on the way, or was not signed by the key that it names.",
             "Ask whether a proxy between hospital and coordinator rewrites paths or headers.",
         ) from None
-    if body_sha256 is None:
-        body_sha256 = hashlib.sha256(body).digest()
-    if not hmac.compare_digest(_decode(digest[1]), body_sha256):
-        raise WardroundError(
-            "WR-TRUST-043",
-            "The body of a request does not match its signed digest.",
-            "Send it again; if it happens twice, something between the two sides alters bodies.",
-        )
-    if abs(now - created) > WINDOW_S:
-        raise WardroundError(
-            "WR-TRUST-044",
-            f"A request was signed over {WINDOW_S} seconds before or after this machine's time.",
-            "Set the clocks of both machines, best by NTP.",
-        )
-    # Last, so that only the key's owner can use up its share of the cache.
-    replay.admit(keyid, nonce, created, now)
-    return keyid
+    return _Head(keyid, int(created_text), nonce, _decode(digest[1]))
 
 
 def signature_base(components: Sequence[tuple[str, str]], params: str) -> bytes:

@@ -31,18 +31,38 @@ def server_context(cert_path: Path, key_path: Path, ca_path: Path) -> ssl.SSLCon
 
 
 def client_context(
-    ca_path: Path, cert_path: Path | None = None, key_path: Path | None = None
+    ca_path: Path,
+    cert_path: Path | None = None,
+    key_path: Path | None = None,
+    *,
+    inspecting_ca: Path | None = None,
 ) -> ssl.SSLContext:
     """The agent's side: the server must have its host name from our authority.
 
-    Without ``cert_path`` and ``key_path`` no client certificate is shown. Raises WR-TRUST-036
-    when a file can't be loaded.
+    Without ``cert_path`` and ``key_path`` no client certificate is shown. ``inspecting_ca`` is the
+    authority of a proxy that the hospital lets open the connection. Raises WR-TRUST-036 when a
+    file can't be loaded.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # demands a certificate and checks the name
     _harden(context, ca_path)
+    if inspecting_ca is not None:
+        let_open(context, inspecting_ca)
     if cert_path is not None and key_path is not None:
         _present(context, cert_path, key_path)
     return context
+
+
+def let_open(context: ssl.SSLContext, inspecting_ca: Path) -> None:
+    """Believe a proxy's authority as well; raises WR-TRUST-036 for a file without a certificate."""
+    known = len(context.get_ca_certs())
+    # Companies' own authorities are seldom made by the letter of RFC 5280.
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(cafile=inspecting_ca)
+    except (OSError, ssl.SSLError):
+        raise _unloadable(inspecting_ca) from None
+    if len(context.get_ca_certs()) == known:
+        raise _unloadable(inspecting_ca)
 
 
 def enrolment_context(ca_pem: str) -> ssl.SSLContext:

@@ -51,6 +51,29 @@ def test_a_small_hospital_of_the_same_patients_seldom_alarms() -> None:
     assert levels(np.random.default_rng(0).normal(1.5, 1, 40)) == [Level.BLOCK]
 
 
+@pytest.mark.parametrize("noise", [20.0, 100.0])
+def test_what_noise_explains_is_no_drift(noise: float) -> None:
+    """A private study's histogram of few patients would else alarm at every hospital."""
+    alarms = 0
+    for seed in range(200):
+        gen = np.random.default_rng(seed)
+        edges = np.linspace(-5, 5, 5)
+        exact = np.histogram(gen.normal(0, 1, 400), edges)[0]
+        noisy = np.maximum(exact + gen.normal(0, noise, 4), 0.0)
+        federation = Federation({"x": Histogram(edges, noisy, noise)})
+        values = gen.normal(0, 1, 150)
+        about = material(np.arange(150) % 2, facts(concept("x"), values), federation=federation)
+        alarms += bool(fired(about, Check.DRIFT))
+    assert alarms <= 2
+
+
+def test_a_wrong_unit_alarms_in_spite_of_noise() -> None:
+    federation = Federation({"x": Histogram(EDGES, EVERYBODY.counts, 50.0)})
+    values = facts(concept("x"), GEN.normal(0, 1, 100) * 38.67)
+    found = fired(material(np.arange(100) % 2, values, federation=federation), Check.DRIFT)
+    assert [one.level for one in found] == [Level.BLOCK]
+
+
 def test_the_index_of_two_rows_of_counts() -> None:
     here, there = np.array([79.5, 19.5]), np.array([49.5, 49.5])
     by_hand = (0.8 - 0.5) * math.log(0.8 / 0.5) + (0.2 - 0.5) * math.log(0.2 / 0.5)

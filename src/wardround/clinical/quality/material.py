@@ -54,11 +54,13 @@ class Histogram:
     """A concept's values over the whole federation: ``edges`` (bins + 1,), ``counts`` (bins,).
 
     Bins are closed on the left, the last one on both sides. Values outside the edges count to the
-    outer bins. These are opened sums, so every hospital may see them.
+    outer bins. These are opened sums, so every hospital may see them. ``noise`` is the standard
+    deviation of the noise that each count carries in a private study.
     """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.float64]
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from wardround.governance.report.data import (
     RidgeLoss,
     RoundFacts,
     Sandbox,
+    SiteTraffic,
     StudyFacts,
 )
 from wardround.governance.report.render import render_report, save_report
@@ -27,6 +28,7 @@ __all__ = [
     "RidgeLoss",
     "RoundFacts",
     "Sandbox",
+    "SiteTraffic",
     "StudyFacts",
     "render_report",
     "report_data",

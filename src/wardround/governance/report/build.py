@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from wardround.governance.findings import VerificationReport
+from wardround.governance.report.absences import absences
 from wardround.governance.report.data import (
     BudgetLine,
     Coefficient,
@@ -59,6 +60,7 @@ def report_data(
         model=model_facts(candidate.description, model),
         evaluation=Evaluation.model_validate(candidate.evaluation),
         rounds=tuple(rounds),
+        absences=absences(study.site_names, rounds),
         suppressed_cells=suppressed if isinstance(suppressed, int) else 0,
         sites=tuple(sites),
         pooled=pooled,

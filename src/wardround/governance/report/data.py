@@ -93,6 +93,7 @@ class LocalReport(Facts):
     n_train: Count = 0
     n_test: Count = 0
     bytes_out: Count
+    bytes_in: Count = 0
     opened_numbers: Count
     alone: Performance | None = None
     federated_here: Performance | None = None
@@ -232,6 +233,13 @@ class Evaluation(Facts):
     brier: Share | None = None
 
 
+class SiteTraffic(Facts):
+    """Bytes of bodies that a coordinator received from a hospital and sent to it."""
+
+    bytes_in: Count
+    bytes_out: Count
+
+
 class RoundFacts(Facts):
     """One attempt at one total; steps and attempts count from 0, as in the manifest."""
 
@@ -247,8 +255,32 @@ class RoundFacts(Facts):
     reason: str = ""
     survivors: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    """Who was asked and is not in the total: too late, away, or refusing."""
+    not_asked: tuple[str, ...] = ()
+    """Which of the cohort's hospitals took no part: not chosen, or away when keys were agreed."""
+    records: Count | None = None
+    """How many records the total says it is over; None where it does not, or under noise."""
     opened_numbers: Count = 0
     bytes_in: Count = 0
+    """Of the contributions that counted."""
+    traffic: dict[str, SiteTraffic] = {}
+    """By hospital: all that was moved while this was the latest round, what was sent again and the
+    set-up for the next rounds included."""
+    refused: tuple[str, ...] = ()
+    """Which of those who were dropped said no; never told of a study with noise."""
+
+
+class AbsenceFacts(Facts):
+    """A hospital that is not in every total: how many steps it is in, and which it is not in.
+
+    ``missing`` are the steps whose total was opened without its answer, ``not_asked`` those in
+    which it took no part; both counted from 0.
+    """
+
+    site: str
+    present: Count
+    missing: tuple[Count, ...] = ()
+    not_asked: tuple[Count, ...] = ()
 
 
 class ReportData(Facts):
@@ -262,8 +294,12 @@ class ReportData(Facts):
     model: ModelFacts
     evaluation: Evaluation
     rounds: tuple[RoundFacts, ...]
+    absences: tuple[AbsenceFacts, ...] = ()
     suppressed_cells: Count = 0
     sites: tuple[LocalReport, ...] = ()
+    exact: Performance | None = None
+    """The federated model on everybody's held-out records, without noise: a demonstration's."""
+
     pooled: Performance | None = None
     level: EvidenceLevel = "E0"
     verification: VerificationReport | None = None

@@ -14,6 +14,8 @@ from markupsafe import Markup
 from wardround.governance.files import write_whole
 from wardround.governance.findings import LEVELS
 from wardround.governance.report import plots
+from wardround.governance.report.absences import effect, steps
+from wardround.governance.report.attendance import attendance
 from wardround.governance.report.data import (
     CalibrationBin,
     Coefficient,
@@ -26,6 +28,7 @@ from wardround.governance.report.data import (
 from wardround.governance.report.protections import adversary, in_force, limits
 from wardround.learning.metrics import wilson
 from wardround.pages import Page
+from wardround.privacy.statement import short
 
 Z95 = 1.959963984540054
 """The normal quantile of two-sided 95 % intervals."""
@@ -39,6 +42,7 @@ _KINDS = {
     "fold_newton": "Choice of the ridge, fits",
     "fold_scores": "Choice of the ridge, scores",
     "fedavg": "Fit, federated averaging",
+    "buffered_fedavg": "Fit, averages of whoever was ready",
     "score_histogram": "Evaluation",
     "prediction_moments": "Evaluation",
     "private_moments": "Noisy means and variances",
@@ -84,11 +88,15 @@ def render_report(data: ReportData) -> str:
         coefficients=coefficients,
         ridges=ridges,
         budget=_budget(data),
+        delta="" if data.privacy is None else short(data.privacy.delta),
         egress=_egress(data.sites),
         records=[_record_row(site, data.sites) for site in data.sites],
         lanes=lanes,
         rounds_note=_rounds_note(data.rounds),
+        attendance=attendance(data.study.sites, data.rounds),
         incidents=_incidents(data.rounds),
+        absences=_absences(data),
+        effect=effect(data.rounds),
         axes={
             "auroc": plots.axis_strip(shares.auroc) if shares else None,
             "accuracy": plots.axis_strip(shares.accuracy) if shares else None,
@@ -153,14 +161,17 @@ class _ShareAxes:
 def _models(data: ReportData) -> list[tuple[str, Performance]]:
     """Every model with figures of its own, as (class, figures)."""
     alone = [("alone", site.alone) for site in data.sites if site.alone]
+    exact = [("federated", data.exact)] if data.exact else []
     pooled = [("pooled", data.pooled)] if data.pooled else []
-    return [*alone, ("federated", data.evaluation.held_out), *pooled]
+    return [*alone, ("federated", data.evaluation.held_out), *exact, *pooled]
 
 
 def _comparison(data: ReportData, axes: _ShareAxes) -> list[dict[str, object]]:
     labels = [(site.name, f"{site.n_train:,} records") for site in data.sites if site.alone]
     trained = sum(site.n_train for site in data.sites)
     labels.append(("All, federated", "no record moved"))
+    if data.exact:
+        labels.append(("The same, measured exactly", "possible in a demonstration only"))
     labels.append(("All, pooled", f"{trained:,} records, reference" if trained else "reference"))
     rows: list[dict[str, object]] = []
     for (kind, performance), (label, note) in zip(_models(data), labels, strict=False):
@@ -197,7 +208,7 @@ def _headline(data: ReportData) -> list[dict[str, str]]:
     if held_out.rmse is not None:
         add("Typical error", f"{held_out.rmse:.3g}", "root mean square, held out")
     if data.privacy is not None:
-        note = f"δ {data.privacy.delta:.2g}, a patient at one hospital"
+        note = f"δ {short(data.privacy.delta)}, a patient at one hospital"
         add("Epsilon", f"{data.privacy.epsilon:.3g}", note)
     add("Hospitals", str(len(data.study.sites)), "each signed the study")
     if data.sites:
@@ -420,24 +431,41 @@ def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
     times = sorted(entry.seconds for entry in rounds if entry.completed)
     middle = f" Half of them took under {times[len(times) // 2]:.2f} s." if times else ""
     asked = "every hospital" if rounds[0].group is None else "every hospital of a group"
-    return f"A round is one question to {asked} and one sum as the answer.{middle}"
+    moved = [one for entry in rounds for one in entry.traffic.values()]
+    told = ""
+    if moved:
+        up, down = (sum(getattr(one, way) for one in moved) for way in ("bytes_in", "bytes_out"))
+        told = f" In all of them the hospitals sent {size(up)} and received {size(down)}."
+    return f"A round is one question to {asked} and one sum as the answer.{middle}{told}"
 
 
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
     lines = []
     for entry in rounds:
+        if entry.completed:
+            continue
         who = ", ".join(entry.dropped)
-        where = _place(entry)
-        if not entry.completed:
-            reason = entry.reason or "no total was opened"
-            lines.append(f"{where}: {reason}" + (f" (missing: {who})." if who else "."))
-        elif who:
-            lines.append(f"{where}: went on without {who}.")
+        reason = entry.reason or "no total was opened"
+        lines.append(f"{_place(entry)}: {reason}" + (f" (missing: {who})." if who else "."))
     return lines
+
+
+def _absences(data: ReportData) -> list[dict[str, object]]:
+    return [
+        {
+            "site": one.site,
+            "present": f"{one.present:,}",
+            "missing": steps(one.missing),
+            "not_asked": steps(one.not_asked),
+        }
+        for one in data.absences
+    ]
 
 
 def _place(entry: RoundFacts) -> str:
     """Counted from one, as people do."""
+    if ".c." in entry.round:  # late cohorts are counted for themselves
+        return f"Cohort {entry.step + 1}"
     where = "" if entry.group is None else f", group {entry.group}"
     return f"Step {entry.step + 1}{where}, attempt {entry.attempt + 1}"
 

@@ -1,0 +1,74 @@
+"""Whom a coordinator has heard of lately, written down for whoever looks from another process.
+
+A file and no row: it is out of date a moment later, nothing is ever decided by it, and it must cost
+no transaction. Where it is missing or makes no sense, nothing is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from wardround.ids import SiteName
+
+EVERY_S = 2.0
+"""How often it is written."""
+
+NAME = "presence.json"
+
+
+@dataclass(frozen=True)
+class Presence:
+    """When each site's agent was heard of last, as known at the time ``at``."""
+
+    at: datetime | None = None
+    heard: Mapping[SiteName, datetime] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ages_s: Mapping[SiteName, float], now: datetime) -> Presence:
+        """From so many seconds ago."""
+        return cls(now, {site: now - timedelta(seconds=age) for site, age in ages_s.items()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Presence:
+        """What was written down last in ``folder``; an empty one where that can't be read."""
+        try:
+            document = orjson.loads((folder / NAME).read_bytes())
+            heard = {SiteName(str(site)): _time(at) for site, at in dict(document["heard"]).items()}
+            return cls(_time(document["at"]), heard)
+        except (OSError, ValueError, TypeError, KeyError):
+            return cls()
+
+    def save(self, folder: Path) -> None:
+        """Write it in one step, without waiting for the disk; a full one is no reason to stop."""
+        document = {
+            "at": None if self.at is None else self.at.isoformat(),
+            "heard": {site: at.isoformat() for site, at in sorted(self.heard.items())},
+        }
+        fresh = folder / f".{NAME}.part"
+        try:
+            fresh.write_bytes(orjson.dumps(document))
+            fresh.replace(folder / NAME)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+
+async def keep_written(folder: Path, ages_s: Callable[[], Mapping[SiteName, float]]) -> None:
+    """Write it down again and again until cancelled."""
+    while True:
+        began = time.monotonic()
+        Presence.of(ages_s(), datetime.now(UTC)).save(folder)
+        await asyncio.sleep(max(EVERY_S - (time.monotonic() - began), 0.0))
+
+
+def _time(text: object) -> datetime:
+    time = datetime.fromisoformat(str(text))
+    if time.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return time

@@ -1,0 +1,88 @@
+"""The task `buffered_fedavg`: as `fedavg`, for sites that train at their own pace.
+
+A site trains from the newest version of the model that it was given and waits until enough others
+are ready. By then the model may have moved on, so it scales what it trained by its staleness tau,
+(1 + tau)^-1/2 (Nguyen et al. 2022, FedBuff, section 5), after clipping and before protection
+(`scaled`). So the coordinator sees no update, scaled or not, and nobody's staleness in the sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.learning.contribution import Answer, Limits, unit
+from wardround.learning.local_sgd import LocalTraining
+from wardround.learning.moments import nothing_left
+from wardround.learning.records import Records, Split
+
+_NOT_SCALED = 2
+"""The last elements of a contribution: its records, and how many figures were suppressed."""
+
+
+@dataclass(frozen=True, eq=False)
+class BufferedTotals:
+    """``summed`` is the sum of n * s * update over the sites (m,), for a site of n records with a
+    scale s; ``weight`` the sum of n * s, ``records`` that of n."""
+
+    summed: NDArray[np.float64]
+    weight: float
+    records: int
+
+    @property
+    def damped(self) -> NDArray[np.float64]:
+        """The mean over records: what is stale counts for less, and nothing else for more."""
+        return self.summed / self.records
+
+    @property
+    def weighted(self) -> NDArray[np.float64]:
+        """The mean by weight: what is stale counts for less beside what is fresh."""
+        return self.summed / self.weight
+
+
+@dataclass(frozen=True, eq=False)
+class BufferedFedAvg(LocalTraining):
+    """Lanes: n * update (m), the weight n, and the records n; `scaled` changes all but the last.
+
+    ``round`` is the version of the model that the site starts from. No unit depends on it, so all
+    contributions of a stream go into one sum.
+    """
+
+    kind: ClassVar[str] = "buffered_fedavg"
+
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """The clipped norm bounds every element of an update; scaling only shortens it."""
+        m = len(self.coefficients)
+        return unit(np.array([*[self.clipping_norm] * m, 1.0, 1.0]))
+
+    def contribute(self, records: Records, limits: Limits) -> Answer:
+        """Train on the training records; what comes out is of staleness 0."""
+        x, y = records.of(Split.TRAIN)
+        update = self.update(self.standardisation.design(x), y)
+        n = float(len(y))
+        return Answer(np.concatenate([n * update, [n, n]]))
+
+    def read(self, lanes: NDArray[np.float64]) -> BufferedTotals:
+        """Give the summed lanes their names."""
+        n = round(lanes[-1])
+        if n == 0:
+            raise nothing_left()
+        return BufferedTotals(lanes[:-2], float(lanes[-2]), n)
+
+
+def scale(staleness: int) -> float:
+    """How much of a contribution counts that is so many versions behind: (1 + tau)^-1/2."""
+    return float(1.0 / np.sqrt(1.0 + staleness))
+
+
+def scaled(
+    vector: NDArray[np.float32] | NDArray[np.float64], staleness: int
+) -> NDArray[np.float64]:
+    """One site's vector of `buffered_fedavg`, shape (m + 3,), scaled by its staleness."""
+    result = vector.astype(np.float64)
+    result[:-_NOT_SCALED] *= scale(staleness)
+    return result

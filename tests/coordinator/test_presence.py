@@ -1,0 +1,43 @@
+"""Whom a coordinator has heard of, written down for whoever looks from beside."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ward import SITES, until
+from wardround.coordinator.presence import NAME, Presence, keep_written
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = Presence.of({SITES[0]: 3.5, SITES[1]: 0.0}, NOW)
+    written.save(tmp_path)
+    assert Presence.load(tmp_path) == written
+    assert written.heard[SITES[0]] == NOW - timedelta(seconds=3.5)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"junk", b"[]", b"{}", b'{"at": 1, "heard": {}}', b'{"at": "x", "heard": 3}']
+)
+def test_what_makes_no_sense_is_nothing_known(tmp_path: Path, junk: bytes) -> None:
+    (tmp_path / NAME).write_bytes(junk)
+    assert Presence.load(tmp_path) == Presence()
+
+
+def test_a_folder_that_takes_no_file_stops_nobody(tmp_path: Path) -> None:
+    Presence.of({}, NOW).save(tmp_path / "gone")
+    assert Presence.load(tmp_path / "gone") == Presence()
+
+
+async def test_it_is_kept_written(tmp_path: Path) -> None:
+    task = asyncio.create_task(keep_written(tmp_path, lambda: {SITES[0]: 0.0}))
+    await until((tmp_path / NAME).exists)
+    task.cancel()
+    found = Presence.load(tmp_path)
+    assert found.at is not None and list(found.heard) == [SITES[0]]

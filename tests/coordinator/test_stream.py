@@ -1,0 +1,360 @@
+"""Late cohorts over the real services: who is ready is summed, nothing is lost or said twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ward import SITES, Ward, code_of, open_ward, until
+from wardround.coordinator import timewords as words
+from wardround.coordinator.streaming import Streaming
+from wardround.federation.federation import Stream, Total
+from wardround.ids import SiteName
+from wardround.learning.buffered import scaled
+from wardround.learning.registry import compute
+from wardround.learning.specify import specify
+from wardround.sandbox import InlineWorker
+from wardround.simulation.inprocess import ENTRY
+from wardround.site.custody import computable
+from wardround.study import Task
+
+FIRST, REST = SITES[0], SITES[1:]
+MODEL = {"kind": "logistic", "algorithm": "fedavg", "fedavg": {"rounds": 9, "learning_rate": 0.5}}
+CHOICE = {"centre": [14.0, 19.0], "scale": [3.5, 4.0], "decay": 0.01}
+START = np.zeros(3)
+
+
+def agreed(sites: int = 3, dropouts: int = 0, **more: object) -> dict[str, object]:
+    """A study of four hospitals, none of them corrupt, in cohorts of so many."""
+    asynchronous = {"sites": sites, "tolerated_dropouts": dropouts, "sum_deadline_s": 1.0}
+    cohort = {"deadline_s": 10.0, "attempts": 1, "asynchronous": {**asynchronous, **more}}
+    return {"cohort": cohort, "model": MODEL, "adversary": {"corrupt_sites": 0}}
+
+
+def question(ward: Ward, model: np.ndarray = START, number: int = 0) -> Task:
+    return specify(ward.study, "buffered_fedavg", {**CHOICE, "round": number}, model)
+
+
+async def following(stream: Stream) -> Total:
+    return await asyncio.wait_for(anext(aiter(stream)), 20)
+
+
+def contribution(ward: Ward, site: SiteName, task: Task) -> np.ndarray:
+    """What a hospital trains, without the services."""
+    request = {
+        "kind": task.kind,
+        "parameters": task.parameters,
+        "length": task.length,
+        "limits": {"minimum_cell": 5, "minimum_cohort": 20},
+    }
+    columns = computable(ward.study, ward.hospitals[site].custody.table)
+    return compute(columns, request, task.model)
+
+
+def truth(
+    ward: Ward, trained: Mapping[SiteName, Task], stale: Mapping[SiteName, int] | None = None
+):
+    """The total of what these hospitals trained, each scaled by how stale it is."""
+    return np.sum(
+        [
+            scaled(contribution(ward, site, trained[site]), (stale or {}).get(site, 0))
+            for site in trained
+        ],
+        axis=0,
+    )
+
+
+class Gated(InlineWorker):
+    """A worker that trains when it is let; ``calls`` counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__(ENTRY)
+        self.gate = asyncio.Event()
+        self.calls = 0
+
+    async def call(self, request: Mapping[str, object], array: object = None) -> np.ndarray:
+        self.calls += 1
+        await self.gate.wait()
+        return await super().call(request, array)
+
+
+async def gated(ward: Ward, site: SiteName) -> Gated:
+    """Have a hospital's agent run over a gated worker from its next start on."""
+    worker = Gated()
+    ward.hospitals[site].worker = worker
+    await ward.hospitals[site].kill()
+    await ward.hospitals[site].start()
+    return worker
+
+
+async def slowed(ward: Ward) -> tuple[Gated, Stream]:
+    """A stream whose first version one hospital still trains from after three totals."""
+    slow = await gated(ward, FIRST)
+    training = asyncio.Event()
+    for site in REST:
+        ward.hospitals[site].line.before = lambda kind: training.wait() if kind == "ready" else None
+    stream = ward.driver.stream(question(ward))
+    for number in range(3):
+        work = asyncio.create_task(following(stream))
+        await until(lambda: slow.calls == 1)
+        training.set()
+        assert (await work).survivors == REST
+        stream.publish(START + number + 1)
+    await ward.hospitals[REST[0]].kill()
+    slow.gate.set()
+    return slow, stream
+
+
+@pytest.mark.parametrize("mode", ["in process", "https"])
+async def test_each_total_is_the_sum_of_what_ready_hospitals_trained(
+    mode: str, tmp_path: Path
+) -> None:
+    async with open_ward(tmp_path, mode, **agreed(sites=4)) as ward:
+        stream = ward.driver.stream(question(ward))
+        model = START
+        for number in range(3):
+            total = await following(stream)
+            assert total.survivors == SITES
+            assert total.round == f"{ward.driver.exchange.run}.s0.c.{number:06d}"
+            task = question(ward, model, number)
+            np.testing.assert_allclose(
+                total.values, truth(ward, dict.fromkeys(SITES, task)), atol=1e-6
+            )
+            model = model + 0.1 * (number + 1)
+            stream.publish(model)
+        await stream.aclose()
+
+
+async def test_the_algorithm_goes_on_with_rounds_over_everyone(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed()) as ward:
+        before = await ward.driver.sum(ward.task())
+        stream = ward.driver.stream(question(ward))
+        await following(stream)
+        await stream.aclose()
+        after = await asyncio.wait_for(ward.driver.sum(ward.task("moments")), 20)
+        assert before.survivors == after.survivors == SITES
+
+
+async def test_nobody_waits_for_a_slow_hospital_and_its_work_counts_for_less(
+    tmp_path: Path,
+) -> None:
+    async with open_ward(tmp_path, **agreed()) as ward:
+        slow, stream = await slowed(ward)
+        total = await following(stream)
+        assert total.survivors == tuple(sorted({FIRST, *REST[1:]}))
+        fresh = question(ward, START + 3.0, 3)
+        trained = dict.fromkeys(REST[1:], fresh) | {FIRST: question(ward)}
+        expected = truth(ward, trained, {FIRST: 3})
+        np.testing.assert_allclose(total.values, expected, atol=1e-6)
+        assert slow.calls == 1
+
+
+async def test_beyond_the_maximum_staleness_a_hospital_starts_anew(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed(maximum_staleness=1)) as ward:
+        slow, stream = await slowed(ward)
+        total = await following(stream)
+        fresh = question(ward, START + 3.0, 3)
+        trained = dict.fromkeys((FIRST, *REST[1:]), fresh)
+        np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)
+        assert slow.calls == 2
+
+
+@pytest.mark.parametrize("stage", ["ready", "cohort", "deal", "packet", "vote", "shares"])
+async def test_the_coordinator_dies_at(stage: str, tmp_path: Path) -> None:
+    """It dies when the first statement of this kind was accepted in the second cohort."""
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+        stream = ward.driver.stream(question(ward))
+        first = await following(stream)
+        reached = asyncio.Event()
+
+        def tell(kind: str) -> None:
+            if kind == stage:
+                reached.set()
+
+        for one in ward.hospitals.values():
+            one.line.after = tell
+        stream.publish(START + 1.0)
+        work = asyncio.create_task(following(stream))
+        await asyncio.wait_for(reached.wait(), 10)
+        work.cancel()
+        await ward.crash()
+
+        driver = await ward.restart()
+        again = driver.stream(question(ward))
+        replayed = await following(again)
+        np.testing.assert_array_equal(replayed.values, first.values)
+        assert (replayed.survivors, replayed.round) == (first.survivors, first.round)
+        again.publish(START + 1.0)
+        total = await following(again)
+        assert total.survivors == SITES
+        trained = dict.fromkeys(SITES, question(ward, START + 1.0, 1))
+        np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)
+        assert len(ward.entries("total")) == 2
+        assert all(one.line.kinds().count("packet") >= 2 for one in ward.hospitals.values())
+
+
+async def test_the_coordinator_dies_when_the_total_is_stored_and_the_cohort_not_put_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+
+        def dies(_streaming: Streaming, _sequence: int) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Streaming, "over", dies)
+            with pytest.raises(KeyboardInterrupt):
+                await anext(ward.driver.stream(question(ward)))
+        (total,) = ward.entries("total")
+        await ward.crash()
+        stream = (await ward.restart()).stream(question(ward))
+        assert (await following(stream)).round == total.facts["round"]
+        stream.publish(START + 1.0)
+        second = await following(stream)
+        trained = dict.fromkeys(SITES, question(ward, START + 1.0, 1))
+        np.testing.assert_allclose(second.values, truth(ward, trained), atol=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["ready", "cohort", "deal"])
+async def test_a_hospital_that_restarts_before_everybody_dealt_costs_a_cohort_at_most(
+    stage: str, tmp_path: Path
+) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+        hospital = ward.hospitals[FIRST]
+        hospital.line.die_after(stage)
+        stream = ward.driver.stream(question(ward))
+        work = asyncio.create_task(following(stream))
+        await until(lambda: stage in hospital.line.kinds())
+        await hospital.kill()
+        hospital.line.after = lambda _kind: None
+        await hospital.start()
+        total = await work
+        survivors = REST if stage == "deal" else SITES  # then all had dealt, and three suffice
+        assert total.survivors == survivors
+        trained = dict.fromkeys(survivors, question(ward))
+        np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)
+        others = [ward.hospitals[site] for site in REST]
+        assert all(one.line.kinds().count("packet") == 1 for one in others)
+        assert all(sum(kind == "trained" for kind, _ in one.events) == 1 for one in others)
+
+
+@pytest.mark.parametrize(
+    ("stage", "survivors"), [("packet", REST), ("vote", SITES), ("shares", SITES)]
+)
+async def test_a_hospital_that_dies_after_the_deals_costs_nothing_within_what_is_tolerated(
+    stage: str, survivors: tuple[SiteName, ...], tmp_path: Path
+) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4, dropouts=1)) as ward:
+        ward.hospitals[FIRST].line.die_before(stage)
+        total = await following(ward.driver.stream(question(ward)))
+        assert total.survivors == survivors
+        trained = dict.fromkeys(survivors, question(ward))
+        np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)
+
+
+async def test_what_was_masked_goes_into_no_other_cohort(tmp_path: Path) -> None:
+    """A cohort that fails after the packets may be opened by its coordinator all the same."""
+    changes = agreed(sites=4)
+    changes["cohort"]["deadline_s"] = 4.0
+    async with open_ward(tmp_path, **changes) as ward:
+        for site in SITES[:2]:
+            ward.hospitals[site].line.die_before("packet")
+        stream = ward.driver.stream(question(ward))
+        work = asyncio.create_task(code_of(following(stream)))
+        others = [ward.hospitals[site] for site in SITES[2:]]
+        await until(lambda: all("WR-SITE-029" in one.refusals() for one in others))
+        assert all(one.line.kinds().count("packet") == 1 for one in others)
+        assert await work == "WR-ROUND-040"
+        assert ward.entries("total") == []
+
+
+async def test_without_enough_hospitals_the_stream_ends_with_a_code(tmp_path: Path) -> None:
+    changes = agreed()
+    changes["cohort"]["deadline_s"] = 1.0
+    async with open_ward(tmp_path, **changes) as ward:
+        for site in SITES[:2]:
+            await ward.hospitals[site].kill()
+        assert await code_of(following(ward.driver.stream(question(ward)))) == "WR-ROUND-040"
+
+
+async def test_another_question_or_model_stops_a_resumed_stream(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed()) as ward:
+        stream = ward.driver.stream(question(ward))
+        await following(stream)
+        stream.publish(START + 1.0)
+        await ward.crash()
+        driver = await ward.restart()
+        with pytest.raises(Exception, match="WR-ROUND-003"):
+            driver.stream(question(ward, START + 5.0))
+        again = ward.drive().stream(question(ward))
+        await following(again)
+        with pytest.raises(Exception, match="WR-ROUND-003"):
+            again.publish(START + 2.0)
+
+
+async def test_a_study_without_late_cohorts_has_no_stream(tmp_path: Path) -> None:
+    async with open_ward(tmp_path) as ward:
+        with pytest.raises(Exception, match="WR-STUDY-154"):
+            ward.driver.stream(ward.task())
+
+
+async def test_a_round_over_everyone_does_not_get_what_a_stream_asks_for(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed()) as ward:
+        assert await code_of(ward.driver.sum(question(ward))) == "WR-ROUND-002"
+        assert all(one.refusals() == ["WR-SITE-131"] for one in ward.hospitals.values())
+
+
+async def test_nothing_that_a_hospital_holds_is_on_its_disk(tmp_path: Path) -> None:
+    """Between training and the cohort, the contribution is in memory alone."""
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+        slow = await gated(ward, FIRST)
+        work = asyncio.create_task(following(ward.driver.stream(question(ward))))
+        hospital = ward.hospitals[REST[0]]
+        await until(lambda: "ready" in hospital.line.kinds())
+        values = contribution(ward, REST[0], question(ward))
+        files = [path for path in hospital.folder.rglob("*") if path.is_file()]
+        held = [one.tobytes() for one in values if one not in (0.0, 1.0)]
+        assert held and files
+        assert not any(value in path.read_bytes() for path in files for value in held)
+        slow.gate.set()
+        assert (await work).survivors == SITES
+
+
+def told(ward: Ward) -> tuple[str, str, str]:
+    """Where the run is, for what it waits and what comes next, as an operator reads it."""
+    found = ward.coordinator.timeline()
+    (stage,) = found.stages
+    return (
+        words.place(found, stage),
+        words.waiting(found, stage).partition(", since")[0],
+        words.following(found, stage),
+    )
+
+
+async def test_the_timeline_says_who_trains_signs_and_deals(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4, sum_deadline_s=30.0)) as ward:
+        slow, line = await gated(ward, FIRST), ward.hospitals[FIRST].line
+        work = asyncio.create_task(following(ward.driver.stream(question(ward))))
+        await until(lambda: all("ready" in ward.hospitals[one].line.kinds() for one in REST))
+        await until(lambda: slow.calls == 1)
+        where, waits, follows = told(ward)
+        assert where == "cohort 1 of whoever is ready"
+        assert waits == f"word that it is ready of {FIRST}"
+        assert follows.startswith("as soon as enough are ready")
+        gates = {kind: asyncio.Event() for kind in ("cohort", "deal", "packet")}
+        line.before = lambda kind: gates[kind].wait() if kind in gates else None
+        slow.gate.set()
+        expected = [
+            ("cohort", f"signature under the cohort's manifest of {FIRST}"),
+            ("deal", f"key shares of {FIRST}"),
+            ("packet", f"contribution of {FIRST}"),
+        ]
+        for kind, sentence in expected:
+            await until(lambda sentence=sentence: told(ward)[1] == sentence)
+            assert told(ward)[0] == "cohort 1 of whoever is ready"
+            gates[kind].set()
+        await work

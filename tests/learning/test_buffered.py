@@ -1,0 +1,83 @@
+"""What a hospital trains at its own pace: as `fedavg`, scaled by staleness, and FedProx's pull."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plain_federation import study
+from ward import table
+from wardround.learning.buffered import BufferedFedAvg, scale, scaled
+from wardround.learning.contribution import from_total
+from wardround.learning.local_sgd import FedAvg
+from wardround.learning.registry import compute
+from wardround.learning.specify import specify
+from wardround.site.custody import computable
+
+FEATURES = ("radius_mean", "texture_mean")
+M = 3
+FEDAVG = study(FEATURES, algorithm="fedavg", fedavg={"rounds": 3})
+LATE = {"asynchronous": {}}
+AT_OWN_PACE = study(FEATURES, algorithm="fedavg", fedavg={"rounds": 3}, cohort=LATE)
+CHOICE = {"centre": [14.0, 19.0], "scale": [3.5, 4.0], "round": 2, "decay": 0.01}
+
+
+def trained(agreed, kind, at=None):
+    task = specify(agreed, kind, CHOICE, np.zeros(M) if at is None else at)
+    request = {
+        "kind": kind,
+        "parameters": task.parameters,
+        "length": task.length,
+        "limits": {"minimum_cell": 5, "minimum_cohort": 20},
+    }
+    return task, compute(computable(agreed, table("harbour")), request, task.model)
+
+
+def test_the_update_is_that_of_a_round():
+    late, values = trained(AT_OWN_PACE, "buffered_fedavg")
+    task, whole = trained(FEDAVG, "fedavg")
+    ours, _ = from_total(BufferedFedAvg.parse(late.parameters, late.model), values)
+    theirs, _ = from_total(FedAvg.parse(task.parameters, task.model), whole)
+    np.testing.assert_allclose(ours.damped, theirs.update, rtol=1e-15)
+    assert ours.weight == ours.records == theirs.records
+
+
+@given(st.integers(0, 1000))
+def test_the_scale_falls_as_one_over_the_root(staleness):
+    assert scale(staleness) == pytest.approx((1 + staleness) ** -0.5, rel=1e-15)
+
+
+def test_scaling_leaves_records_and_suppressed_figures_alone():
+    task, values = trained(AT_OWN_PACE, "buffered_fedavg")
+    question = BufferedFedAvg.parse(task.parameters, task.model)
+    fresh, _ = from_total(question, values)
+    stale, _ = from_total(question, scaled(values, 3))
+    np.testing.assert_allclose(stale.damped, 0.5 * fresh.damped, rtol=1e-15)
+    assert (stale.weight, stale.records) == (0.5 * fresh.weight, fresh.records)
+    np.testing.assert_allclose(stale.weighted, fresh.weighted, rtol=1e-15)
+    np.testing.assert_array_equal(scaled(values, 0), values)
+    assert (np.abs(scaled(values, 7)) <= np.abs(values)).all()
+
+
+def test_a_mixed_cohort_weighs_what_is_stale_less():
+    """FedBuff damps the step, FedAsync's weights don't: two fresh sites and one at tau = 3."""
+    task, values = trained(AT_OWN_PACE, "buffered_fedavg")
+    question = BufferedFedAvg.parse(task.parameters, task.model)
+    total, _ = from_total(question, 2 * values + scaled(values, 3))
+    alone, _ = from_total(question, values)
+    np.testing.assert_allclose(total.damped, 2.5 / 3 * alone.damped, rtol=1e-12)
+    np.testing.assert_allclose(total.weighted, alone.weighted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["fedavg", "buffered_fedavg"])
+def test_the_proximal_pull_keeps_the_update_shorter(kind):
+    cohort = LATE if kind == "buffered_fedavg" else {}
+    lengths = []
+    for mu in (None, 0.1, 1.0, 5.0):
+        pull = {} if mu is None else {"proximal_mu": mu}
+        settings = {"rounds": 3, "local_epochs": 5, **pull}
+        agreed = study(FEATURES, algorithm="fedavg", fedavg=settings, cohort=cohort)
+        task, values = trained(agreed, kind)
+        assert ("proximal_mu" in task.parameters["training"]) is (mu is not None)
+        lengths.append(np.linalg.norm(values[:M]))
+    assert lengths == sorted(lengths, reverse=True) and lengths[-1] < 0.9 * lengths[0]
