@@ -64,6 +64,10 @@ class _Federation:
         self.coordinator = coordinator
         self.sites = sites
 
+    def sum(self, length: int) -> float:
+        """The seconds that one exchange takes."""
+        return float(str(self.coordinator.ask({"do": "sum", "length": length})["seconds"]))
+
     def measure(self, length: int, repeats: int) -> dict[str, float]:
         """Median seconds of an exchange and of moving the same bytes, in turn."""
         exchange, plain = [], []
@@ -88,10 +92,13 @@ class _Federation:
 
 @contextmanager
 def federation_of(
-    sites: int, kbit_s: int | None = None, deadline_s: int = 120
+    sites: int, kbit_s: int | None = None, deadline_s: int = 120, place: Path | None = None
 ) -> Iterator[_Federation]:
-    """A coordinator and its sites, each site on a line of ``kbit_s`` both ways, if any."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+    """A coordinator and its sites, each site on a line of ``kbit_s`` both ways, if any.
+
+    Their state is in a folder in ``place``, or where temporary files are.
+    """
+    with tempfile.TemporaryDirectory(dir=place) as name, ExitStack() as stack:
         folder = Path(name)
         port = free_port()
         url = f"https://127.0.0.1:{port}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,3 +145,27 @@ async def test_a_host_that_is_elsewhere_or_nowhere_can_not_be_listened_on(tmp_pa
 async def test_a_folder_is_served_once(home: CoordinatorHome) -> None:
     with home.alone():
         assert await served(CoordinatorHome(home.folder)) == "WR-COORD-040"
+
+
+async def test_a_second_coordinator_refuses_and_takes_over_when_the_first_is_killed(
+    home: CoordinatorHome, tmp_path: Path
+) -> None:
+    """Two processes on one store never both drive, by whatever path they come to it."""
+    (tmp_path / "elsewhere").symlink_to(home.folder)
+    ready, ready_end = os.pipe()
+    first = os.fork()
+    if not first:
+        try:
+            with CoordinatorHome(home.folder).alone():
+                os.write(ready_end, b"!")
+                signal.pause()
+        finally:
+            os._exit(1)
+    assert os.read(ready, 1) == b"!"
+    try:
+        assert await served(CoordinatorHome(tmp_path / "elsewhere")) == "WR-COORD-040"
+    finally:
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)  # noqa: ASYNC222 (it is dead)
+    with home.alone():
+        assert await served(CoordinatorHome(tmp_path / "elsewhere")) == "WR-COORD-040"

@@ -91,6 +91,10 @@ class Disk:
     def will_remove(self, path: Path) -> None:
         """A file or an empty folder is about to be removed."""
         data = self._durable(path) if path.is_file() else None
+        for change in self._changes:  # they are durable when it is durable that the folder is gone
+            if path in change.folders:
+                change.folders.remove(path)
+                change.folders.add(path.parent)
         self._changed({path.parent}, lambda image: image.__setitem__(path, data), path)
 
     def will_rename(self, old: Path, new: Path) -> None:

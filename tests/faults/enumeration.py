@@ -69,7 +69,6 @@ class Enumeration:
         party.die_at, party.loss = death.point, death.loss
         try:
             await trial.run()
-            self.reached += trial.deaths
             outcome = examine(trial)
             if self.cast.study.privacy is None:
                 assert outcome.totals == self.truth.totals, "another total"
@@ -78,6 +77,7 @@ class Enumeration:
         except Exception as error:  # noqa: BLE001 (whatever went wrong is the finding)
             return f"{death}: {type(error).__name__}: {error}"
         finally:
+            self.reached += trial.deaths
             shutil.rmtree(folder, ignore_errors=True)
         return None
 
@@ -108,14 +108,17 @@ def _deaths(trial: Trial, name: str) -> Iterator[Death]:
 
 
 def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:
-    """Of every role, kind of point and loss so many, spread over the run."""
-    strata: dict[tuple[bool, str, Loss], list[Death]] = {}
+    """Of every role and kind of point so many, spread over the run and over the losses."""
+    strata: dict[tuple[bool, str], list[Death]] = {}
     for death in deaths:
-        strata.setdefault((death.party == COORDINATOR, death.kind, death.loss), []).append(death)
+        strata.setdefault((death.party == COORDINATOR, death.kind), []).append(death)
     chosen = []
-    for stratum in strata.values():
-        step = max(1, len(stratum) // each)
-        chosen += stratum[step // 2 :: step][:each]
+    for number, stratum in enumerate(strata.values()):
+        for turn in range(min(each, len(stratum))):
+            place = len(stratum) * (2 * turn + 1) // (2 * each)
+            wanted = tuple(Loss)[(number + turn) % len(Loss)]
+            alike = [one for one in stratum[place:] if one.loss is wanted]
+            chosen.append(alike[0] if alike else stratum[place])
     return chosen
 
 

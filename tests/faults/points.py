@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy.event
 from sqlalchemy.engine import Engine
@@ -89,7 +89,17 @@ class Hooks:
     def installed(self) -> Iterator[None]:
         """Hook what reaches a disk: SQLAlchemy, and the calls of ``os`` and ``io``."""
         files = {
-            os: ("open", "write", "pwrite", "fsync", "rename", "replace", "link", "mkdir"),
+            os: (
+                "open",
+                "write",
+                "pwrite",
+                "fsync",
+                "rename",
+                "replace",
+                "link",
+                "mkdir",
+                "posix_fallocate",
+            ),
             io: ("open",),
             builtins: ("open",),
         }
@@ -121,10 +131,10 @@ class Hooks:
     def party_of(self, path: object, dir_fd: int | None = None) -> tuple[Party | None, Path]:
         """Whose file this is, and its whole path."""
         if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
+            path = str(Path(f"/proc/self/fd/{path}").readlink())
         name = os.fsdecode(path)  # type: ignore[arg-type]
         if dir_fd is not None:
-            name = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name)  # noqa: PTH118
+            name = str(Path(f"/proc/self/fd/{dir_fd}").readlink() / name)
         for party in self._parties:
             if f"{name}/".startswith(party.prefix) and not party.between_lives:
                 return party, Path(name)
@@ -216,6 +226,13 @@ class Hooks:
         party.point("fsynced")
         return None
 
+    def _os_posix_fallocate(self, descriptor: int, offset: int, size: int) -> None:
+        party, whole = self.party_of(descriptor)
+        if party is not None:
+            party.point("allocate")
+            party.disk.will_write(whole)
+        self._os["posix_fallocate"](descriptor, offset, size)
+
     def _renaming(self, call: str, old: Any, new: Any, **more: Any) -> None:
         party, source = self.party_of(old)
         target = self.party_of(new)[1]
@@ -245,9 +262,8 @@ class Hooks:
 
     def _os_mkdir(self, path: Any, *rest: Any, **more: Any) -> None:
         party, whole = self.party_of(path)
-        if party is not None:
-            if not whole.exists():
-                party.point("mkdir")
+        if party is not None and not whole.exists():
+            party.point("mkdir")
         made = not whole.exists()
         self._os["mkdir"](path, *rest, **more)
         if party is not None and made:
@@ -279,7 +295,7 @@ class _File:
         self._party = party
 
     def write(self, data: Any) -> int:
-        whole = Path(os.readlink(f"/proc/self/fd/{self._file.fileno()}"))
+        whole = Path(f"/proc/self/fd/{self._file.fileno()}").readlink()
         self._party.point("write")
         self._party.disk.will_write(whole)
         self._party.point("half-written", lambda: self._put(data[: len(data) // 2]))
@@ -291,7 +307,7 @@ class _File:
         return written
 
     def truncate(self, *size: int) -> int:
-        whole = Path(os.readlink(f"/proc/self/fd/{self._file.fileno()}"))
+        whole = Path(f"/proc/self/fd/{self._file.fileno()}").readlink()
         self._party.point("truncate")
         self._party.disk.will_write(whole)
         cut: int = self._file.truncate(*size)
@@ -300,7 +316,7 @@ class _File:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
-    def __enter__(self) -> _File:
+    def __enter__(self) -> Self:
         self._file.__enter__()
         return self
 

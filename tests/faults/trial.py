@@ -34,6 +34,7 @@ from wardround.site import tables as site_tables
 from wardround.site.assemble import assemble
 from wardround.site.local import keep_model
 from wardround.store import Database
+from wardround.store.room import wants_room
 from wardround.study import HospitalPolicy, Profile, Study
 from wardround.trust.authority import make_csr
 from wardround.trust.canonical import JSON
@@ -42,7 +43,7 @@ from wardround.trust.keys import SigningKey
 
 SITES = tuple(SiteName(name) for name in ("harbour", "lakeside", "st-anna"))
 COORDINATOR = "coordinator"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 """A run that takes longer is stuck; most take less than a second."""
 
 POLICY = HospitalPolicy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
@@ -192,13 +193,19 @@ class Trial:
             return ("finished",) in database.execute("SELECT state FROM runs").fetchall()
 
     async def _start(self, name: str) -> None:
-        try:
-            if name == COORDINATOR:
-                self._start_coordinator()
-            else:
-                await self._start_site(SiteName(name))
-        except Killed:
-            pass  # in the first moment of its life; the supervisor sees it
+        while True:
+            try:
+                if name == COORDINATOR:
+                    self._start_coordinator()
+                else:
+                    await self._start_site(SiteName(name))
+            except Killed:
+                pass  # in the first moment of its life; the supervisor sees it
+            except WardroundError as error:
+                if not wants_room(error):
+                    raise
+                continue  # a service manager starts it again
+            return
 
     def _start_coordinator(self) -> None:
         self._driving: asyncio.Future[Published] = asyncio.get_running_loop().create_future()

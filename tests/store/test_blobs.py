@@ -49,3 +49,13 @@ def test_nothing_half_written_has_a_blobs_name(
     with pytest.raises(OSError, match="power"):
         Blobs(tmp_path).put(b"data")
     assert not Blobs(tmp_path).path(digest(b"data")).exists()
+
+
+@pytest.mark.parametrize("left", [b"", b"dat"])
+def test_what_a_power_cut_left_of_a_blob_is_put_anew(tmp_path: Path, left: bytes) -> None:
+    """Found by the enumeration of crash points: a model that was there, and empty, for ever."""
+    name = Blobs(tmp_path).put(b"data")
+    Blobs(tmp_path).path(name).write_bytes(left)
+    blobs = Blobs(tmp_path)
+    assert blobs.put(b"data") == name
+    assert blobs.get(name) == b"data"

@@ -108,3 +108,15 @@ def test_the_primary_key_forbids_a_second_leaf_in_one_place(state: JournalledDat
     decide(state, 0)
     with pytest.raises(IntegrityError), state.database.begin() as connection:
         connection.execute(insert(leaves).values(index=0, leaf=b"another"))
+
+
+def test_whoever_stops_reading_a_journal_leaves_no_transaction_open(
+    state: JournalledDatabase,
+) -> None:
+    """Found by the enumeration of crash points: a restart at a run's end failed ever after."""
+    for number in range(3):
+        decide(state, number)
+    entries = iter(state.journal.entries())
+    assert next(entries).facts["number"] == 0
+    decide(state, 3)
+    assert [entry.facts["number"] for entry in entries] == [1, 2], "as long as it was"

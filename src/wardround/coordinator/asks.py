@@ -35,7 +35,9 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
     exchange.stopwatch.heard(site)
     if exchange.ending is not None:
         return _ending(exchange, site, seen)
-    if exchange.round is not None and exchange.round.state.waits_for(site):
+    if exchange.round is not None and (
+        site in exchange.lost or exchange.round.state.waits_for(site)
+    ):
         return round_instruction(exchange, exchange.round.state, site, seen)
     if exchange.setup is not None and exchange.setup.state.waits_for(site):
         return _setup_instruction(exchange, exchange.setup.state, site)
@@ -82,7 +84,7 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
 
 def round_instruction(exchange: Exchange, round_: Round, site: SiteName, seen: int) -> bytes:
     """What a round needs next from a site that it waits for."""
-    if round_.phase is RoundPhase.COLLECT:
+    if round_.phase is RoundPhase.COLLECT or site in exchange.lost:
         return _contribute(exchange, round_, site, seen)
     if round_.phase is RoundPhase.AUDIT:
         return _audit(exchange, round_, site)

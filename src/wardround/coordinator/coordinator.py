@@ -32,6 +32,7 @@ from wardround.federation.messages import LedgerReport, stream_run
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
+from wardround.store.room import no_room
 from wardround.study import Study, Task, refuse_if_incomplete
 from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
@@ -106,7 +107,10 @@ class Coordinator:
         return "running" if self.exchange.ending is None else "ended"
 
     def open_run(self) -> Exchange:
-        """The exchange of the run that was interrupted, or of a new one."""
+        """The exchange of the run that was interrupted, or of a new one.
+
+        Where one is open it is given up and read anew, as after a restart.
+        """
         with self.state.transaction() as transaction:
             run: RunId | None = records.running(transaction.connection)
             if run is None:
@@ -118,6 +122,11 @@ class Coordinator:
             else:
                 records.resume_run(transaction.connection, run, self._now())
                 transaction.record("resumed", run=run, at=self._now().isoformat())
+        before = self.exchange
+        if self._intake is not None:
+            self._intake.close(no_room())
+        if self.groups is not None:
+            self.groups.close()
         self.spool.clear()
         self._serve_stream(None)
         self.exchange = Exchange(
@@ -129,6 +138,8 @@ class Coordinator:
             drawing = Drawing(self.study, self.state, self._now)
             self.groups = Groups(self.exchange, self._intake, drawing, self._open_group)
         self._changed.wake_all()  # from here on they wait for the exchange
+        if before is not None:
+            before.changed.wake_all()
         return self.exchange
 
     @property

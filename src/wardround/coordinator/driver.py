@@ -138,8 +138,10 @@ class Driver:
         if opened is None:
             if self._in_flight(step):
                 self._same_task(exchange.manifest.task if exchange.manifest else None, task, step)
+                exchange.restore_model(task)
             return None
         self._same_task(opened.task, task, step)
+        exchange.restore_model(task)
         data = exchange.blobs.get(opened.total)
         ring: RingArray = (
             np.frombuffer(data, np.uint64)
@@ -251,12 +253,19 @@ class Driver:
         assert self.exchange.round is not None
         return self.exchange.round.state.phase
 
+    def _has_payloads(self) -> bool:
+        """Whether what the power took since it was accepted has been sent again, or never is."""
+        assert self.exchange.round is not None
+        state = self.exchange.round.state
+        return state.phase is not RoundPhase.OPENING or self.exchange.lost <= state.refused
+
     async def conduct(self, task: Task, step: int) -> Total | None:
         """See the round in flight through; None when it failed."""
         started = time.monotonic()
         await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
         for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
+        await self._settle(self._has_payloads)
         while self._phase() is RoundPhase.OPENING:
             total = await self._open(task, step, started)
             if total is not None:

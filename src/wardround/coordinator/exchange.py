@@ -33,6 +33,7 @@ from wardround.federation.messages import (
     Instruction,
     JournalHead,
     Manifest,
+    PacketHeader,
     Refused,
 )
 from wardround.federation.pace import Limits
@@ -44,12 +45,20 @@ from wardround.secagg.graph import Graph, GraphRule
 from wardround.secagg.setup import setup_digest
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
+from wardround.store.room import NO_ROOM
 from wardround.study import Study, Task
 from wardround.study.plan import headroom
 from wardround.trust.canonical import canonical, digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import Checkpoint, sign_checkpoint
 from wardround.trust.keys import SigningKey, VerifyKey
+
+_NEEDS_PAYLOADS = (
+    RoundPhase.COLLECT,
+    RoundPhase.VOTE,
+    RoundPhase.RECOVER,
+    RoundPhase.OPENING,
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,8 @@ class Exchange:
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
         self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
+        self.lost: set[SiteName] = self._find_lost()
+        """Whose payload was accepted in the current round and is gone since: it is sent again."""
 
     def _restore(self) -> None:
         """Read everything again: at the start, and when another coordinator was faster."""
@@ -123,6 +134,24 @@ class Exchange:
                 self._said[scope] = records.load_statements(connection, scope)
             self.stopwatch.restore(connection)
         self.witnesses = set(self.said(self.run, "witness"))
+
+    def _find_lost(self) -> set[SiteName]:
+        """After a start: what the power took of the payloads, which are written without a sync."""
+        lost: set[SiteName] = set()
+        if self.round is None or self.round.state.phase not in _NEEDS_PAYLOADS:
+            return lost
+        round_, size = RoundId(self.round.state.round), self.payload_bytes()
+        for site, sent in self.said(round_, "packet").items():
+            signed = PacketHeader.from_payload(sent.envelope.payload).payload
+            if self.spool.payload_digest(round_, site, size) != signed:
+                self.spool.discard(round_, site)
+                lost.add(site)
+        return lost
+
+    def found(self, site: SiteName) -> None:
+        """A payload that was lost has been sent again, and is what was signed."""
+        self.lost.discard(site)
+        self.changed.notify()
 
     def _scopes(self) -> list[str]:
         scopes: list[str] = [self.run]
@@ -188,6 +217,14 @@ class Exchange:
         pending, self._pending = self._pending, []
         setup, self._setup_ahead = self._setup_ahead, None
         round_, self._round_ahead = self._round_ahead, None
+        try:
+            self._commit(pending, setup, round_)
+        except WardroundError as error:
+            if error.code == NO_ROOM:  # taken in still: committed when there is room
+                self._pending, self._setup_ahead, self._round_ahead = pending, setup, round_
+            raise
+
+    def _commit(self, pending: list[_Pending], setup: Setup | None, round_: Round | None) -> None:
         with self._transaction() as transaction:
             connection = transaction.connection
             for one in pending:
@@ -330,8 +367,18 @@ class Exchange:
         self.manifest, self.manifest_envelope = manifest, envelope
         self.models.offer(manifest.model)
         self._said[round_.round] = {}
+        self.lost.clear()
         self.prepared.clear()
         self.changed.notify()
+
+    def restore_model(self, task: Task) -> None:
+        """Have the model of an earlier step, which is in the evidence, though the power went.
+
+        It is not synced when its round starts: the algorithm that is replayed has it again.
+        """
+        if task.model is not None and task.model_digest is not None:
+            self.blobs.put(task.model.view(np.uint8).data, task.model_digest)
+            self.changed.notify()
 
     def journal_head(self) -> JournalHead:
         """The journal as it stands."""
@@ -439,6 +486,8 @@ class Exchange:
         """Refuse parts of a payload that this round does not wait for."""
         require_in_time(self, site, round_)
         state = self.round_ahead
+        if state is not None and state.round == round_ and site in self.lost:
+            return
         if (
             state is None
             or state.round != round_

@@ -27,6 +27,7 @@ from wardround.coordinator.traffic import Counted
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed, unframe
 from wardround.ids import Digest, RoundId, RunId, SiteName
+from wardround.store.room import NO_ROOM
 from wardround.trust.dsse import Envelope
 
 MESSAGE = "application/vnd.wardround.message"
@@ -39,6 +40,8 @@ MAXIMUM_ENROLMENT_BYTES = 64 << 10
 
 _STATUS = {
     "WR-COORD-001": 503,
+    NO_ROOM: 503,
+    "WR-STORE-003": 503,  # after a power cut: the model is made again when the run is replayed
     "WR-COORD-031": 403,
     "WR-COORD-032": 401,
     "WR-COORD-033": 403,

@@ -24,8 +24,12 @@ from wardround.ids import BatchId, Digest, RoundId, SiteName
 from wardround.secagg import Advert, Deal, RecoveryShares, SurvivorVote
 from wardround.secagg.messages import Choice
 from wardround.secagg.setup import adverts_digest, check_adverts
+from wardround.store.room import NO_ROOM
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
+
+_NOBODYS_FAULT = ("WR-COORD-001", NO_ROOM)
+"""What has nothing to do with the statement: its site sends it again, and it is journalled then."""
 
 _GROUP_S = 0.005
 """How long a statement waits for others to share its transaction, unless the round moves on."""
@@ -58,12 +62,18 @@ class Intake:
             self._commit(group)
         await asyncio.shield(group)
 
-    def close(self) -> None:
-        """Commit nothing more; what was not committed is sent again by its sites."""
+    def close(self, reason: WardroundError | None = None) -> None:
+        """Commit nothing more; what was not committed is sent again by its sites.
+
+        ``reason`` is what those hear that wait now.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        if self._group is not None:
-            self._group.cancel()
+        if self._group is not None and not self._group.done():
+            if reason is None:
+                self._group.cancel()
+            else:
+                self._group.set_exception(reason)
 
     def _commit(self, group: asyncio.Future[None]) -> None:
         if group.done():
@@ -94,7 +104,7 @@ class Intake:
                 raise refused("WR-COORD-020", f"There is no statement of kind {kind[:20]!r}.")
             handler(site, envelope, attachment)
         except WardroundError as error:
-            if error.code != "WR-COORD-001":
+            if error.code not in _NOBODYS_FAULT:
                 with exchange.state.transaction() as transaction:
                     transaction.record(
                         "refused",
@@ -227,7 +237,8 @@ class Intake:
         sent = Sent(envelope, b"")
         round_ = RoundId(header.round)
         require_in_time(exchange, site, round_)
-        if self._repeated(header.round, "packet", site, sent):
+        again = self._repeated(header.round, "packet", site, sent)
+        if again and site not in exchange.lost:
             return
         exchange.check_open(site, round_)
         assert exchange.manifest is not None
@@ -240,7 +251,7 @@ class Intake:
         )
         if answers != (manifest, task, step, size, PART_BYTES):
             raise refused("WR-COORD-025", "The packet answers another manifest or task.")
-        if exchange.study.privacy is not None:
+        if exchange.study.privacy is not None and not again:
             with exchange.state.database.begin() as connection:
                 charged = header.ledger and ledgers.grows(connection, site, header.ledger)
             if not charged:
@@ -252,6 +263,9 @@ class Intake:
             if arrived is not None:  # whole, but wrong: let all of it be sent again
                 exchange.spool.discard(round_, site)
             raise refused("WR-COORD-026", "The payload is not the one that was signed.")
+        if again:
+            exchange.found(site)
+            return
         self._on_round("packet", site, header.round, sent, lambda one: one.on_packet(site))
 
     def _on_vote(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:

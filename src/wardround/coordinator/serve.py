@@ -25,8 +25,12 @@ from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import keep_server_certificate, server
 from wardround.errors import WardroundError
 from wardround.governance.artefact import encode_model, sign_model
+from wardround.store.room import no_room, wants_room
 from wardround.trust.canonical import digest
 from wardround.trust.tls import server_context
+
+ROOM_POLL_S = 5.0
+"""How often to look whether a full disk has room again."""
 
 FAREWELL_S = 15.0
 """How long to wait for the hospitals to check and countersign the finished model."""
@@ -133,29 +137,49 @@ def _keep_alive(listener: socket.socket) -> None:
 
 async def drive(
     home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
-) -> Published | None:
-    """Carry a run through, from waiting for hospitals to publishing; None without a result."""
-    study = coordinator.study
-    present = await coordinator.wait_for_sites(len(study.sites), wait_s)
-    exchange = coordinator.open_run()
-    say("run", {"run": exchange.run, "sites": len(present)})
+) -> Published:
+    """Run the study's plan to its published end, or go on with a run that was interrupted.
+
+    Waits while the disk is full, and then goes on as after a restart.
+    """
+    present = await coordinator.wait_for_sites(len(coordinator.study.sites), wait_s)
     started = datetime.now(UTC)
+    while True:
+        try:
+            exchange = coordinator.open_run()
+            say("run", {"run": exchange.run, "sites": len(present)})
+            return await _carry_through(home, coordinator, say, started, len(present))
+        except (WardroundError, OSError) as error:
+            if not wants_room(error):
+                raise
+            say("disk-full", {"problem": no_room().problem, "remedy": no_room().remedy})
+        await asyncio.sleep(ROOM_POLL_S)
+
+
+async def _carry_through(
+    home: CoordinatorHome, coordinator: Coordinator, say: Say, started: datetime, present: int
+) -> Published:
+    study, exchange = coordinator.study, coordinator.exchange
+    assert exchange is not None
     try:
         driver = await federate(coordinator, say)
         candidate = await run_study(driver)
     except WardroundError as error:
+        if wants_room(error) or error.code == "WR-COORD-001":  # another one drives: its run goes on
+            raise
         exchange.stop(f"{error.code}: {error.problem}")
         with coordinator.state.transaction() as transaction:
             records.end_run(transaction.connection, exchange.run, "failed", reason=str(error))
         await asyncio.sleep(1.0)  # let waiting agents hear why
         raise
+    needed = study.adversary().threshold
     model = encode_model(candidate, study, exchange.run)
     signature = sign_model(model, coordinator.key)
     exchange.finish(
         {"description": model.description.decode(), "signature": orjson.loads(signature.to_json())},
         model.weights,
     )
-    await _farewell(coordinator, len(present))
+    await _farewell(coordinator, max(present, needed), needed)
     # Published first: a crash in between leaves a run that is carried on, not one without results.
     evidence = gather_evidence(coordinator, candidate)
     published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
@@ -166,11 +190,19 @@ async def drive(
     return published
 
 
-async def _farewell(coordinator: Coordinator, expected: int) -> None:
-    """Wait until the hospitals have countersigned, or for a while."""
+async def _farewell(coordinator: Coordinator, expected: int, needed: int) -> None:
+    """Wait a while until the hospitals have countersigned; for ``needed``, a round's deadline.
+
+    Without those the evidence does not verify, and after a restart hospitals may take longer to
+    come back than replaying the run takes.
+    """
     exchange = coordinator.exchange
     assert exchange is not None
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + FAREWELL_S
-    while len(exchange.witnesses) < expected and loop.time() < deadline:
-        await exchange.changed.wait_for(deadline - loop.time())
+    started = loop.time()
+    while (count := len(exchange.witnesses)) < expected:
+        patience = FAREWELL_S if count >= needed else coordinator.study.cohort.deadline_s
+        left = started + patience - loop.time()
+        if left <= 0:
+            return
+        await exchange.changed.wait_for(left)

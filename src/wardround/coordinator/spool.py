@@ -9,6 +9,7 @@ of the file system's cache costs several times as much as one that is there.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES
 from wardround.ids import Digest, RoundId, SiteName
+from wardround.store.room import needs_room
 from wardround.trust.canonical import digest
 
 _GROWING = ".part"
@@ -76,7 +78,7 @@ class IncomingPart:
         while data:  # a disk that fills up takes a part of what it is given, without an error
             written = os.pwrite(self._descriptor, data, self._at)
             if not written:
-                raise OSError("the disk takes no more")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._at += written
             data = data[written:]
 
@@ -129,14 +131,16 @@ class Spool:
         path = self.path(round_, site)
         growing = path.with_suffix(_GROWING)
         if not path.exists() and not growing.exists():
-            self._begin(growing, size)
+            with needs_room(growing):
+                self._begin(growing, size)
         descriptor = os.open(path if path.exists() else growing, os.O_WRONLY)
         arrived = path.with_suffix(_ARRIVED) if part_count(size) > 1 else None
         incoming = IncomingPart(payload, descriptor, arrived, number, size)
         payload.begin(incoming, number)
         payload.open += 1
         try:
-            yield incoming
+            with needs_room(path):
+                yield incoming
             whole = len(payload.known) == part_count(size) and growing.exists()
             if whole and not incoming.revoked:
                 growing.rename(path)

@@ -33,6 +33,7 @@ from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
+from wardround.store.room import wants_room
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, digest
 
@@ -131,7 +132,15 @@ class Agent:
                     f"The run was stopped by the coordinator: {printable(ask.reason or '')[:300]}",
                     "Nothing is lost at this hospital; ask the study's coordinator.",
                 )
-            answer = await self._answer(ask, body)
+            try:
+                answer = await self._answer(ask, body)
+            except WardroundError as error:
+                if not wants_room(error):
+                    raise
+                self._say("trouble", **told(error))  # asked again, and answered when there is room
+                answer = None
+                await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
+                setbacks += 1
             if answer is None:
                 asked = None
                 continue
@@ -167,6 +176,8 @@ class Agent:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
+            if wants_room(error):
+                raise
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
             reason = _upset(error)

@@ -51,6 +51,7 @@ from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
 from wardround.site.witness import Witnesses
 from wardround.store.journalled import JournalledDatabase
+from wardround.store.room import needs_room, wants_room
 from wardround.study import Study, Task, check_approval, load_exclusions
 from wardround.study.hospital import Terms, combine
 from wardround.study.plan import carriers, headroom, line_of
@@ -126,7 +127,11 @@ class Door:
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
     async def answer(self, order: Order) -> Packet | Refusal:
-        """The packet that answers ``order``, or a refusal; the packet is spooled and recorded."""
+        """The packet that answers ``order``, or a refusal; the packet is spooled and recorded.
+
+        Raises WR-STORE-004 when the disk is full.
+        """
+        path: Path | None = None
         looked = False
         try:
             self._approved()
@@ -135,15 +140,20 @@ class Door:
             patients = await self._consent(order, terms)
             self._quality()
             self._budget(order.task, terms)
+            path = self._room(order)
             values = await self._compute(order, terms)
             self._bound(order.task, values)
             ring = self._encode(order, values)
             self._noise(order, values, ring)
             self._protect(order, ring)
             charge = self._charge(order)
-            packet = self._sign(order, ring, charge)
+            packet = self._sign(order, ring, charge, path)
             self._journal(order, packet, patients, charge)
         except WardroundError as reason:
+            if wants_room(reason):  # not a matter of the records: answered when there is room
+                raise
+            if path is not None:
+                path.unlink(missing_ok=True)
             return self.refuse(order.manifest.run, order.manifest.round, reason, looked=looked)
         return packet
 
@@ -487,21 +497,36 @@ class Door:
         with self._state.database.begin() as connection:
             return self._ledger.propose(connection, line, order.manifest, self._now())
 
-    def _sign(self, order: Order, ring: RingArray, charge: LedgerEntry | None) -> Packet:
-        """The masked vector is spooled, and its digest signed with what it answers.
+    def _room(self, order: Order) -> Path:
+        """Where the packet will lie, with room for it: its keys are good for one answer only.
 
         It is written over the packet of the round before: fresh pages of a file cost more than
         masking what they hold.
         """
+        path = self._custody.spool / f"{order.manifest.round}.packet"
+        try:
+            with needs_room(path):
+                for older in self._custody.spool.glob("*.packet"):
+                    older.rename(path)  # a new round means that earlier ones are over
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+                try:
+                    os.posix_fallocate(descriptor, 0, order.manifest.payload_bytes)
+                finally:
+                    os.close(descriptor)
+        except OSError as error:
+            raise _refused("WR-SITE-015", "The packet can't be written to the spool.") from error
+        return path
+
+    def _sign(
+        self, order: Order, ring: RingArray, charge: LedgerEntry | None, path: Path
+    ) -> Packet:
+        """The masked vector is spooled, and its digest signed with what it answers."""
         manifest = order.manifest
-        path = self._custody.spool / f"{manifest.round}.packet"
         data = ring.view(np.uint8).data
         parts = []
         try:
-            for older in self._custody.spool.glob("*.packet"):
-                older.rename(path)  # a new round means that earlier ones are over
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
+            descriptor = os.open(path, os.O_WRONLY)
+            with needs_room(path), os.fdopen(descriptor, "wb") as file:
                 for start in range(0, len(data), PART_BYTES):
                     part = data[start : start + PART_BYTES]
                     parts.append(sha256(part).digest())

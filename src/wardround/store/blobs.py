@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wardround.errors import WardroundError
 from wardround.ids import Digest
+from wardround.store.room import needs_room
 from wardround.trust.canonical import digest
 from wardround.trust.keys import sync_folder
 
@@ -20,6 +21,8 @@ class Blobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept: dict[Digest, bool] = {}
+        """What this process has put or found here, and whether it is known to be on the disk."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(
@@ -28,20 +31,37 @@ class Blobs:
         """Keep ``data`` and return its digest; ``name`` is that digest, where it is known.
 
         ``durable`` waits for the disk: for bytes that could not be had again after a power cut.
+        A file from before this process is put anew where it is not whole: the power took the rest.
         """
         name = name or digest(data)
-        path = self.path(name)
-        if not path.exists():
-            partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        if name not in self._kept and not durable and self._intact(name):
+            self._kept[name] = False
+        if self._kept.get(name, -1) < durable:
+            with needs_room(self.path(name)):
+                self._write(data, self.path(name), durable)
+            self._kept[name] = durable
+        return name
+
+    def _write(self, data: bytes | memoryview, path: Path, durable: bool) -> None:
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        try:
             with partial.open("wb") as file:
                 file.write(data)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
             partial.replace(path)
-            if durable:
-                sync_folder(self._folder)
-        return name
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_folder(self._folder)
+
+    def _intact(self, name: Digest) -> bool:
+        try:
+            return digest(self.path(name).read_bytes()) == name
+        except FileNotFoundError:
+            return False
 
     def get(self, name: Digest) -> bytes:
         """The bytes of a digest, checked against it."""

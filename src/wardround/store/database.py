@@ -28,6 +28,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from wardround.errors import WardroundError
+from wardround.store.room import needs_room, no_room, wants_room
 
 Migration: TypeAlias = Callable[[Connection], None]
 """One forward step of the schema; step N brings version N-1 to version N."""
@@ -50,7 +51,9 @@ class Database:
         try:
             self._migrate(migrations)
         except DatabaseError as error:
-            self.engine.dispose()
+            self.close()
+            if wants_room(error):
+                raise no_room(make_url(url).database) from error
             raise _damaged(make_url(url).database) from error
 
     @classmethod
@@ -67,11 +70,14 @@ class Database:
                 raise _damaged(str(path))  # it was there, with what is not yet written into it
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-            fresh.touch(mode=0o600)
-            cls(f"sqlite:///{fresh}", migrations).close()
-            with suppress(FileExistsError):  # another process was faster
-                path.hardlink_to(fresh)
-            fresh.unlink()
+            try:
+                with needs_room(path):
+                    fresh.touch(mode=0o600)
+                cls(f"sqlite:///{fresh}", migrations).close()
+                with needs_room(path), suppress(FileExistsError):  # another process was faster
+                    path.hardlink_to(fresh)
+            finally:
+                fresh.unlink(missing_ok=True)
         elif path.stat().st_size == 0:
             raise _damaged(str(path))
         return cls(f"sqlite:///{path}", migrations)
@@ -80,13 +86,21 @@ class Database:
     def begin(self, *, write: bool = False) -> Iterator[Connection]:
         """One transaction: committed durably at the end of the block, or undone whole.
 
+        Raises WR-STORE-004 when the disk is full; then it was undone.
+
         ``write`` takes SQLite's one write lock at once, so that what is read first is still true
         when it is acted upon, whatever other process has the file open.
         """
         connection = self._connection()
         connection.execution_options(write=write)
-        with connection.begin():
-            yield connection
+        try:
+            with connection.begin():
+                yield connection
+        except DatabaseError as error:
+            connection.close()  # a commit that failed may have left its transaction open
+            if wants_room(error):
+                raise no_room(self.engine.url.database) from error
+            raise
 
     def _connection(self) -> Connection:
         """This thread's own connection: fetching one from the pool costs more than a query."""

@@ -18,6 +18,9 @@ from sqlalchemy import (
 
 from wardround.store.database import Database
 
+_PAGE = 1000
+"""So many leaves are in memory at a time."""
+
 
 def leaf_table(metadata: MetaData) -> Table:
     """The table that holds a journal; the primary key makes a fork impossible."""
@@ -70,16 +73,19 @@ class SqlLeafStore:
     def leaves(self, start: int, stop: int) -> Iterator[bytes]:
         """The leaves with ``start <= index < stop``."""
         column = self._table.c
-        query = (
-            select(column.leaf)
-            .where(column.index >= start, column.index < stop)
-            .order_by(column.index)
-        )
-        if self._connection is not None:
-            yield from self._connection.scalars(query)
-            return
-        with self._database.begin() as connection:
-            yield from connection.scalars(query)
+        for first in range(start, stop, _PAGE):
+            query = (
+                select(column.leaf)
+                .where(column.index >= first, column.index < min(first + _PAGE, stop))
+                .order_by(column.index)
+            )
+            # Never handed on in the middle of a transaction: whoever stops reading leaves it open.
+            if self._connection is not None:
+                yield from self._connection.scalars(query).all()
+                continue
+            with self._database.begin() as connection:
+                page = connection.scalars(query).all()
+            yield from page
 
     def size(self) -> int:
         """How many leaves there are."""

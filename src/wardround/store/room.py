@@ -1,0 +1,54 @@
+"""A disk that takes no more: one code for it, wherever it is met.
+
+Whoever meets it waits and tries again. What was not committed is sent or computed again, so
+nothing is lost, and everything goes on when there is room.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wardround.errors import WardroundError
+
+NO_ROOM = "WR-STORE-004"
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SQLITE_FULL = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE"})
+
+
+def no_room(path: object = None) -> WardroundError:
+    """The error that says so; ``path`` is what was being written."""
+    return WardroundError(
+        NO_ROOM,
+        "The disk takes no more: it is full, or a quota is used up.",
+        "Make room on it; the program waits and goes on by itself, and nothing is lost.",
+        path=None if path is None else str(path),
+    )
+
+
+@contextmanager
+def needs_room(path: Path) -> Iterator[None]:
+    """Raise WR-STORE-004 where a file of this block finds no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise no_room(path) from error
+        raise
+
+
+def wants_room(error: BaseException | None) -> bool:
+    """Whether this error, or what caused it, will be gone when there is room on the disk."""
+    while error is not None:
+        if isinstance(error, WardroundError) and error.code == NO_ROOM:
+            return True
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if isinstance(error, sqlite3.Error):
+            return getattr(error, "sqlite_errorname", "") in _SQLITE_FULL
+        error = error.__cause__
+    return False
