@@ -7,6 +7,7 @@ import asyncio
 from ward import Ward, until
 from wardround.federation.federation import Total
 from wardround.ids import SiteName
+from wardround.trust.canonical import JSON
 
 FLOOR_S, CEILING_S, LONG_S = 2.0, 1000.0, 20.0
 WAITING = {"deadline_s": CEILING_S, "deadline_floor_s": FLOOR_S}
@@ -54,8 +55,8 @@ def packets(ward: Ward) -> set[SiteName]:
     return set() if round_ is None else set(round_.state.packets)
 
 
-async def total(ward: Ward, kind: str = KIND) -> Total:
-    return await asyncio.wait_for(ward.driver.sum(ward.task(kind)), 20)
+async def total(ward: Ward, kind: str = KIND, **parameters: JSON) -> Total:
+    return await asyncio.wait_for(ward.driver.sum(ward.task(kind, **parameters)), 20)
 
 
 async def heard_again(ward: Ward, site: SiteName) -> None:

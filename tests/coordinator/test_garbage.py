@@ -41,9 +41,9 @@ def flips_a_bit_before_signing(ward: Ward, site: str = FIRST) -> None:
     door = ward.hospitals[site].agent._door
     sign = door._sign
 
-    def flipped(order, ring, charge):
+    def flipped(order, ring, *more):
         ring[0] ^= np.uint64(1 << 17)
-        return sign(order, ring, charge)
+        return sign(order, ring, *more)
 
     door._sign = flipped
 
@@ -52,9 +52,9 @@ def flips_a_lane(ward: Ward) -> None:
     door = ward.hospitals[FIRST].agent._door
     sign = door._sign
 
-    def flipped(order, ring, charge):
+    def flipped(order, ring, *more):
         ring[-1] ^= np.uint64(1 << 63)
-        return sign(order, ring, charge)
+        return sign(order, ring, *more)
 
     door._sign = flipped
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from private_federation import whole_windows
 from stragglers import (
     CEILING_S,
     FLOOR_S,
@@ -200,13 +201,14 @@ async def test_a_late_hospital_of_a_private_study_has_paid_and_goes_on(tmp_path:
     hospital = policy(accepted_profiles=(Profile.PRIVATE,))
     async with open_ward(tmp_path, hospital=hospital, clock=clock, **changes) as ward:
         gate = Gate(ward, SLOW)
-        work = asyncio.create_task(total(ward, "private_moments"))
+        windows = whole_windows(ward.study)
+        work = asyncio.create_task(total(ward, "private_moments", windows=windows))
         await until(lambda: gate.reached and packets(ward) == set(REST))
         clock.turn(ward, 1.1 * CEILING_S)
         assert (await work).survivors == REST
         gate.open()
         await heard_again(ward, SLOW)
-        again = await total(ward, "private_moments")
+        again = await total(ward, "private_moments", windows=windows)
         assert again.survivors == SITES
         last = ward.coordinator.exchange.said(again.round, "packet")
         heads = {
