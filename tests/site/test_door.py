@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bedside import ME, PEERS, Bedside
+from private_federation import whole_windows
 from studies import policy as compliance
 from studies import private
 from ward import SITES, TODAY, plan, policy
@@ -18,6 +19,7 @@ from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead
 from wardround.learning.agreed import variables_of
 from wardround.site import opened
+from wardround.site.halt import lift
 from wardround.site.patients import Patients
 from wardround.study import HospitalPolicy, Profile, Task, approve, sign_exclusions
 from wardround.study.approval import PAYLOAD_TYPE, Approval
@@ -477,6 +479,32 @@ async def test_noise_is_never_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     order = bedside.order(bedside.task("private_moments"))
     bedside.give_shares(order)
     assert await bedside.refused(order) == "WR-SITE-013"
+
+
+async def test_a_computation_that_fails_under_noise_halts_the_study_across_restarts(
+    tmp_path: Path,
+) -> None:
+    """A service manager starts the agent again; the coordinator must not get to ask again."""
+    both = policy(accepted_profiles=(Profile.SECURE_SUM, Profile.PRIVATE))
+    bedside = Bedside(tmp_path, hospital=both)
+    _become(bedside, Profile.PRIVATE)
+    bedside.set_up()
+    windows = whole_windows(bedside.study)
+    order = bedside.order(bedside.task("private_moments", windows=windows))
+    bedside.give_shares(order)
+
+    def fails() -> np.ndarray:
+        raise ValueError("a value of a patient")
+
+    bedside.worker.instead = fails
+    await bedside.door.answer(order)
+    assert bedside.door.stopped is not None and bedside.door.stopped.code == "WR-SITE-111"
+    assert "a value" not in bedside.door.stopped.problem
+    with pytest.raises(WardroundError, match="WR-SITE-112"):
+        bedside.restart()
+    with bedside.state.database.begin(write=True) as connection:
+        lift(connection, bedside.study)
+    bedside.restart()
 
 
 def _noise() -> dict[str, object]:

@@ -90,7 +90,7 @@ def approve(
 
     from wardround.cli.studywords import details, summary
     from wardround.site.home import SiteHome
-    from wardround.site.memory import require_allowance
+    from wardround.site.memory import lift_halt, require_allowance
     from wardround.site.outlook import look_ahead
     from wardround.study import Study
 
@@ -122,6 +122,7 @@ def approve(
             )
         typer.confirm("Sign this study for the hospital?", abort=True)
     home.approve(sealed, mapping, excluded, datetime.now(UTC).date())
+    lift_halt(home, sealed)
     left_out = _compare(SiteHome(folder))  # as it is now, with the mapping just signed
     answer = {"approved": sealed.digest, **left_out}
     emit(answer, json, human=None if json else f"approved {sealed.digest}")

@@ -44,6 +44,7 @@ from wardround.secagg.quantised import Quantised
 from wardround.site import cohorts, opened, records
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
+from wardround.site.halt import halt, refuse_halted
 from wardround.site.late import Held, Late
 from wardround.site.ledger import PrivacyLedger
 from wardround.site.outward import cause_of
@@ -124,6 +125,7 @@ class Door:
                 self._ledger.verify(connection)
                 self._ledger.admit(connection, now())
                 opened.refuse_after_exact(connection, self._study)
+                refuse_halted(connection, self._study)
             self.seen = records.last_head(connection, self._study.coordinator.signing_key)
 
     async def answer(self, order: Order) -> Packet | Refusal:
@@ -361,10 +363,13 @@ class Door:
         try:
             await self._worker.load(columns)
         except WardroundError as error:
-            if error.code != "WR-SANDBOX-007":
+            if error.code == "WR-SANDBOX-007":
+                await self._worker.start()
+                await self._worker.load(columns)
+            elif self._study.privacy is not None:  # how many they are may be why
+                raise self._stop(f"{error.code}: {error.problem.rstrip('.')}") from error
+            else:
                 raise
-            await self._worker.start()
-            await self._worker.load(columns)
 
     def _question(self, task: Task) -> Digest:
         """What counts as the same question: a kind of task, whatever its parameters.
@@ -411,16 +416,21 @@ class Door:
         """Each patient's vector, clipped outside of the sandbox and summed.
 
         Whether a computation fails may depend on one patient, and no noise is over a refusal. So
-        the agent says nothing of it, and nothing more until a person starts it again.
+        the agent says nothing of it, and nothing more until the steward has signed again.
         """
         try:
             return await self._clipped.answer(order.task, len(self._patients))
         except WardroundError as error:
-            self.stopped = _stopped(f"{error.code}: {error.problem.rstrip('.')}")
-            raise self.stopped from error
+            raise self._stop(f"{error.code}: {error.problem.rstrip('.')}") from error
         except Exception as error:  # noqa: BLE001 - of whatever kind
-            self.stopped = _stopped(type(error).__name__)
-            raise self.stopped from None
+            raise self._stop(type(error).__name__) from None
+
+    def _stop(self, why: str) -> WardroundError:
+        """Halt the study here, durably, and return what this agent ends with."""
+        with self._state.transaction() as transaction:
+            halt(transaction, self._study, why, self._now())
+        self.stopped = _stopped(why)
+        return self.stopped
 
     @staticmethod
     def _request(task: Task, terms: Terms) -> dict[str, object]:
@@ -596,8 +606,8 @@ def _stopped(why: str) -> WardroundError:
         "WR-SITE-111",
         f"A computation failed in a study with noise ({why}); the agent stops, and tells the "
         "coordinator nothing.",
-        "A refusal would be about the patients, without noise. Look into it here, and start the "
-        "agent again when the cause is mended.",
+        "A refusal would be about the patients, without noise. Look into it here; when the cause "
+        "is mended, approve the study again and start the agent.",
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from wardround.errors import WardroundError
 from wardround.site import tables
+from wardround.site.halt import lift
 from wardround.site.home import SiteHome
 from wardround.site.ledger import PrivacyLedger
 from wardround.site.opened import refuse_after_exact
@@ -74,3 +75,9 @@ def require_allowance(home: SiteHome, study: Study, now: datetime) -> None:
         ledger.verify(connection)
         ledger.admit(connection, now)
         refuse_after_exact(connection, study)
+
+
+def lift_halt(home: SiteHome, study: Study) -> None:
+    """The steward has signed the study again, so a halt is over (`site.halt`)."""
+    with closing(read_memory(home)) as database, database.begin(write=True) as connection:
+        lift(connection, study)

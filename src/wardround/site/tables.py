@@ -130,6 +130,15 @@ exact = Table(
 )
 """Which studies were answered without noise, by their names that outlast every version."""
 
+halts = Table(
+    "halts",
+    metadata,
+    Column("study", String, primary_key=True),
+    Column("why", String, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+)
+"""Studies with noise in which a computation failed: the steward signs before they go on."""
+
 ledger = Table(
     "ledger",
     metadata,
@@ -178,4 +187,9 @@ def add_exact(connection: Connection) -> None:
     exact.create(connection, checkfirst=True)
 
 
-MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger, add_exact)
+def add_halts(connection: Connection) -> None:
+    """Version 6: studies that are at a halt."""
+    halts.create(connection, checkfirst=True)
+
+
+MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger, add_exact, add_halts)
