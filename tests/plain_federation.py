@@ -12,6 +12,7 @@ from wardround.ids import RoundId
 from wardround.learning.registry import compute
 from wardround.learning.specify import check_task
 from wardround.secagg.quantised import Quantised
+from wardround.site.carried import Carried
 from wardround.study import Study
 from wardround.study.plan import headroom
 from wardround.study.task import Task
@@ -49,6 +50,7 @@ class PlainFederation:
         self.study = study
         self.sites = sites
         self.absent = absent
+        self.carried = {name: Carried(study, name) for name in sites}
         self.tasks = []
         self.said = []
 
@@ -69,10 +71,16 @@ class PlainFederation:
                 if not error.code.startswith("WR-PRIVACY"):
                     raise
                 continue  # it refuses, and the sum is over the others
-            total += encoded(encoding, vector)
+            total += encoded(encoding, self.carry(name, task, vector))
             survivors.append(name)
         values = encoding.decode(total)
         return Total(values, tuple(survivors), RoundId(f"round-{len(self.tasks)}"))
+
+    def carry(self, name, task, vector):
+        """In a task with turns: what has its turn, and the rest stays with the site."""
+        if task.turns is None:
+            return vector
+        return self.carried[name].answer("run", task, frozenset(), vector)
 
     def request(self, task):
         rules = self.study.disclosure

@@ -178,7 +178,8 @@ class RecordedRun(PlainFederation):
         total = np.zeros(task.elements, encoding.dtype)
         packets, votes = {}, {}
         for site in survivors:
-            total += encoded(encoding, compute(self.sites[site], self.request(task), task.model))
+            vector = compute(self.sites[site], self.request(task), task.model)
+            total += encoded(encoding, self.carry(site, task, vector))
             packets[site] = PacketHeader(
                 study=manifest.study,
                 run=RUN,
@@ -207,7 +208,7 @@ class RecordedRun(PlainFederation):
                 ).sign(KEYS[site])
                 self.keep("vote", scope, site, votes[site])
             data = total.tobytes()
-            self.record("total", round=scope, total=digest(data), opened=task.length)
+            self.record("total", round=scope, total=digest(data), opened=task.numbers)
         self.rounds.append(
             RoundRecord(
                 manifest=signed,

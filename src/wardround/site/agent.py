@@ -157,6 +157,7 @@ class Agent:
                     setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
+                self._door.carried.forget()
                 return
 
     @property
