@@ -13,8 +13,10 @@ from turns import MODEL, step
 from ward import SITES
 from wardround.clinical.table import FeatureTable
 from wardround.federation.messages import Ask, Instruction
+from wardround.ids import RunId
 from wardround.learning.registry import compute
 from wardround.site.agent import Agent
+from wardround.site.carried import Carried
 from wardround.site.door import computable
 from wardround.study.plan import headroom
 
@@ -72,6 +74,22 @@ async def test_what_is_not_sent_is_in_what_is_sent_next(bedside: Bedside) -> Non
         assert np.count_nonzero(values[:3]) == 1
         sent.extend(turn)
     assert sorted(sent) == [0, 1, 2]
+
+
+def test_in_another_run_nothing_of_this_one_is_sent(bedside: Bedside) -> None:
+    carried, patients = Carried(bedside.study, ME), frozenset({b"patients"})
+    first, second = step(bedside.study), step(bedside.study, [SITES])
+    ones, zeros = np.ones(first.length), np.zeros(first.length)
+    for run, sent in ((RUN, 1.0), (RunId("another"), 0.0)):
+        carried.answer(RUN, first, patients, ones)
+        values = carried.answer(run, second, patients, zeros)
+        assert values[second.turns.coordinates] == sent
+
+
+async def test_only_what_was_sent_counts_as_opened(bedside: Bedside) -> None:
+    heard = Overheard(bedside)
+    await heard.round(1, 0)
+    assert bedside.spent() == heard.task.numbers == heard.task.length - 2
 
 
 async def test_a_task_whose_round_failed_is_answered_the_same_again(bedside: Bedside) -> None:
