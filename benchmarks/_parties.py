@@ -132,6 +132,7 @@ class CoordinatorParty:
         self._sites = len(study.sites)
         self._model: NDArray[np.float64] | None = None
         self._turns = 0
+        self._left: NDArray[np.float64] | None = None
 
     async def start(self) -> None:
         """Listen, and begin a run when every site is there."""
@@ -191,6 +192,11 @@ class CoordinatorParty:
         started = time.perf_counter()
         total = await driver.sum(task)
         seconds = time.perf_counter() - started
+        if turns is not None:  # what has its turn, with all that was left of it
+            self._left = expected if self._left is None else self._left + expected
+            expected = np.zeros(length)
+            expected[turns.coordinates] = self._left[turns.coordinates]
+            self._left -= expected
         error = float(np.linalg.norm(total.values - expected) / np.linalg.norm(expected))
         driver.exchange.save_checkpoint()
         with self._coordinator.state.database.begin() as connection:

@@ -8,7 +8,7 @@ update up, masked, in ring elements of 64 bits or in lanes of 16 or 8 bits, open
 What compression costs is measured twice: as the relative error of a round's sum, with updates a
 third as long as the clipping norm; and as the AUROC and the log loss after 20 rounds of whole
 studies of the demonstration hospitals. Random-k sends a tenth of the coordinates exactly and leaves
-the others for later rounds, so what it costs can be told from several rounds only; a study whose
+the others for later rounds, so what it costs can be told from whole studies only; one whose
 hospitals forget what they did not send shows what their memory is good for.
 """
 
@@ -79,8 +79,9 @@ def run() -> Report:
         "Of an agent on a slow line each model comes as the difference to the last, where smaller: "
         "even of unrelated ones signs and exponents are alike. With random-k only those numbers "
         "change that were sent.",
-        "relative error of random-k: what a round leaves for the next nine; nothing is lost. Of "
-        f"the {len(FEATURES) + 1} coefficients of the whole study one travels in a round.",
+        "relative error of random-k: of the tenth that has its turn, with all that was left of it "
+        "before; the others come in the next nine rounds. Of the "
+        f"{len(FEATURES) + 1} coefficients of the whole study one travels in a round.",
         "up and down: bytes of bodies per site; line alone: how long a line of that speed needs "
         "for them, one after the other.",
     ]

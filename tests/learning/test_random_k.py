@@ -11,10 +11,11 @@ import requires
 from plain_federation import FEATURES, PlainFederation, spread, study
 from recorded_run import columns
 from studies import document, private
-from turns import MODEL, TWO, sparse, step
+from turns import MODEL, SCALES, TWO, sparse, step
 from ward import SITES
 from wardround.algorithms.plan import run_study
 from wardround.errors import WardroundError
+from wardround.learning.registry import compute
 from wardround.learning.specify import check_task, specify
 from wardround.study import Study, Task
 from wardround.study.task import Turns
@@ -117,6 +118,51 @@ def test_adaptive_steps_do_not_know_what_was_not_sent(server: str) -> None:
         sparse(server=server)
 
 
+def test_a_site_trains_on_from_what_it_has_not_sent() -> None:
+    """Beside a memory of n * e it computes what it would from the model plus e."""
+    agreed, records = sparse(clipping_norm=0.75), four()["st-anna"]
+    n = int((records["_test"] == 0).sum())
+    federation = PlainFederation(agreed, {})
+    moved = np.array([0.25, -0.5, 0.125])
+    task, there = step(agreed), specify(agreed, "fedavg", step(agreed).parameters, moved)
+    request = {**federation.request(task), "carried": 3}
+    left = moved * n  # in lanes, whose unit is 1 for a norm of 0.75
+    found = compute(records, request, np.concatenate([task.model, left]))
+    expected = compute(records, federation.request(there), there.model)
+    np.testing.assert_allclose(found[:3], expected[:3], rtol=1e-12)
+    here = compute(records, federation.request(task), task.model)
+    assert np.array_equal(found[3:], here[3:]), "the likelihood is that of the model sent out"
+
+
+@pytest.mark.parametrize(
+    ("kind", "carried", "numbers"),
+    [
+        ("fedavg", 2, 6),
+        ("fedavg", 4, 6),
+        ("fedavg", 6, 6),
+        ("fedavg", 0, 6),
+        ("fedavg", True, 6),
+        ("fedavg", 3, 5),
+        ("outcome_counts", 3, 3),
+    ],
+)
+def test_nothing_else_is_carried_beside_a_model(kind: str, carried: object, numbers: int) -> None:
+    agreed = sparse()
+    task = step(agreed) if kind == "fedavg" else specify(agreed, kind, {})
+    request = {**PlainFederation(agreed, {}).request(task), "carried": carried}
+    with pytest.raises(WardroundError, match=r"WR-LEARN-00[14]"):
+        compute(four()["st-anna"], request, np.zeros(numbers))
+
+
+def test_nothing_is_carried_where_everything_is_sent() -> None:
+    agreed = study(TWO, algorithm="fedavg", fedavg={"rounds": 3})
+    choice = {**SCALES, "decay": 0.001, "round": 1}
+    task = specify(agreed, "fedavg", choice, np.zeros(3))
+    request = {**PlainFederation(agreed, {}).request(task), "carried": 3}
+    with pytest.raises(WardroundError, match="WR-LEARN-001"):
+        compute(four()["st-anna"], request, np.zeros(6))
+
+
 # what comes of it
 
 
@@ -144,9 +190,9 @@ def biopsies() -> dict[str, dict[str, np.ndarray]]:
 class Forgetful(PlainFederation):
     """Whose sites keep nothing from one round to the next."""
 
-    def carry(self, name: str, task: Task, vector: np.ndarray) -> np.ndarray:
+    def computed(self, name: str, task: Task) -> np.ndarray:
         self.carried[name].forget()
-        return super().carry(name, task, vector)
+        return super().computed(name, task)
 
 
 def loss(federation: PlainFederation) -> float:
@@ -164,8 +210,18 @@ def test_with_a_memory_it_goes_as_fast_as_uncompressed_and_without_far_slower(
     plain = study(algorithm="fedavg", fedavg=fedavg, ridge=1.0)
     tenth = study(algorithm="fedavg", fedavg={**fedavg, "compression": "random-k"}, ridge=1.0)
     exact = loss(PlainFederation(plain, biopsies))
-    assert loss(PlainFederation(tenth, biopsies)) < 1.05 * exact
-    assert loss(Forgetful(tenth, biopsies)) > 1.5 * exact
+    assert loss(PlainFederation(tenth, biopsies)) < 1.15 * exact
+    assert loss(Forgetful(tenth, biopsies)) > 1.8 * exact
+
+
+def test_long_local_training_does_not_overshoot_when_its_turn_comes(
+    biopsies: dict[str, dict[str, np.ndarray]],
+) -> None:
+    """From the model alone each round would make the whole move again, and all arrive at once."""
+    fedavg = {"rounds": 20, "learning_rate": 0.5, "local_epochs": 5, "batch_size": 8}
+    plain = study(algorithm="fedavg", fedavg=fedavg, ridge=1.0)
+    tenth = study(algorithm="fedavg", fedavg={**fedavg, "compression": "random-k"}, ridge=1.0)
+    assert loss(PlainFederation(tenth, biopsies)) < 1.1 * loss(PlainFederation(plain, biopsies))
 
 
 def test_a_hospital_that_is_missing_now_and_then_breaks_nothing(
@@ -179,7 +235,7 @@ def test_a_hospital_that_is_missing_now_and_then_breaks_nothing(
         return (sorted(biopsies)[step % 4],)
 
     exact = loss(PlainFederation(plain, biopsies, absent))
-    assert loss(PlainFederation(tenth, biopsies, absent)) < 1.1 * exact
+    assert loss(PlainFederation(tenth, biopsies, absent)) < 1.2 * exact
 
 
 def test_it_has_settled_when_every_coordinate_has_had_its_turn() -> None:

@@ -44,8 +44,14 @@ class Overheard:
         return self.values[-1]
 
 
-def updates(bedside: Bedside, number: int, records: FeatureTable | None = None) -> np.ndarray:
-    """This hospital's whole update of a round, over all its patients or these."""
+def updates(
+    bedside: Bedside,
+    number: int,
+    records: FeatureTable | None = None,
+    left: np.ndarray | None = None,
+) -> np.ndarray:
+    """This hospital's whole update of a round, over all its patients or these, beside what is
+    ``left`` of others."""
     task = step(bedside.study, [SITES] * (number - 1))
     limits = {"minimum_cell": 5, "minimum_cohort": 20}
     request = {
@@ -55,7 +61,9 @@ def updates(bedside: Bedside, number: int, records: FeatureTable | None = None) 
         "limits": limits,
     }
     columns = computable(bedside.study, records or bedside.papers.table)
-    return compute(columns, request, task.model)[:3]
+    if left is None:
+        return compute(columns, request, task.model)[:3]
+    return compute(columns, {**request, "carried": 3}, np.concatenate([task.model, left]))[:3]
 
 
 @pytest.fixture
@@ -65,13 +73,14 @@ async def bedside(tmp_path: Path) -> Bedside:
 
 
 async def test_what_is_not_sent_is_in_what_is_sent_next(bedside: Bedside) -> None:
-    heard, sent = Overheard(bedside), []
+    heard, sent, left = Overheard(bedside), [], None
     for number in range(1, 4):
         values = await heard.round(number, number - 1)
-        whole = sum(updates(bedside, one) for one in range(1, number + 1))
+        left = updates(bedside, number, left=left) + (0 if left is None else left)
         turn = heard.task.turns.coordinates
-        np.testing.assert_allclose(values[turn], whole[turn], rtol=1e-9)
+        np.testing.assert_allclose(values[turn], left[turn], rtol=1e-9)
         assert np.count_nonzero(values[:3]) == 1
+        left[turn] = 0.0
         sent.extend(turn)
     assert sorted(sent) == [0, 1, 2]
 
@@ -129,7 +138,9 @@ async def test_nothing_of_the_memory_is_ever_on_the_disk(bedside: Bedside) -> No
     await heard.round(1, 0)
     await heard.round(2, 1)
     bedside.state.database.close()
-    stays = [updates(bedside, 1), updates(bedside, 1) + updates(bedside, 2)]
+    first = updates(bedside, 1)
+    first[step(bedside.study).turns.coordinates] = 0.0
+    stays = [updates(bedside, 1), updates(bedside, 2, left=first) + first]
     told = [float(one).hex().encode() for one in np.concatenate(stays)]
     told += [np.float64(one).tobytes() for one in np.concatenate(stays)]
     told += [repr(float(one))[:12].encode() for one in np.concatenate(stays)]

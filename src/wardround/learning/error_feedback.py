@@ -11,8 +11,9 @@ else stays what it was before that round, whose update then counts for nothing, 
 compression: the mean over the others has stood in for it. What can't be told empties the memory.
 Too little memory costs rounds; nothing is ever sent twice.
 
-DESIGN calls this a stepwise task. It is a state with one transition and not a generator, since a
-generator can't be taken back when a round comes to nothing.
+Sites here don't send gradients but what local training comes to, so they train from the model plus
+their own e: see `local_sgd` for why. DESIGN calls this a stepwise task. It is a state with one
+transition and not a generator, since a generator can't be taken back when a round comes to nothing.
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ class ErrorFeedback:
         self._scope: Hashable = None
         self._left: Vector | None = None
         self._answered: _Answered | None = None
+
+    def left(self, turn: Turn) -> Vector | None:
+        """What was not sent before this round, shape (first,); None where there is nothing."""
+        self._settle(turn)
+        return self._left
 
     def answer(self, turn: Turn, values: NDArray[np.float32] | Vector) -> Vector:
         """What is sent for ``values``, of the same shape: zero where it is not a coordinate's turn.

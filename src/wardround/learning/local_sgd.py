@@ -8,13 +8,16 @@ number of records that the federation has had so far. As long as the n_i of a ro
 most N, the sum of all that is no longer than the clipping norm, which is what lanes have room for.
 
 With ``random-k`` only a share of the update travels in a round and the rest stays with the site
-(`error_feedback`); what is computed here is the whole of it.
+(`error_feedback`), which trains on from the model *and* what it has not sent. So it does not
+compute over and over again what it only has not told yet: from the model alone, the same move would
+be made in each round and added up, and overshoot by as much. What is not sent is then as a part of
+the model that is averaged now and then (partial model averaging: Lee et al. 2022).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -62,7 +65,7 @@ class LocalTraining:
 
     With ``compression`` by rounding the first m are divided by ``expected``, N above; with random-k
     ``sent_share`` of them travel, and ``included`` says who was in the totals of the rounds before
-    (`error_feedback.tell`).
+    (`error_feedback.tell`); ``carried`` is what this site has not sent, n * update in its units.
     ``decay`` is the ridge per record, so that local and pooled objectives have one optimum;
     ``proximal_mu`` pulls the local model towards the one that was sent out (FedProx: Li et al.
     2020, equation 2); ``round`` seeds the order of records, which is reproducible and protects
@@ -83,6 +86,7 @@ class LocalTraining:
     proximal_mu: float = 0.0
     sent_share: float = 1.0
     included: str = ""
+    carried: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
@@ -122,11 +126,16 @@ class LocalTraining:
 
     def update(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """The clipped update (m,) that one site's training comes to."""
+        start = self.coefficients
+        if self.carried is not None:
+            start = start + self.carried * unit(self.clipping_norm) / len(y)
         with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
-            return clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+            return clip(self._train(start, design, y) - start, self.clipping_norm)
 
-    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = self.coefficients.copy()
+    def _train(
+        self, start: NDArray[np.float64], design: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        weights = start.copy()
         order = np.random.default_rng(self.round)
         for _ in range(self.local_epochs):
             shuffled = order.permutation(len(y))
@@ -147,6 +156,10 @@ class FedAvg(LocalTraining):
     """Lanes: n * update (m), log-likelihood at the received model, records n."""
 
     kind: ClassVar[str] = "fedavg"
+
+    def beside(self, carried: NDArray[np.float64]) -> FedAvg:
+        """The same at a site that has not sent ``carried``, shape (m,)."""
+        return replace(self, carried=carried)
 
     @property
     def units(self) -> NDArray[np.float64]:

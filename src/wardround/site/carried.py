@@ -28,12 +28,19 @@ class Carried:
         """Empty the memory: the run is over."""
         self._memory.forget()
 
+    def left(self, run: RunId, task: Task, patients: frozenset[bytes]) -> Vector | None:
+        """What was computed before and not sent, beside which this task is to be computed."""
+        return None if task.turns is None else self._memory.left(self._turn(run, task, patients))
+
     def answer(self, run: RunId, task: Task, patients: frozenset[bytes], values: Vector) -> Vector:
         """What of the computed ``values``, and of what was left before, has its turn."""
+        return self._memory.answer(self._turn(run, task, patients), values)
+
+    def _turn(self, run: RunId, task: Task, patients: frozenset[bytes]) -> Turn:
         turns = task.turns
         assert turns is not None
         told = str(task.parameters.get("included", ""))
-        turn = Turn(
+        return Turn(
             scope=(run, patients),
             number=turns.number,
             chosen=turns.coordinates,
@@ -41,4 +48,3 @@ class Carried:
             counted=counted(told, self._study.site_names, self._me),
             bound=task.bound,
         )
-        return self._memory.answer(turn, values)

@@ -405,12 +405,17 @@ class Door:
             return self._held(order.late)
         if self._study.privacy is not None:
             return await self._compute_in_private(order)
-        return await self._run(order.task, terms)
+        left = self.carried.left(order.manifest.run, order.task, self._patients)
+        return await self._run(order.task, terms, left)
 
-    async def _run(self, task: Task, terms: Terms) -> Vector:
-        """The task runs in the sandbox, beside the records."""
+    async def _run(self, task: Task, terms: Terms, left: Vector | None = None) -> Vector:
+        """The task runs in the sandbox, beside the records, and beside what is ``left``."""
+        request, array = self._request(task, terms), task.model
+        if left is not None and array is not None:
+            request["carried"] = len(left)
+            array = np.concatenate([array, left])
         try:
-            return await self._worker.call(self._request(task, terms), task.model)
+            return await self._worker.call(request, array)
         except WardroundError as error:
             if error.code.startswith("WR-SANDBOX"):  # it may have ended: the next has a new one
                 self._list = None
