@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -105,6 +105,14 @@ def test_no_update_counts_twice_whatever_is_lost(outcomes: list[str]) -> None:
         assert never <= lost
         restarts = [one for one, what in enumerate(outcomes) if what in (RESTART, RETRIED)]
         assert all(one < max(restarts) for one in lost - never), "only what was not sent by then"
+
+
+def test_a_second_attempt_that_is_not_answered_changes_nothing() -> None:
+    site = Site()
+    site.round([1.0] * FIRST)
+    assert site.memory.left(replace(site.turn(), number=1, counted=())) is None
+    site.drain()
+    assert np.array_equal(np.sum(site.opened, axis=0), [1.0] * FIRST)
 
 
 def test_without_a_memory_what_has_no_turn_is_gone() -> None:

@@ -142,7 +142,7 @@ def test_a_site_trains_on_from_what_it_has_not_sent() -> None:
         ("fedavg", 6, 6),
         ("fedavg", 0, 6),
         ("fedavg", True, 6),
-        ("fedavg", 3, 5),
+        ("fedavg", 2, 5),
         ("outcome_counts", 3, 3),
     ],
 )

@@ -97,12 +97,12 @@ class ErrorFeedback:
             self._scope = turn.scope
         elif last is not None and last.number != turn.number:
             back = turn.number - last.number
+            self._answered = None
             if not 0 < back <= len(turn.counted):
                 self.forget()
                 self._scope = turn.scope
             elif turn.counted[-back]:
                 self._left = last.left
-        self._answered = None
 
 
 def sent_of(share: float, first: int) -> int:
