@@ -128,9 +128,9 @@ def _compare(tables: Tables) -> Report:
         figures,
         [
             *notes,
-            f"accuracies are means over four hospitals and {RUNS} runs ({CENTRAL_RUNS} in one place, "
-            "where a run is cheap); standard_error is that of the difference between the two "
-            "means: two equal mechanisms differ by less in about two of three benchmarks",
+            f"accuracies are means over four hospitals and {RUNS} runs, or {CENTRAL_RUNS} in one "
+            "place, where a run is cheap; standard_error is that of the difference between the "
+            "two means: two equal mechanisms differ by less in about two of three benchmarks",
             "FLamby: .702 at epsilon 1, delta 1e-3; .712 without privacy",
         ],
     )
