@@ -151,6 +151,7 @@ class LateBedside(Bedside):
             threshold=late.threshold,
             minimum_survivors=late.minimum_survivors,
             journal=self.head,
+            version=self.version(newest).digest,
         )
         return honest.model_copy(update=changes)
 
@@ -191,11 +192,12 @@ async def test_the_total_of_a_cohort_has_each_contribution_scaled(late: LateBeds
     late.form(sequence=3, newest=2)
     packet = await late.give(newest=2)
     assert isinstance(packet, Packet)
+    manifest = late.late_manifest(2)
     encoding = headroom(late.study, late.question, 4).encoding
     total = np.frombuffer(packet.payload.read_bytes(), encoding.dtype).copy()
     for one in late.peers.values():
         ring = np.zeros_like(total)
-        one.mask(ring)
+        one.mask(ring, manifest.digest, manifest.setup)
         total += ring
     survivors = SITES
     ask = late.late_ask(Ask.VOTE, survivors=survivors)
@@ -214,7 +216,7 @@ async def test_the_total_of_a_cohort_has_each_contribution_scaled(late: LateBeds
         survivors,
         shares,
         0,
-        late.late_manifest(2).setup,
+        manifest.digest,
         late.study.late_terms.adversary,
     )
     unmasking.unmask(total)
@@ -236,6 +238,8 @@ async def test_the_total_of_a_cohort_has_each_contribution_scaled(late: LateBeds
         ({"task": digest(b"another")}, "WR-SITE-031"),
         ({"kind": "fedavg"}, "WR-SITE-011"),
         ({"model": digest(b"another")}, "WR-SITE-011"),
+        ({"version": digest(b"another")}, "WR-SITE-011"),
+        ({"version": None}, "WR-SITE-011"),
         ({"length": 4}, "WR-SITE-011"),
         ({"ring_bits": 32}, "WR-SITE-011"),
         ({"fractional_bits": 1}, "WR-SITE-011"),

@@ -375,7 +375,7 @@ class Driver:
         }
         return open_total(
             exchange.manifest,
-            exchange.bound(),
+            exchange.manifest_digest(),
             state.survivors,
             self._adverts[1],
             shares,

@@ -468,12 +468,8 @@ class Exchange:
         assert self.round is not None
         return self.round.state.batch
 
-    def bound(self) -> Digest:
-        """What masks, votes and shares of the current round are bound to."""
-        return self.manifest_digest()
-
     def manifest_digest(self) -> Digest:
-        """The digest that packets and votes of the current round must name."""
+        """What masks, packets, votes and shares of the current round are bound to."""
         assert self.manifest_envelope is not None
         return digest(self.manifest_envelope.payload)
 

@@ -310,7 +310,7 @@ class Intake:
         state = exchange.round_ahead
         if state is None or said.round != state.round:
             raise refused("WR-COORD-021", "The statement belongs to no open round or set-up.")
-        asked = (state.batch, state.index, exchange.bound(), state.survivors)
+        asked = (state.batch, state.index, exchange.manifest_digest(), state.survivors)
         if (said.batch, said.index, said.manifest, said.survivors) != asked:
             raise refused("WR-COORD-025", "The statement is over another manifest or survivors.")
 

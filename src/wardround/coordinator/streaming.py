@@ -223,6 +223,7 @@ class Streaming(Exchange):
 
     def begin_round(self) -> None:
         """Sign the manifest of the round over the cohort that everybody signed and dealt to."""
+        self.flush()
         (cohort,) = self.gathering.state.cohorts
         late, question, version = cohort.manifest, self.question, self.versions[-1]
         encoding = headroom(self.study, question, len(cohort.roster), len(self.sites)).encoding
@@ -247,6 +248,7 @@ class Streaming(Exchange):
             threshold=late.threshold,
             minimum_survivors=late.minimum_survivors,
             journal=self.journal_head(),
+            version=version.digest,
         )
         envelope = manifest.sign(self._key)
         with self._transaction() as transaction:
@@ -416,11 +418,6 @@ class Streaming(Exchange):
         self.offers = {name: one for name, one in self.offers.items() if name in waiting}
 
     # What differs from a round over everyone.
-
-    def bound(self) -> Digest:
-        """The cohort's manifest and its set-up together; the coordinator's manifest names it."""
-        assert self.manifest is not None
-        return self.manifest.setup
 
     @property
     def keys_scope(self) -> str:

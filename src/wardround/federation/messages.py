@@ -169,6 +169,8 @@ class Manifest(Statement):
     checkpoint, which a site countersigns by signing anything over this manifest's digest.
     ``ledgers``, in a study with noise, is the last `LedgerHead` that the coordinator has heard of
     from each hospital of the roster: whoever answers the manifest has witnessed it.
+    ``version``, in a stream, is the digest of the `ModelVersion` that is the newest: every site
+    counts its staleness from the same one.
     """
 
     study: DigestText
@@ -192,6 +194,7 @@ class Manifest(Statement):
     minimum_survivors: Count
     journal: JournalHead
     ledgers: dict[Name, LedgerHead] = Field(default_factory=dict, exclude_if=_nothing)
+    version: DigestText | None = Field(default=None, exclude_if=_nothing)
 
     @property
     def payload_bytes(self) -> int:

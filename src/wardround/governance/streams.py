@@ -128,12 +128,14 @@ def _check_manifest(
         (found.step, found.attempt, found.index, found.batch, found.round),
         (found.roster, found.corrupt, found.threshold, found.minimum_survivors),
         (found.kind, found.model, found.length, found.ring_bits, found.fractional_bits),
+        (found.version,),
     )
     expected = (
         (study.digest, study.id, stream.run, late.task),
         (late.sequence, 0, 0, late_batch(stream.run), late.round),
         (late.cohort, late.corrupt, late.threshold, late.minimum_survivors),
         (task.kind, newest.model, task.length, task.ring_bits, encoding.fractional_bits),
+        (newest.digest,),
     )
     require(
         stated == expected and late.task == task.hash,
