@@ -16,7 +16,7 @@ from wardround.algorithms.ask import ask
 from wardround.algorithms.glm import constants
 from wardround.federation.federation import Federation
 from wardround.learning.agreed import server_step
-from wardround.learning.buffered import BufferedFedAvg
+from wardround.learning.buffered import BufferedFedAvg, mean_scale
 from wardround.learning.contribution import from_total
 from wardround.learning.fit import Fit, Rule, check_size, covariance, newton_step, relative_change
 from wardround.learning.glm import Standardisation
@@ -93,8 +93,9 @@ async def _at_own_pace(
     """One step for each cohort of sites that happened to be ready; as `_in_rounds`.
 
     The mean is that of FedBuff (Nguyen et al. 2022), by records, in which what is stale counts for
-    less. With ``server = "fedasync"`` it is weighted as Xie et al. 2019 weight single models: what
-    is stale counts for less beside what is fresh, and a cohort of stale sites alone in full.
+    less. With ``server = "fedasync"`` it is divided by the cohort's mean scale, after the way Xie
+    et al. 2019 weight single models: what is stale counts for less beside what is fresh, and a
+    cohort of stale sites alone in full.
     """
     study = federation.study
     step = server_step(study)
@@ -108,10 +109,11 @@ async def _at_own_pace(
         for done in range(1, _rounds(federation) + 1):
             total = await anext(aiter(stream))
             totals, _ = from_total(question, total.values)
-            change, state = step.update(totals.weighted if relative else totals.damped, state)
+            scale = mean_scale(total.staleness)
+            mean = totals.undamped(scale) if relative else totals.damped
+            change, state = step.update(mean, state)
             weights = weights + change
             stream.publish(weights)
-            scale = totals.weight / totals.records
             federation.say("cohort", step=done, sites=len(total.survivors), scale=scale)
             settled = relative_change(change, weights) <= rule.tolerance
             if settled:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -20,10 +21,11 @@ from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
+from wardround.federation.federation import Total
 from wardround.federation.late import CohortPhase, Gathering, LateCohort, Waiting
 from wardround.federation.messages import Manifest, ModelVersion
 from wardround.federation.round import RoundPhase
-from wardround.federation.streaming import version_scope
+from wardround.federation.streaming import staleness, version_scope
 from wardround.ids import Digest, RunId, SiteName
 from wardround.secagg import Offer, cohort_manifest, setup_digest
 from wardround.secagg.cohort import CohortManifest, binding, check_cohort, late_batch, open_offer
@@ -119,6 +121,14 @@ class Streaming(Exchange):
         if done and self.round is not None and self.round.state.step not in self._opened[-1:]:
             self._opened = (*self._opened, self.round.state.step)
         return self._opened
+
+    def dated(self, total: Total, newest: int) -> Total:
+        """``total`` with how stale each survivor's contribution was beside version ``newest``."""
+        with self.state.database.begin() as connection:
+            said = records.load_statements(connection, total.round)
+        ready = {site: sent.envelope for (kind, site), sent in said.items() if kind == "ready"}
+        behind = staleness(ready, total.survivors, self.versions, newest)
+        return replace(total, staleness=behind)
 
     @property
     def in_flight(self) -> bool:

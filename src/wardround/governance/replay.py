@@ -8,6 +8,7 @@ is found out.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
+from wardround.federation.streaming import staleness
 from wardround.governance.artefact import encode_model
 from wardround.governance.case import Case, OpenedRound, OpenedStream, require
 from wardround.ids import RoundId, RunId, SiteName
@@ -131,8 +133,12 @@ class ReplayStream:
         if step >= len(rounds):
             raise _departed(step, "but the evidence holds no further cohort")
         self._given += 1
-        federation = self._federation
-        return federation.total(self._task, rounds[step], step, len(federation.study.sites))
+        federation, stream = self._federation, self._stream
+        one = rounds[step]
+        total = federation.total(self._task, one, step, len(federation.study.sites))
+        ready = stream.cohorts[stream.rounds.index(one)].ready
+        behind = staleness(ready, total.survivors, stream.versions, step)
+        return replace(total, staleness=behind)
 
     def publish(self, model: NDArray[np.float64]) -> None:
         """Compare a model with the version of its number."""
