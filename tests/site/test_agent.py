@@ -21,6 +21,8 @@ from wardround.learning.specify import specify
 from wardround.site.agent import Agent
 from wardround.site.link import Asked
 from wardround.trust.canonical import JSON, digest
+from wardround.trust.journal import Checkpoint, sign_checkpoint
+from wardround.trust.keys import SigningKey
 
 
 @pytest.fixture
@@ -31,8 +33,15 @@ def bedside(tmp_path: Path) -> Bedside:
 
 
 def finish(bedside: Bedside, **documents: JSON) -> Instruction:
-    head = {"journal": bedside.head.model_dump()}
+    signed = checkpoint(bedside.head.size, bedside.head.root, bedside.keys.coordinator)
+    head = {"journal": bedside.head.model_dump(), "checkpoint": signed}
     return Instruction(ask=Ask.FINISH, run=RUN, documents={**head, **documents})
+
+
+def checkpoint(size: int, root: str, key: SigningKey) -> JSON:
+    """The head of a journal under somebody's signature."""
+    signed = sign_checkpoint(Checkpoint("there", size, bytes.fromhex(root)), key)
+    return orjson.loads(signed.to_json())
 
 
 def agent(bedside: Bedside, script: Script, told: Told, ending: object = None) -> Agent:
@@ -227,10 +236,35 @@ async def test_an_ending_under_another_journal_than_the_rounds(bedside: Bedside)
     bedside.grow(5)
     order = bedside.order()
     forked = {"size": bedside.head.size, "root": "ab" * 32}
-    script = Script(contribute(bedside, order), finish(bedside, journal=forked))
+    signed = checkpoint(bedside.head.size, forked["root"], bedside.keys.coordinator)
+    script = Script(contribute(bedside, order), finish(bedside, journal=forked, checkpoint=signed))
     code = await code_of(agent(bedside, script, Told()).run())
     assert code is not None and code.startswith("WR-TRUST-05")
     assert bedside.leaves("witness") == []
+
+
+@pytest.mark.parametrize("forged", ["none", "stranger", "older", "nonsense"])
+async def test_whoever_opens_the_line_cannot_make_a_hospital_countersign_its_journal(
+    bedside: Bedside, forged: str
+) -> None:
+    """The attack: anybody can append leaves to a Merkle tree of which it sees the proofs. The head
+    would extend what was shown before, be witnessed, and shut the real coordinator out for good."""
+    bedside.grow(5)
+    order = bedside.order()
+    seen = bedside.head
+    older = checkpoint(seen.size, seen.root, bedside.keys.coordinator)
+    bedside.grow(3)  # leaves that the coordinator never wrote
+    shown = {
+        "none": None,
+        "stranger": checkpoint(bedside.head.size, bedside.head.root, SigningKey.generate()),
+        "older": older,
+        "nonsense": {"payload": "x"},
+    }[forged]
+    proof = tuple(one.hex() for one in bedside.coordinator.prove_consistency(seen.size, bedside.head.size))
+    ending = finish(bedside, checkpoint=shown).model_copy(update={"consistency": proof})
+    script = Script(contribute(bedside, order), ending)
+    assert await code_of(agent(bedside, script, Told()).run()) == "WR-SITE-201"
+    assert bedside.leaves("witness") == [] and bedside.door.seen == seen
 
 
 # Statements that are not accepted

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
@@ -388,8 +389,13 @@ class Exchange:
     def finish(self, documents: Document, body: bytes) -> None:
         """From now on, offer every site the finished model and ask for its countersignature."""
         self._end(Ask.FINISH)
-        head = self.journal_head().model_dump()
-        ending = {**documents, "journal": head}
+        # Signed, as all else that a hospital acts on: where a proxy opens TLS, anybody may answer.
+        checkpoint = sign_checkpoint(self.state.journal.checkpoint(), self._key)
+        ending = {
+            **documents,
+            "journal": self.journal_head().model_dump(),
+            "checkpoint": orjson.loads(checkpoint.to_json()),
+        }
         self.ending = Instruction(ask=Ask.FINISH, run=self.run, documents=ending), body
         self.spool.clear()
         self.changed.notify()
