@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,10 @@ from puppets import Puppets
 from ward import SITES, open_ward
 from wardround.coordinator import audit
 from wardround.coordinator.asks import instruction
+from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.intake import Intake
 from wardround.coordinator.opening import Garbage
+from wardround.errors import WardroundError
 from wardround.federation.causes import Cause
 from wardround.federation.messages import (
     Audit,
@@ -470,10 +474,35 @@ def test_a_batch_that_is_over_takes_no_memory(puppets: Puppets) -> None:
     assert puppets.exchange.said(first, "deal") == {}
 
 
+async def test_what_somebody_elses_commit_dropped_is_never_acknowledged(puppets: Puppets) -> None:
+    """The driver commits what waits for its group, and another coordinator was faster."""
+    exchange = puppets.exchange
+    exchange.start_setup(SITES)
+    first, second = (puppets.member(site).advert() for site in (FIRST, SECOND))
+    twin = Exchange(
+        puppets.study,
+        puppets.ward.keys.coordinator,
+        exchange.state,
+        exchange.blobs,
+        exchange.spool,
+        exchange.run,
+    )
+    Intake(twin).accept(SECOND, "advert", second, b"")
+    intake = Intake(exchange)
+    waiting = asyncio.create_task(intake.submit(FIRST, "advert", first, b""))
+    await asyncio.sleep(0)
+    with pytest.raises(WardroundError, match="WR-COORD-001"):
+        exchange.deadline_passed()
+    with pytest.raises(WardroundError, match="WR-COORD-001"):
+        await waiting
+    batch = exchange.setup.state.batch
+    assert exchange.said(batch, "advert").keys() == {SECOND}
+    await intake.submit(FIRST, "advert", first, b"")
+    assert exchange.said(batch, "advert").keys() == {FIRST, SECOND}
+
+
 def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
     puppets.ready()
-    from wardround.errors import WardroundError
-
     with pytest.raises(WardroundError) as caught:
         puppets.exchange.models.read_part(Digest(OTHER), 0)
     assert caught.value.code == "WR-COORD-027"

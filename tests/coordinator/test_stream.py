@@ -11,8 +11,11 @@ import pytest
 
 from ward import SITES, Ward, code_of, open_ward, until
 from wardround.coordinator import timewords as words
+from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.streaming import Streaming
 from wardround.federation.federation import Stream, Total
+from wardround.federation.messages import Refused
+from wardround.federation.streaming import version_scope
 from wardround.ids import SiteName
 from wardround.learning.buffered import scaled
 from wardround.learning.registry import compute
@@ -333,6 +336,24 @@ def told(ward: Ward) -> tuple[str, str, str]:
         words.waiting(found, stage).partition(", since")[0],
         words.following(found, stage),
     )
+
+
+async def test_a_version_refused_twice_breaks_nobody_elses_commit(tmp_path: Path) -> None:
+    """The attack: one site says no again, and what others had said is dropped with it."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        run = ward.drive().exchange.run
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake = LateIntake(streaming)
+        for incident in ("7KQ2-M9XA", "8KQ2-M9XA"):
+            no = Refused(
+                study=ward.study.digest,
+                run=f"{run}.s0",
+                scope=version_scope(streaming.run, 0),
+                site=FIRST,
+                incident=incident,
+            )
+            intake.accept(FIRST, "refusal", no.sign(ward.keys.sites[FIRST]), b"")
+        assert len(ward.entries("refusal")) == 1 and not streaming.trains(FIRST)
 
 
 async def test_the_timeline_says_who_trains_signs_and_deals(tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ class Exchange:
         self.traffic = Traffic()
         self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
+        self.on_dropped: Callable[[Exception], None] = lambda _why: None
+        """Told when statements that were taken in could not be committed and are forgotten."""
         self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
         self.lost: set[SiteName] = self._find_lost()
@@ -212,7 +214,11 @@ class Exchange:
             self._round_ahead = new
 
     def flush(self) -> None:
-        """Commit everything taken in, in one transaction, and wake whoever waits."""
+        """Commit everything taken in, in one transaction, and wake whoever waits.
+
+        Whatever calls: where it fails, nobody who waits for what was taken in may hear that it is
+        durable.
+        """
         if not self._pending:
             return
         pending, self._pending = self._pending, []
@@ -220,9 +226,12 @@ class Exchange:
         round_, self._round_ahead = self._round_ahead, None
         try:
             self._commit(pending, setup, round_)
-        except WardroundError as error:
-            if error.code == NO_ROOM:  # taken in still: committed when there is room
+        except Exception as error:
+            if isinstance(error, WardroundError) and error.code == NO_ROOM:
+                # Taken in still: committed when there is room.
                 self._pending, self._setup_ahead, self._round_ahead = pending, setup, round_
+            else:
+                self.on_dropped(error)
             raise
 
     def _commit(self, pending: list[_Pending], setup: Setup | None, round_: Round | None) -> None:

@@ -44,6 +44,7 @@ class Intake:
         self._exchange = exchange
         self._group: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        exchange.on_dropped = self._drop
 
     async def submit(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes
@@ -75,6 +76,14 @@ class Intake:
             else:
                 self._group.set_exception(reason)
 
+    def _drop(self, why: Exception) -> None:
+        """What was taken in is forgotten, whoever asked for it to be committed: say so."""
+        group, self._group = self._group, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if group is not None and not group.done():
+            group.set_exception(why)
+
     def _commit(self, group: asyncio.Future[None]) -> None:
         if group.done():
             return
@@ -83,7 +92,8 @@ class Intake:
         try:
             self._exchange.flush()
         except Exception as error:  # noqa: BLE001 (handed to everyone who waits for it)
-            group.set_exception(error)
+            if not group.done():
+                group.set_exception(error)
         else:
             group.set_result(None)
 

@@ -380,8 +380,9 @@ class Streaming(Exchange):
             return True
         if scope != version_scope(self.run, len(self.versions) - 1):
             return False
-        self.keep(scope, "refusal", site, sent)
-        self.flush()
+        if not self.known_refusal(scope, site):  # said anew, under another incident's number
+            self.keep(scope, "refusal", site, sent)
+            self.flush()
         return True
 
     def on_restart(self, site: SiteName) -> None:
