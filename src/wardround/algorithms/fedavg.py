@@ -20,9 +20,10 @@ from wardround.learning.buffered import BufferedFedAvg, mean_scale
 from wardround.learning.contribution import from_total
 from wardround.learning.fit import Fit, Rule, check_size, covariance, newton_step, relative_change
 from wardround.learning.glm import Standardisation
-from wardround.learning.local_sgd import FedAvg
+from wardround.learning.local_sgd import FedAvg, require_clipped
 from wardround.learning.newton import NEWTON
 from wardround.learning.specify import specify
+from wardround.secagg.quantised import rounding
 from wardround.trust.canonical import JSON
 
 
@@ -67,7 +68,11 @@ async def _in_rounds(
     """Rounds over everybody: the weights, how many rounds, and whether they settled."""
     study = federation.study
     step, expected = server_step(study), records
-    compressed = bool(study.model.fedavg and study.model.fedavg.compression.lane_bits)
+    settings = study.model.fedavg
+    assert settings is not None
+    norm, bits = settings.clipping_norm, settings.compression.lane_bits
+    compressed = bits is not None
+    error = norm * rounding(len(_start(choice)), bits, len(study.sites)) if bits else 0.0
     weights, settled, done = _start(choice), False, 0
     state = step.init(weights)
     for done in range(1, _rounds(federation) + 1):
@@ -78,7 +83,9 @@ async def _in_rounds(
         while totals.outgrown:  # hospitals are back that were missing when records were counted
             expected = totals.records
             totals, _ = await ask(federation, FedAvg, {**asked, "expected": expected}, weights)
-        change, state = step.update(totals.update, state)
+        error_of_mean = error * expected / totals.records if compressed else 0.0
+        mean = require_clipped(totals.update, norm, rounding=error_of_mean)
+        change, state = step.update(mean, state)
         weights = weights + change
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
         settled = relative_change(change, weights) <= rule.tolerance
@@ -110,7 +117,8 @@ async def _at_own_pace(
             total = await anext(aiter(stream))
             totals, _ = from_total(question, total.values)
             scale = mean_scale(total.staleness)
-            mean = totals.undamped(scale) if relative else totals.damped
+            damped = require_clipped(totals.damped, question.clipping_norm)
+            mean = totals.undamped(scale) if relative else damped
             change, state = step.update(mean, state)
             weights = weights + change
             stream.publish(weights)

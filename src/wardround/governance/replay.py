@@ -96,7 +96,8 @@ class ReplayFederation:
         if len(one.record.total) != task.elements * task.ring_bits // 8:
             raise _departed(step, "and its total is of another length")
         ring = _ring(one.record.total, task.ring_bits)
-        if magnitude(ring) > room.largest_total(len(one.survivors)):
+        bounded = ring[room.encoding.bounded_from :]
+        if len(bounded) and magnitude(bounded) > room.largest_total(len(one.survivors)):
             raise _departed(step, "whose total is larger than the bound on contributions allows")
         noise = noise_deviation(self._study, task.kind, len(one.survivors), roster, whole)
         values = room.encoding.decode(ring)

@@ -43,12 +43,12 @@ class BufferedTotals:
         """The mean over records: what is stale counts for less, and nothing else for more."""
         return self.summed / self.records
 
-    def undamped(self, mean_scale: float) -> NDArray[np.float64]:
+    def undamped(self, scale: float) -> NDArray[np.float64]:
         """What is stale counts for less beside what is fresh, and a cohort of stale sites in full.
 
-        ``mean_scale`` is that of the cohort (`mean_scale`), in which every site counts alike.
+        ``scale`` is the cohort's `mean_scale`, in which every site counts alike.
         """
-        return self.damped / mean_scale
+        return self.damped / scale
 
 
 @dataclass(frozen=True, eq=False)
