@@ -204,13 +204,18 @@ async def test_a_finished_model_is_kept_and_countersigned(bedside: Bedside) -> N
         kept.append((documents, model))
         return digest(model)
 
-    script = Script((finish(bedside, description="x"), memoryview(b"model")))
+    ending = (finish(bedside, description="x"), memoryview(b"model"))
+    order = bedside.order()
+    script = Script(contribute(bedside, order), ending)
     told = Told()
     await agent(bedside, script, told, keep).run()
     item = script.heard[-1]
     assert isinstance(item, Status) and item.kind is StatusKind.WITNESS
     witness = Witness.open(item.envelope, bedside.study.site_keys[ME])
     assert witness.journal == bedside.head and witness.model == digest(b"model")
+    packet = script.heard[1]
+    assert isinstance(packet, Packet)
+    assert witness.answered == {order.manifest.round: packet.header.digest}
     assert kept[0][1] == b"model" and told.events[-1][0] == "finished"
 
 

@@ -284,13 +284,20 @@ class Audit(Statement):
 
 
 class Witness(Statement):
-    """A site countersigns the coordinator's checkpoint at the end of a run."""
+    """A site countersigns the coordinator's checkpoint at the end of a run.
+
+    ``answered`` has, by round, the digest of each packet header that the site signed in this run,
+    from its own record: a round that the coordinator's journal knows nothing of is found by it.
+    ``elsewhere`` is how many it signed in other runs of the study.
+    """
 
     study: DigestText
     run: Run
     site: Name
     journal: JournalHead
     model: DigestText | None
+    answered: dict[RoundName, DigestText] = Field(default_factory=dict, exclude_if=_nothing)
+    elsewhere: Count = Field(default=0, exclude_if=_nothing)
 
 
 class Ask(StrEnum):

@@ -353,12 +353,16 @@ class Agent:
         head = self._signed_head(ask.documents)
         self._door.follow(head, tuple(bytes.fromhex(one) for one in ask.consistency))
         model = self._ending({**ask.documents, "run": ask.run}, bytes(body))
+        with self._state.database.begin() as connection:
+            answered, elsewhere = records.answered(connection, self._study.digest, ask.run)
         witness = Witness(
             study=self._study.digest,
             run=ask.run,
             site=self._custody.site,
             journal=head,
             model=model,
+            answered=answered,
+            elsewhere=elsewhere,
         )
         with self._state.transaction() as transaction:
             coordinator = self._study.coordinator.signing_key
