@@ -142,6 +142,17 @@ class Enrolling(Statement):
     """Of the certificate request, as it is sent."""
 
 
+class Present(Statement):
+    """The coordinator's word that it was there when a hospital asked, which chose ``nonce``.
+
+    Where a proxy opens TLS, the certificate of whoever answers is the proxy's; this is not.
+    """
+
+    study: DigestText
+    site: Name
+    nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{22}$")]
+
+
 class JournalHead(BaseModel):
     """A size and a root of the coordinator's journal."""
 
