@@ -12,8 +12,10 @@ import pytest
 from ward import SITES, Ward, code_of, open_ward, until
 from wardround.coordinator import timewords as words
 from wardround.coordinator.late_intake import LateIntake
+from wardround.coordinator.records import Sent, save_statement
 from wardround.coordinator.streaming import Streaming
 from wardround.federation.federation import Stream, Total
+from wardround.errors import WardroundError
 from wardround.federation.messages import Refused
 from wardround.federation.streaming import version_scope
 from wardround.ids import SiteName
@@ -21,6 +23,7 @@ from wardround.learning.buffered import scaled
 from wardround.learning.registry import compute
 from wardround.learning.specify import specify
 from wardround.sandbox import InlineWorker
+from wardround.secagg import LateMember, Offer
 from wardround.simulation.inprocess import ENTRY
 from wardround.site.custody import computable
 from wardround.study import Task
@@ -336,6 +339,57 @@ def told(ward: Ward) -> tuple[str, str, str]:
         words.waiting(found, stage).partition(", since")[0],
         words.following(found, stage),
     )
+
+
+def offer(ward: Ward, streaming: Streaming, version: int, expires: int) -> Offer:
+    """What the first site may say that it is ready with, true or not."""
+    member = LateMember(
+        ward.study.digest,
+        streaming.run,
+        FIRST,
+        ward.keys.sites[FIRST],
+        ward.study.site_keys,
+        ward.study.late_terms,
+        streaming.question.hash,
+        streaming.versions[version].model,
+        expires,
+        lambda _bond: None,
+    )
+    return member.offer()
+
+
+async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_given(
+    tmp_path: Path,
+) -> None:
+    """The attack: verification refuses a run with such a contribution in it, for everybody."""
+    late = agreed(sites=4, maximum_staleness=1)
+    async with open_ward(tmp_path, start=False, **late) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        streaming.publish(1, START + 1.0)
+        streaming.publish(2, START + 2.0)
+
+        def say(version: int, expires: int) -> str | None:
+            said = offer(ward, streaming, version, expires)
+            intake = LateIntake(streaming)
+            try:
+                intake.accept(FIRST, "ready", said.ready, said.advert.to_json())
+            except WardroundError as error:
+                return error.code
+            return None
+
+        assert say(0, 0) == "WR-COORD-070", "two versions behind, and one is allowed"
+        assert say(1, 1) == "WR-COORD-070", "by cohort 1 it may be"
+        assert say(1, 0) is None and say(2, 1) is None
+        assert say(2, 2) == "WR-COORD-070"
+        given = offer(ward, streaming, 2, 0)
+        scope = f"{streaming.run}.c.000000"
+        with streaming.state.transaction() as transaction:
+            for kind in ("ready", "packet"):
+                sent = Sent(given.ready, b"")
+                save_statement(transaction.connection, scope, kind, FIRST, sent)
+        assert say(2, 0) == "WR-COORD-070", "it masked that, whatever became of the cohort"
+        assert say(1, 0) is None
 
 
 async def test_a_version_refused_twice_breaks_nobody_elses_commit(tmp_path: Path) -> None:

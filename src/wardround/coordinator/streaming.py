@@ -27,7 +27,7 @@ from wardround.federation.messages import Manifest, ModelVersion
 from wardround.federation.round import RoundPhase
 from wardround.federation.streaming import staleness, version_scope
 from wardround.ids import Digest, RunId, SiteName
-from wardround.secagg import Offer, cohort_manifest, setup_digest
+from wardround.secagg import Offer, Ready, cohort_manifest, setup_digest
 from wardround.secagg.cohort import CohortManifest, binding, check_cohort, late_batch, open_offer
 from wardround.secagg.graph import Graph
 from wardround.store.blobs import Blobs
@@ -325,9 +325,10 @@ class Streaming(Exchange):
         name = digest(offer.ready.payload)
         if name in self.offers:
             return
-        known = any(one.model == ready.model for one in self.versions)
-        if ready.task != self.question.hash or not known:
+        base = max((one.number for one in self.versions if one.model == ready.model), default=None)
+        if ready.task != self.question.hash or base is None:
             raise refused("WR-COORD-025", "The site is ready with another task or model.")
+        self._require_usable(site, ready, base)
         new = self.gathering.state.on_ready(Waiting(site, name, ready.task, ready.expires))
         if new is self.gathering.state:
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
@@ -336,6 +337,24 @@ class Streaming(Exchange):
             transaction.record("ready", run=self.run, site=site, statement=name)
         self.offers[name] = offer
         self.changed.notify()
+
+    def _require_usable(self, site: SiteName, ready: Ready, base: int) -> None:
+        """Refuse what an honest site would not be ready with.
+
+        It stands in the evidence of all, which does not verify with a contribution in it that is
+        too stale, or that went into a cohort before. Each cohort makes one version at most.
+        """
+        agreed = self.study.cohort.asynchronous
+        assert agreed is not None
+        left = agreed.maximum_staleness - (len(self.versions) - 1 - base)
+        late = left < 0 or ready.expires > self.gathering.state.sequence + left
+        with self.state.database.begin() as connection:
+            again = ready.model in streams.given(connection, self.run, site)
+        if late or again:
+            raise refused(
+                "WR-COORD-070",
+                "The site is ready with what may be too stale by then, or was in a cohort before.",
+            )
 
     def take_signature(self, site: SiteName, envelope: Envelope) -> None:
         """A site signed the manifest of the cohort that is being formed."""

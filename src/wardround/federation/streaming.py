@@ -34,14 +34,12 @@ def staleness(
     signatures have been verified. Raises WR-SECAGG-006 for a statement that is none, WR-ROUND-001
     for one about a model that was not among the ``versions``.
     """
-    first: dict[str, int] = {}
-    for one in versions:
-        first.setdefault(one.model, one.number)
+    known = {one.model: one.number for one in versions if one.number <= newest}
     found = {}
     for site in survivors:
         said = Ready.from_wire(parse_json(ready[site].payload, code="WR-SECAGG-006"))
-        number = first.get(said.model)
-        if number is None or number > newest:
+        number = known.get(said.model)
+        if number is None:
             raise malformed("ready statement")
         found[site] = newest - number
     return found

@@ -43,6 +43,7 @@ _PUT_RIGHT_BY_ASKING = (
     "WR-COORD-001",
     "WR-COORD-011",
     "WR-COORD-02",  # too late, say
+    "WR-COORD-070",  # it trained for too long
     "WR-COORD-036",  # the coordinator was restarted and has not gone on yet
     "WR-ROUND",
     "WR-SECAGG",
