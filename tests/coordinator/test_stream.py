@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from ward import SITES, Ward, code_of, open_ward, until
@@ -23,7 +26,7 @@ from wardround.learning.buffered import scaled
 from wardround.learning.registry import compute
 from wardround.learning.specify import specify
 from wardround.sandbox import InlineWorker
-from wardround.secagg import LateMember, Offer
+from wardround.secagg import Deal, LateMember, Offer
 from wardround.simulation.inprocess import ENTRY
 from wardround.site.custody import computable
 from wardround.study import Task
@@ -390,6 +393,47 @@ async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_give
                 save_statement(transaction.connection, scope, kind, FIRST, sent)
         assert say(2, 0) == "WR-COORD-070", "it masked that, whatever became of the cohort"
         assert say(1, 0) is None
+
+
+async def test_one_site_cannot_have_all_others_refuse_a_cohort_by_how_it_deals(
+    tmp_path: Path,
+) -> None:
+    """The attack: a deal that names another batch is over the same keys and roster, and each other
+    member refuses the set-up for it, over and over."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake = LateIntake(streaming)
+        model = streaming.versions[0].model
+        members = {
+            site: LateMember(
+                ward.study.digest,
+                streaming.run,
+                site,
+                ward.keys.sites[site],
+                ward.study.site_keys,
+                ward.study.late_terms,
+                streaming.question.hash,
+                model,
+                0,
+                lambda _bond: None,
+            )
+            for site in SITES
+        }
+        offers = {site: one.offer() for site, one in members.items()}
+        for site, one in offers.items():
+            intake.accept(site, "ready", one.ready, one.advert.to_json())
+        cohort = streaming.forming()
+        signed = {site: one.sign(cohort.manifest, offers) for site, one in members.items()}
+        for site, envelope in signed.items():
+            intake.accept(site, "cohort", envelope, b"")
+        honest, sealed = members[FIRST].deal(signed)
+        blobs = {site: base64.b64encode(blob).decode() for site, blob in sealed.items()}
+        deal = Deal.open(honest, ward.study.site_keys[FIRST])
+        lie = replace(deal, batch=f"{streaming.run}.b.000000").sign(ward.keys.sites[FIRST])
+        with pytest.raises(WardroundError, match="WR-COORD-025"):
+            intake.accept(FIRST, "deal", lie, orjson.dumps(blobs))
+        intake.accept(FIRST, "deal", honest, orjson.dumps(blobs))
 
 
 async def test_a_version_refused_twice_breaks_nobody_elses_commit(tmp_path: Path) -> None:
