@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from wardround.learning.buffered import scaled
 from wardround.learning.registry import compute
 from wardround.learning.specify import specify
 from wardround.sandbox import InlineWorker
-from wardround.secagg import Deal, LateMember, Offer
+from wardround.secagg import Deal, LateMember
 from wardround.simulation.inprocess import ENTRY
 from wardround.site.custody import computable
 from wardround.study import Task
@@ -344,21 +345,49 @@ def told(ward: Ward) -> tuple[str, str, str]:
     )
 
 
-def offer(ward: Ward, streaming: Streaming, version: int, expires: int) -> Offer:
-    """What the first site may say that it is ready with, true or not."""
-    member = LateMember(
+def member(
+    ward: Ward,
+    streaming: Streaming,
+    version: int,
+    expires: int,
+    site: SiteName = FIRST,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> LateMember:
+    """A site that says ready, whether that is true or not."""
+    return LateMember(
         ward.study.digest,
         streaming.run,
-        FIRST,
-        ward.keys.sites[FIRST],
+        site,
+        ward.keys.sites[site],
         ward.study.site_keys,
         ward.study.late_terms,
         streaming.question.hash,
         streaming.versions[version].model,
         expires,
         lambda _bond: None,
+        random_bytes=random_bytes,
     )
-    return member.offer()
+
+
+async def test_two_sites_that_share_a_key_end_no_run(tmp_path: Path) -> None:
+    """The attack: every member would refuse the cohort, and the coordinator before them."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake, shared = LateIntake(streaming), secrets.token_bytes(32)
+        for number, site in enumerate(SITES):
+            first = iter([shared] if number < 2 else [])
+
+            def drawn(size: int, first: Iterator[bytes] = first) -> bytes:
+                return next(first, secrets.token_bytes(size))
+
+            said = member(ward, streaming, 0, 0, site, drawn).offer()
+            if number == 1:
+                with pytest.raises(WardroundError, match="WR-SECAGG-007"):
+                    intake.accept(site, "ready", said.ready, said.advert.to_json())
+            else:
+                intake.accept(site, "ready", said.ready, said.advert.to_json())
+        assert streaming.forming() is None, "one of the four is not taken"
 
 
 async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_given(
@@ -373,7 +402,7 @@ async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_give
         streaming.publish(2, START + 2.0)
 
         def say(version: int, expires: int) -> str | None:
-            said = offer(ward, streaming, version, expires)
+            said = member(ward, streaming, version, expires).offer()
             intake = LateIntake(streaming)
             try:
                 intake.accept(FIRST, "ready", said.ready, said.advert.to_json())
@@ -385,7 +414,7 @@ async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_give
         assert say(1, 1) == "WR-COORD-070", "by cohort 1 it may be"
         assert say(1, 0) is None and say(2, 1) is None
         assert say(2, 2) == "WR-COORD-070"
-        given = offer(ward, streaming, 2, 0)
+        given = member(ward, streaming, 2, 0).offer()
         scope = f"{streaming.run}.c.000000"
         with streaming.state.transaction() as transaction:
             for kind in ("ready", "packet"):
@@ -404,22 +433,7 @@ async def test_one_site_cannot_have_all_others_refuse_a_cohort_by_how_it_deals(
         ward.drive()
         streaming = ward.coordinator.open_stream(question(ward), 0)
         intake = LateIntake(streaming)
-        model = streaming.versions[0].model
-        members = {
-            site: LateMember(
-                ward.study.digest,
-                streaming.run,
-                site,
-                ward.keys.sites[site],
-                ward.study.site_keys,
-                ward.study.late_terms,
-                streaming.question.hash,
-                model,
-                0,
-                lambda _bond: None,
-            )
-            for site in SITES
-        }
+        members = {site: member(ward, streaming, 0, 0, site) for site in SITES}
         offers = {site: one.offer() for site, one in members.items()}
         for site, one in offers.items():
             intake.accept(site, "ready", one.ready, one.advert.to_json())

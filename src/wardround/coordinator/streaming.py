@@ -30,6 +30,7 @@ from wardround.ids import Digest, RunId, SiteName
 from wardround.secagg import Offer, Ready, cohort_manifest, setup_digest
 from wardround.secagg.cohort import CohortManifest, binding, check_cohort, late_batch, open_offer
 from wardround.secagg.graph import Graph
+from wardround.secagg.setup import check_adverts, open_adverts
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
 from wardround.study import Study, Task
@@ -321,7 +322,7 @@ class Streaming(Exchange):
 
     def take_ready(self, site: SiteName, offer: Offer) -> None:
         """A site is ready, with keys for one sum. Refused when it comes too late or twice."""
-        ready, _ = open_offer(offer, site, self.study.digest, self.run, self.keys)
+        ready, advert = open_offer(offer, site, self.study.digest, self.run, self.keys)
         name = digest(offer.ready.payload)
         if name in self.offers:
             return
@@ -329,6 +330,12 @@ class Streaming(Exchange):
         if ready.task != self.question.hash or base is None:
             raise refused("WR-COORD-025", "The site is ready with another task or model.")
         self._require_usable(site, ready, base)
+        # As all members will: two that share a key would have no cohort come together.
+        waiting = {one.site: self.offers[one.ready].advert for one in self.gathering.state.waiting}
+        others = open_adverts(
+            {name: envelope for name, envelope in waiting.items() if name != site}, self.keys
+        )
+        check_adverts({**others, site: advert})
         new = self.gathering.state.on_ready(Waiting(site, name, ready.task, ready.expires))
         if new is self.gathering.state:
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
