@@ -18,8 +18,8 @@ from wardround.coordinator import timewords as words
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.records import Sent, save_statement
 from wardround.coordinator.streaming import Streaming
-from wardround.federation.federation import Stream, Total
 from wardround.errors import WardroundError
+from wardround.federation.federation import Stream, Total
 from wardround.federation.messages import Refused
 from wardround.federation.streaming import version_scope
 from wardround.ids import SiteName

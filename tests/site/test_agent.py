@@ -265,7 +265,9 @@ async def test_whoever_opens_the_line_cannot_make_a_hospital_countersign_its_jou
         "older": older,
         "nonsense": {"payload": "x"},
     }[forged]
-    proof = tuple(one.hex() for one in bedside.coordinator.prove_consistency(seen.size, bedside.head.size))
+    proof = tuple(
+        one.hex() for one in bedside.coordinator.prove_consistency(seen.size, bedside.head.size)
+    )
     ending = finish(bedside, checkpoint=shown).model_copy(update={"consistency": proof})
     script = Script(contribute(bedside, order), ending)
     assert await code_of(agent(bedside, script, Told()).run()) == "WR-SITE-201"

@@ -286,7 +286,9 @@ class _Coordinator:
         except ConnectionRefusedError:
             return "not running, and nobody answers in its place"
         except OSError as error:
-            raise SkippedError("it does not run, and its address can't be tried from here") from error
+            raise SkippedError(
+                "it does not run, and its address can't be tried from here"
+            ) from error
         raise WardroundError(
             "WR-COORD-068",
             f"This coordinator does not run, and at {home.url} somebody takes connections.",

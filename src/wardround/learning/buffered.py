@@ -21,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.ids import SiteName
 from wardround.learning.contribution import Answer, Limits, unit
 from wardround.learning.local_sgd import LocalTraining
 from wardround.learning.moments import nothing_left
@@ -87,7 +88,7 @@ def scale(staleness: int) -> float:
     return float(1.0 / np.sqrt(1.0 + staleness))
 
 
-def mean_scale(staleness: Mapping[str, int]) -> float:
+def mean_scale(staleness: Mapping[SiteName, int]) -> float:
     """The mean of the scales of a cohort's sites, whose staleness is public."""
     return math.fsum(scale(tau) for tau in staleness.values()) / len(staleness)
 

@@ -55,8 +55,9 @@ def rounding(first: int, lane_bits: LaneBits, sites: int) -> float:
 
     But for a chance of 2^-30, for sums over ``sites`` or fewer. The rounding of a value is one of
     two neighbours, so the length of all of it is a convex function of independent variables of
-    range 1, and sqrt(sites) its Lipschitz constant: Talagrand 1995 (theorem 4.1.1) bounds how far it
-    lies above its median, and Markov's inequality the median by the root of twice the mean square.
+    range 1, and sqrt(sites) its Lipschitz constant: Talagrand 1995 (theorem 4.1.1) bounds how far
+    it lies above its median, and Markov's inequality the median by the root of twice the mean
+    square.
     """
     root = math.sqrt(first)
     steps = min(sites * root, math.sqrt(sites) * (math.sqrt(0.5) * root + 9.5))

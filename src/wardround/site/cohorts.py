@@ -43,10 +43,11 @@ def record_bond(connection: Connection, bond: Bond) -> None:
     """Bind a ready statement to the manifest that is about to be signed.
 
     Raises WR-SITE-028 when it is bound to another one or when a manifest of that number or a later
-    one was signed in this run, WR-SITE-200 when this run asked another question, WR-SITE-029 when the contribution (a task, trained from a version
-    of the model) was masked in another cohort before. That one may be opened without any further
-    help of this site, whatever the coordinator says became of it, and two totals with the same
-    contribution in them differ by the other sites' alone.
+    one was signed in this run, WR-SITE-200 when this run asked another question, WR-SITE-029 when
+    the contribution (a task, trained from a version of the model) was masked in another cohort
+    before. That one may be opened without any further help of this site, whatever the coordinator
+    says became of it, and two totals with the same contribution in them differ by the other sites'
+    alone.
     """
     row = connection.execute(select(cohorts).where(cohorts.c.ready == bond.ready)).first()
     if row is not None:

@@ -77,7 +77,8 @@ async def sound(
 
     ``signed_by`` (the agent's key and name, and the digest of its certificate) signs the question,
     for a line on which no client certificate arrives; the answer is then asked for under the
-    coordinator's own signature (`Sounding.proves_itself`). Raises WR-SITE-173 for an unusable proxy.
+    coordinator's own signature (`Sounding.proves_itself`). Raises WR-SITE-173 for an unusable
+    proxy.
     """
     proxy = proxy_for(url)
     at = urlsplit(url if proxy is None else proxy)
