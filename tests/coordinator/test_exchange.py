@@ -15,7 +15,7 @@ from ward import SITES, open_ward
 from wardround.coordinator import audit
 from wardround.coordinator.asks import instruction
 from wardround.coordinator.exchange import Exchange
-from wardround.coordinator.intake import Intake
+from wardround.coordinator.intake import EACH, Intake
 from wardround.coordinator.opening import Garbage
 from wardround.errors import WardroundError
 from wardround.federation.causes import Cause
@@ -465,6 +465,21 @@ def test_a_stopped_run_has_no_witnesses(puppets: Puppets) -> None:
 
 
 # What is kept, and for how long
+
+
+def test_a_flood_of_bad_statements_does_not_fill_the_journal(puppets: Puppets) -> None:
+    """The attack: each is refused, and a leaf a time would be in everybody's evidence for good."""
+    puppets.exchange.start_setup(SITES)
+    intake, before = Intake(puppets.exchange), len(puppets.ward.entries("refused"))
+    strange = puppets.member(FIRST).advert()
+    for _ in range(600):
+        with pytest.raises(WardroundError, match="WR-COORD-020"):
+            intake.accept(FIRST, "gossip", strange, b"")
+    found = puppets.ward.entries("refused")[before:]
+    assert [one.facts.get("number") for one in found] == [None] * EACH + [128, 256, 512]
+    with pytest.raises(WardroundError, match="WR-COORD-020"):
+        intake.accept(SECOND, "gossip", strange, b"")
+    assert puppets.ward.entries("refused")[-1].facts["site"] == SECOND
 
 
 def test_a_batch_that_is_over_takes_no_memory(puppets: Puppets) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -31,6 +32,12 @@ from wardround.trust.dsse import Envelope
 _NOBODYS_FAULT = ("WR-COORD-001", NO_ROOM)
 """What has nothing to do with the statement: its site sends it again, and it is journalled then."""
 
+EACH = 64
+"""So many refused statements of a site and code have a leaf each; then the 128th, the 256th …
+
+A site may send as many as its line carries, and the journal is in the evidence that all keep.
+"""
+
 _GROUP_S = 0.005
 """How long a statement waits for others to share its transaction, unless the round moves on."""
 
@@ -45,6 +52,7 @@ class Intake:
         self._group: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         exchange.on_dropped = self._drop
+        self._refused: Counter[tuple[SiteName, str]] = Counter()
 
     async def submit(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes
@@ -107,7 +115,6 @@ class Intake:
         self._exchange.flush()
 
     def _take(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
-        exchange = self._exchange
         handler = self._handlers().get(kind)
         try:
             if handler is None:
@@ -115,14 +122,18 @@ class Intake:
             handler(site, envelope, attachment)
         except WardroundError as error:
             if error.code not in _NOBODYS_FAULT:
-                with exchange.state.transaction() as transaction:
-                    transaction.record(
-                        "refused",
-                        site=site,
-                        statement=digest(envelope.payload),
-                        code=error.code,
-                    )
+                self._note(site, digest(envelope.payload), error.code)
             raise
+
+    def _note(self, site: SiteName, statement: Digest, code: str) -> None:
+        """Journal a refused statement; of a flood its numbers 128, 256 and so on."""
+        self._refused[site, code] += 1
+        number = self._refused[site, code]
+        if number > EACH and number & (number - 1):
+            return
+        facts = {} if number <= EACH else {"number": number}
+        with self._exchange.state.transaction() as transaction:
+            transaction.record("refused", site=site, statement=statement, code=code, **facts)
 
     def _handlers(self) -> Mapping[str, Callable[[SiteName, Envelope, bytes], None]]:
         return {
