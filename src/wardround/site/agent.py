@@ -290,7 +290,7 @@ class Agent:
     def _settle(self, ask: Instruction) -> Status:
         """Accept the partition, and tell the hospital with whom it will be summed."""
         status = self._seat.grouping.accept(ask)
-        partition = self._seat.grouping.partition
+        partition = self._seat.grouping.partition()
         if partition is not None:
             group = partition.group_of(self._custody.site)
             self._say("group", of=len(partition.groups), sites=", ".join(group))

@@ -262,7 +262,7 @@ class Door:
         """Profile, manifest and task are what the signed study and the hospital's policy allow."""
         manifest, task = order.manifest, order.task
         terms = self._terms_for(task, late=order.late is not None)
-        whole = self._seat.grouping.whole
+        whole = self._whole(manifest)
         if order.late is None:
             adversary = self._study.adversary(len(manifest.roster), whole)
             least = self._study.minimum_survivors(len(manifest.roster), whole)
@@ -397,6 +397,10 @@ class Door:
                 return
             opened.check(connection, self._study.digest, self._opened(task), terms.opened_numbers)
 
+    def _whole(self, manifest: Manifest) -> int:
+        """How many sites may be in a round's roster: the study's, or this one's group."""
+        return self._seat.grouping.whole(self._study.partition_number(manifest.step))
+
     def _opened(self, task: Task) -> int:
         """Numbers that the study opens with this task: in each group, whichever is this site's."""
         return task.length * self._study.totals_per_step
@@ -467,7 +471,7 @@ class Door:
         Behind the values there is room for the lanes by which a total that is garbage is found.
         """
         task, roster = order.task, order.manifest.roster
-        whole = self._seat.grouping.whole
+        whole = self._whole(order.manifest)
         encoding = headroom(self._study, task, len(roster), whole).encoding
         ring: RingArray = np.empty(task.elements + LANES, encoding.dtype)
         if isinstance(values, np.ndarray):
@@ -486,7 +490,7 @@ class Door:
         if self._study.profile is Profile.SECURE_SUM and isinstance(values, np.ndarray):
             return
         if isinstance(values, PatientSum):
-            whole = self._seat.grouping.whole
+            whole = self._whole(order.manifest)
             shared = carriers(self._study, len(order.manifest.roster), whole)
             size, source = len(values.steps), self._clipped.source()
             ring[:-LANES] += noise_share(values.line.event, shared, source, size).view(np.uint64)

@@ -100,6 +100,14 @@ def _groups(study: Study) -> Iterator[WardroundError]:
     groups = study.cohort.groups
     if groups is None:
         return
+    if groups.redraw_steps is not None and study.privacy is None:
+        yield WardroundError(
+            "WR-STUDY-171",
+            "Without noise, sums over other groups of the same hospitals subtract to a few "
+            "hospitals' own, so the groups stay as they were drawn.",
+            "Leave redraw_steps out, or plan the study with noise (`[privacy]`).",
+            path="cohort.groups.redraw_steps",
+        )
     count, corrupt = len(study.sites), study.corrupt_sites
     least = least_group(corrupt, study.cohort.minimum_sites, groups.tolerated_dropouts)
     if study.smallest_cohort >= least:

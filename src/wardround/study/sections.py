@@ -208,6 +208,17 @@ class Groups(Closed):
     ] = "commit-reveal/1"
     """How the groups are drawn; signed, so that a later version's other way changes nothing."""
 
+    redraw_steps: Annotated[
+        int | None,
+        Field(ge=1),
+        Rule(
+            "WR-STUDY-170",
+            "be a whole number of steps, 1 or more",
+            "Leave it out for one partition for good; 1 makes other groups at every step.",
+        ),
+    ] = None
+    """With noise: after how many steps the groups are others. Left out, they stay as drawn."""
+
 
 class Asynchronous(Closed):
     """Each hospital trains at its own pace; whoever is ready forms a short sum of ``sites``."""

@@ -90,6 +90,7 @@ def study_facts(study: Study) -> StudyFacts:
             "threshold": adversary.threshold,
             "minimum_survivors": study.minimum_survivors(cohort, cohort),
             "groups": None if study.cohort.groups is None else study.totals_per_step,
+            "redraw_steps": study.cohort.groups and study.cohort.groups.redraw_steps,
             "minimum_cell": study.disclosure.minimum_cell,
             "minimum_cohort": study.disclosure.minimum_cohort,
             "opened_numbers_limit": study.disclosure.opened_numbers,
