@@ -48,6 +48,7 @@ _STATUS = {
     "WR-COORD-034": 403,
     "WR-COORD-042": 404,
     "WR-COORD-061": 403,
+    "WR-COORD-071": 429,
 }
 
 
