@@ -459,6 +459,26 @@ def test_a_witness_of_anything_but_the_ending_cannot_spoil_the_evidence(puppets:
     assert puppets.refused(FIRST, "witness", good) is None
 
 
+def test_a_witness_of_rounds_that_were_not_cannot_spoil_the_evidence(puppets: Puppets) -> None:
+    """An honest coordinator refuses it. One that is not would have to refuse every honest hospital
+    that answered a round which it hides, and then too few are left to countersign."""
+    puppets.ready()
+    payload = puppets.masked(FIRST)
+    header = puppets.header(FIRST, payload).sign(puppets.key(FIRST))
+    puppets.say(FIRST, "packet", header, payload)
+    name, mine = puppets.round, digest(header.payload)
+    puppets.exchange.finish({}, b"")
+    head = puppets.exchange.journal_head()
+
+    def said(answered: dict[str, Digest]) -> str | None:
+        signed = witness(puppets, journal=head, answered=answered)
+        return puppets.refused(FIRST, "witness", signed)
+
+    assert said({name: mine, f"{puppets.exchange.run}.r.000999.0": OTHER}) == "WR-COORD-025"
+    assert said({name: OTHER}) == "WR-COORD-025"
+    assert said({name: mine}) is None
+
+
 def test_a_stopped_run_has_no_witnesses(puppets: Puppets) -> None:
     puppets.exchange.stop("the test is over")
     assert puppets.refused(FIRST, "witness", witness(puppets)) == "WR-COORD-023"

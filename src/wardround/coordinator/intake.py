@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from wardround.coordinator import ledgers
+from wardround.coordinator import ledgers, records
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.records import Sent
@@ -350,6 +350,11 @@ class Intake:
             models = (digest(Envelope.from_json(signature).payload),)
         if witness.journal.model_dump() != documents["journal"] or witness.model not in models:
             raise refused("WR-COORD-025", "The statement is over another journal or model.")
+        with self._exchange.state.database.begin() as connection:
+            came = records.packets_of(connection, self._exchange.run, witness.site)
+        for name, packet in witness.answered.items():
+            if name not in came or came[name] not in (None, packet):
+                raise refused("WR-COORD-025", "The statement is about rounds that were not.")
 
     def _on_refusal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
