@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,18 @@ def test_an_answer_before_anything_was_asked_is_refused(puppets: Puppets) -> Non
 
 
 # Duplicates that are not duplicates
+
+
+def test_two_sites_that_share_a_key_cost_nobody_a_set_up(puppets: Puppets) -> None:
+    """The attack: every honest hospital refuses a set-up in which a key is there twice, and would
+    be left out of the next one for it."""
+    puppets.exchange.start_setup(SITES)
+    shared = secrets.token_bytes(32)
+    first, second = (puppets.member(site, iter([shared])).advert() for site in (FIRST, SECOND))
+    puppets.say(FIRST, "advert", first)
+    assert puppets.refused(SECOND, "advert", second) == "WR-SECAGG-007"
+    puppets.say(FIRST, "advert", first)
+    puppets.say(SECOND, "advert", puppets.member(SECOND).advert())
 
 
 def test_a_second_advert_with_other_keys_is_refused(puppets: Puppets) -> None:

@@ -219,6 +219,21 @@ async def test_a_finished_model_is_kept_and_countersigned(bedside: Bedside) -> N
     assert kept[0][1] == b"model" and told.events[-1][0] == "finished"
 
 
+@pytest.mark.parametrize("code", ["WR-COORD-036", "WR-COORD-025", "WR-COORD-001"])
+async def test_an_agent_stays_until_its_countersignature_is_accepted(
+    bedside: Bedside, code: str
+) -> None:
+    """A coordinator that is restarted just then needs it: without, the evidence does not verify."""
+    script = Script(finish(bedside), finish(bedside))
+    script.refuse = [code]
+    await agent(bedside, script, Told()).run()
+    first, second = (item for item in script.heard[1:] if isinstance(item, Status))
+    assert first.kind is second.kind is StatusKind.WITNESS
+    assert first.envelope.payload == second.envelope.payload
+    # Said again without being asked where it may have been taken in already.
+    assert len(script.polls) == (1 if code == "WR-COORD-036" else 2)
+
+
 async def test_a_finished_model_that_is_not_the_studys_ends_the_run_loudly(
     bedside: Bedside,
 ) -> None:

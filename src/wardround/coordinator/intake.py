@@ -53,6 +53,8 @@ class Intake:
         self._timer: asyncio.TimerHandle | None = None
         exchange.on_dropped = self._drop
         self._refused: Counter[tuple[SiteName, str]] = Counter()
+        self._published: tuple[str, dict[SiteName, frozenset[bytes]]] = ("", {})
+        """The batch that is being set up, and whose keys are in it."""
 
     async def submit(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes
@@ -205,7 +207,30 @@ class Intake:
         if asked != (advert.batch, advert.pool, advert.rounds):
             raise refused("WR-COORD-025", "The advert is for another set-up or pool.")
         sent = Sent(envelope, b"")
+        if not self._repeated(advert.batch, "advert", site, sent):
+            self._require_own_keys(site, advert)
         self._on_setup("advert", site, advert.batch, sent, lambda setup: setup.on_advert(site))
+
+    def _require_own_keys(self, site: SiteName, advert: Advert) -> None:
+        """Refuse keys that another site of the set-up has: all others would refuse the set-up.
+
+        Raises WR-SECAGG-007 as they would.
+        """
+        if self._published[0] != advert.batch:
+            said = self._exchange.said(advert.batch, "advert").items()
+            opened = {
+                one: Advert.open(sent.envelope, self._exchange.keys[one]) for one, sent in said
+            }
+            self._published = advert.batch, {one: _keys(known) for one, known in opened.items()}
+        mine, others = _keys(advert), self._published[1]
+        if any(mine & keys for one, keys in others.items() if one != site):
+            raise WardroundError(
+                "WR-SECAGG-007",
+                f"A key that {site} advertises is already in use.",
+                "Start a fresh set-up, in which every site advertises new keys once.",
+                path=site,
+            )
+        others[site] = mine
 
     def _on_choice(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
@@ -384,6 +409,12 @@ class Intake:
         if not self._repeated(exchange.run, "witness", site, sent):
             self._require_own_ending(witness)
             exchange.keep(exchange.run, "witness", site, sent)
+
+
+def _keys(advert: Advert) -> frozenset[bytes]:
+    return frozenset(
+        (advert.sealing_key, *advert.masking_keys, *advert.self_mask_commitments),
+    )
 
 
 def _audits(round_: Round | None, scope: str) -> bool:

@@ -39,12 +39,15 @@ from wardround.trust.canonical import JSON, digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import verify_checkpoint
 
+_NOT_YET = "WR-COORD-036"
+"""The coordinator was restarted and has not gone on yet."""
+
 _PUT_RIGHT_BY_ASKING = (
     "WR-COORD-001",
     "WR-COORD-011",
     "WR-COORD-02",  # too late, say
     "WR-COORD-070",  # it trained for too long
-    "WR-COORD-036",  # the coordinator was restarted and has not gone on yet
+    _NOT_YET,
     "WR-ROUND",
     "WR-SECAGG",
 )
@@ -147,18 +150,25 @@ class Agent:
             if answer is None:
                 asked = None
                 continue
-            try:
-                asked = await self.link.send(answer, self._seen)
-                setbacks = 0
-            except WardroundError as error:
-                self._say("not-accepted", **told(error))
-                if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
-                    raise
-                asked = None
-                if error.code != _LATE:
+            accepted = False
+            while not accepted:
+                try:
+                    asked = await self.link.send(answer, self._seen)
+                    accepted, setbacks = True, 0
+                    continue
+                except WardroundError as error:
+                    self._say("not-accepted", **told(error))
+                    if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
+                        raise
+                    asked, code = None, error.code
+                if code != _LATE:
                     await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                     setbacks += 1
-            if ask.ask is Ask.FINISH and asked is None:
+                # A countersignature may have been taken in before the coordinator was restarted,
+                # and is not asked for again then: it is said again until there is a run.
+                if ask.ask is not Ask.FINISH or code != _NOT_YET:
+                    break
+            if ask.ask is Ask.FINISH and accepted and asked is None:
                 self._seat.leave()
                 return
 
