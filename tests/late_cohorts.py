@@ -116,11 +116,16 @@ class LateSum:
     def bound(self) -> Digest:
         return next(iter(self.members.values())).bound
 
+    @property
+    def under(self) -> Digest:
+        """Stands for the digest of the coordinator's manifest of the round."""
+        return digest(f"manifest over {self.bound}".encode())
+
     def mask(self, values: Mapping[SiteName, RingArray]) -> dict[SiteName, RingArray]:
         masked = {}
         for name, vector in values.items():
             masked[name] = vector.copy()
-            self.members[name].mask(masked[name])
+            self.members[name].mask(masked[name], self.under, self.bound)
         return masked
 
     def votes(
@@ -145,7 +150,7 @@ class LateSum:
     ) -> RingArray:
         adverts = {n: Advert.open(o.advert, self.ward.keys[n]) for n, o in self.offers.items()}
         unmasking = Unmasking.prepare(
-            adverts, ring_bits, survivors, shares, 0, self.bound, self.ward.terms.adversary
+            adverts, ring_bits, survivors, shares, 0, self.under, self.ward.terms.adversary
         )
         total = np.sum(
             [masked[name] for name in survivors], axis=0, dtype=masked[survivors[0]].dtype

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from base64 import b64encode
+from collections.abc import Iterator
 
 import numpy as np
 import orjson
@@ -60,7 +62,8 @@ class Puppets:
         assert len(self.ward.entries("refused")) == before
         return None
 
-    def member(self, site: SiteName) -> Member:
+    def member(self, site: SiteName, drawn: Iterator[bytes] | None = None) -> Member:
+        """A site's part in the set-up; the first of its secrets may be ``drawn`` by a test."""
         setup = self.exchange.setup.state
         return Member(
             self.study.digest,
@@ -72,6 +75,7 @@ class Puppets:
             self.study.site_keys,
             self.study.adversary,
             setup.rounds,
+            random_bytes=lambda size: next(drawn or iter(()), secrets.token_bytes(size)),
         )
 
     def advertise(self) -> Puppets:

@@ -61,7 +61,7 @@ class RecordedRun(PlainFederation):
 
     ``fails`` are steps whose first attempt gets no total, ``absent_at`` maps steps to a site that
     drops out, ``per_setup`` is the number of rounds of one set-up, ``witnessing`` how many sites
-    countersign the end.
+    countersign the end, ``elsewhere`` how many answers each says it gave to other runs.
     """
 
     study: Study = field(default_factory=lambda: Study.parse(document()))
@@ -69,6 +69,7 @@ class RecordedRun(PlainFederation):
     absent_at: dict[int, str] = field(default_factory=dict)
     per_setup: int = 5
     witnessing: int | None = None
+    elsewhere: int = 0
 
     def __post_init__(self) -> None:
         dealt = spread(columns(), (240, 160, 120, 80))
@@ -235,6 +236,8 @@ class RecordedRun(PlainFederation):
                 site=site,
                 journal=head,
                 model=digest(signature.payload),
+                answered=self.answered(site),
+                elsewhere=self.elsewhere,
             ).sign(KEYS[site])
             self.keep("witness", RUN, site, witnesses[site])
         self.checkpoint()
@@ -253,6 +256,15 @@ class RecordedRun(PlainFederation):
                 description=model.description, weights=model.weights, signature=signature
             ),
         )
+
+    def answered(self, site) -> dict[str, str]:
+        """What a site has signed, by its own record."""
+        packets = {Manifest.from_payload(one.manifest.payload).round: one for one in self.rounds}
+        return {
+            name: digest(one.packets[site].payload)
+            for name, one in packets.items()
+            if site in one.packets
+        }
 
     def run(self) -> EvidenceFile:
         self.candidate = without_waiting(run_study(self))

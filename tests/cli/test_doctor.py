@@ -28,9 +28,12 @@ from studies import document, toml
 from ward import SITES, stranger_authority
 from wardround.checkup import Check, Result, SkippedError, State, Warned, examine, passed
 from wardround.coordinator import doctor as coordinator_doctor
+from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.serve import serve
 from wardround.errors import WardroundError
+from wardround.federation.messages import Present
+from wardround.ids import SiteName
 from wardround.sandbox.limits import HostLimits
 from wardround.site import doctor as site_doctor
 from wardround.site import tables
@@ -429,7 +432,37 @@ async def test_an_agreed_one_is_seen_through(
             await enrol(steward.home, replace(sent, inspected=True))
             found = await asyncio.to_thread(site_results, steward)
             assert found["network: credentials"].state is State.WELL
-            assert "as agreed" in found["network: coordinator"].found
+            assert "by its own signature" in found["network: coordinator"].found
+            assert found["network: coordinator"].state is State.WELL
+
+
+@pytest.mark.parametrize("lie", ["none", "stranger", "another question", "nonsense"])
+async def test_a_proxy_that_answers_by_itself_is_not_taken_for_the_coordinator(
+    lie: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: it has a certificate for every name, and knows what a coordinator answers."""
+    async with enrolled(tmp_path) as (ward, steward):
+        policy = steward.folder / "hospital.toml"
+        ca = tmp_path / "ca.pem"
+        ca.write_bytes(stranger_authority().certificate_pem)
+        policy.write_text(policy.read_text() + f'[network]\ninspecting_proxy_ca = "{ca}"\n')
+        steward.approve()
+        honest = type(ward.coordinator).present_to
+
+        def false(coordinator: Coordinator, site: SiteName, nonce: str) -> object:
+            match lie:
+                case "none":
+                    return SimpleNamespace(to_dict=lambda: None)
+                case "stranger":
+                    said = Present.from_payload(honest(coordinator, site, nonce).payload)
+                    return said.sign(ward.keys.sites[site])
+                case "another question":
+                    return honest(coordinator, site, "A" * 22)
+            return SimpleNamespace(to_dict=lambda: {"payload": 1})
+
+        monkeypatch.setattr(type(ward.coordinator), "present_to", false)
+        result = (await asyncio.to_thread(site_results, steward))["network: coordinator"]
+        assert (result.state, result.code) == (State.WRONG, "WR-SITE-202")
 
 
 async def test_a_proxy_that_asks_for_a_password(
@@ -565,8 +598,17 @@ def test_what_is_wrong_with_a_coordinator_is_found(
 def test_a_port_that_somebody_else_holds(coordinator: Path) -> None:
     home = CoordinatorHome(coordinator)
     with socket.create_server(("127.0.0.1", home.port)):
-        found = coordinator_results(coordinator)["network: port"]
+        results = coordinator_results(coordinator)
+    found, service = results["network: port"], results["network: service"]
     assert (found.state, found.code) == (State.WRONG, "WR-COORD-008")
+    assert (service.state, service.code) == (State.WRONG, "WR-COORD-068")
+    assert "nobody answers" in coordinator_results(coordinator)["network: service"].found
+
+
+def test_an_address_that_cannot_be_tried_is_not_taken_for_quiet(coordinator: Path) -> None:
+    (coordinator / "coordinator.toml").write_text('url = "https://nobody.invalid:8443"\n')
+    found = coordinator_results(coordinator)["network: service"]
+    assert found.state is State.SKIPPED and not found.passed
 
 
 async def test_a_coordinator_at_work_is_asked_at_its_own_address(coordinator: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from studies import document, private
 from ward import SITES, plan, table
 from wardround.algorithms.plan import run_study
 from wardround.errors import WardroundError
+from wardround.federation.federation import Total
 from wardround.governance import verify
+from wardround.governance.case import Case, OpenedRound
+from wardround.governance.replay import ReplayFederation
 from wardround.learning.specify import check_task, specify
 from wardround.secagg.adversary import MAXIMUM_SITES
 from wardround.secagg.quantised import LEAST_STEPS, steps_each_way
@@ -141,6 +145,48 @@ def test_an_auditor_gets_the_same_model_bit_for_bit(compression: str) -> None:
     run = RecordedRun(study=agreed, fails=frozenset({3}), absent_at={4: "harbour"})
     report = verify(run.run())
     assert report.ok, report.failures
+
+
+class Unclipped(PlainFederation):
+    """One hospital sends its update many times as long as it may be, within all bounds."""
+
+    async def sum(self, task: Task) -> Total:
+        total = await super().sum(task)
+        if task.kind != "fedavg":
+            return total
+        values = total.values.copy()
+        values[:3] += 10 * values[-2] / int(task.parameters.get("expected", 1))
+        return replace(total, values=values)
+
+
+@pytest.mark.parametrize("compression", ["none", "rotate16", "rotate8"])
+async def test_an_update_that_is_not_clipped_ends_the_run(sites: object, compression: str) -> None:
+    """The attack: of packed elements every bit pattern can be honest, and of others each element
+    may be as large as all records together. But the mean of clipped updates is not that long."""
+    with pytest.raises(WardroundError, match="WR-LEARN-015"):
+        await run_study(Unclipped(compressed(compression), sites))
+
+
+def test_the_exact_values_beside_a_compressed_update_keep_their_bounds() -> None:
+    """The attack: a hospital sends a number of records that nobody can have."""
+    fedavg = {"rounds": 1, "clipping_norm": 1.0, "compression": "rotate16"}
+    agreed = Study.parse(
+        document(model={"kind": "logistic", "algorithm": "fedavg", "fedavg": fedavg})
+    )
+    case = Case(RecordedRun(study=agreed).run())
+    (one,) = [one for one in case.completed if one.manifest.kind == "fedavg"]
+    task, whole = case.tasks[one.manifest.task], len(agreed.sites)
+    federation = ReplayFederation(agreed, [], case.cohorts)
+
+    def altered(place: int) -> OpenedRound:
+        ring = np.frombuffer(one.record.total, "<u8").copy()
+        ring[place] = (1 << 63) - 1
+        return replace(one, record=one.record.model_copy(update={"total": ring.tobytes()}))
+
+    for place in (-3, -2, -1):
+        with pytest.raises(WardroundError, match="larger than the bound"):
+            federation.total(task, altered(place), 0, whole)
+    federation.total(task, altered(0), 0, whole)  # of these nobody can tell one by one
 
 
 async def test_masked_and_opened_by_a_coordinator(tmp_path: Path) -> None:

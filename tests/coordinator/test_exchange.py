@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,10 @@ from puppets import Puppets
 from ward import SITES, open_ward
 from wardround.coordinator import audit
 from wardround.coordinator.asks import instruction
+from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.intake import EACH, Intake
 from wardround.coordinator.opening import Garbage
+from wardround.errors import WardroundError
 from wardround.federation.causes import Cause
 from wardround.federation.messages import (
     Audit,
@@ -176,6 +181,18 @@ def test_an_answer_before_anything_was_asked_is_refused(puppets: Puppets) -> Non
 
 
 # Duplicates that are not duplicates
+
+
+def test_two_sites_that_share_a_key_cost_nobody_a_set_up(puppets: Puppets) -> None:
+    """The attack: every honest hospital refuses a set-up in which a key is there twice, and would
+    be left out of the next one for it."""
+    puppets.exchange.start_setup(SITES)
+    shared = secrets.token_bytes(32)
+    first, second = (puppets.member(site, iter([shared])).advert() for site in (FIRST, SECOND))
+    puppets.say(FIRST, "advert", first)
+    assert puppets.refused(SECOND, "advert", second) == "WR-SECAGG-007"
+    puppets.say(FIRST, "advert", first)
+    puppets.say(SECOND, "advert", puppets.member(SECOND).advert())
 
 
 def test_a_second_advert_with_other_keys_is_refused(puppets: Puppets) -> None:
@@ -455,12 +472,47 @@ def test_a_witness_of_anything_but_the_ending_cannot_spoil_the_evidence(puppets:
     assert puppets.refused(FIRST, "witness", good) is None
 
 
+def test_a_witness_of_rounds_that_were_not_cannot_spoil_the_evidence(puppets: Puppets) -> None:
+    """An honest coordinator refuses it. One that is not would have to refuse every honest hospital
+    that answered a round which it hides, and then too few are left to countersign."""
+    puppets.ready()
+    payload = puppets.masked(FIRST)
+    header = puppets.header(FIRST, payload).sign(puppets.key(FIRST))
+    puppets.say(FIRST, "packet", header, payload)
+    name, mine = puppets.round, digest(header.payload)
+    puppets.exchange.finish({}, b"")
+    head = puppets.exchange.journal_head()
+
+    def said(answered: dict[str, Digest]) -> str | None:
+        signed = witness(puppets, journal=head, answered=answered)
+        return puppets.refused(FIRST, "witness", signed)
+
+    assert said({name: mine, f"{puppets.exchange.run}.r.000999.0": OTHER}) == "WR-COORD-025"
+    assert said({name: OTHER}) == "WR-COORD-025"
+    assert said({name: mine}) is None
+
+
 def test_a_stopped_run_has_no_witnesses(puppets: Puppets) -> None:
     puppets.exchange.stop("the test is over")
     assert puppets.refused(FIRST, "witness", witness(puppets)) == "WR-COORD-023"
 
 
 # What is kept, and for how long
+
+
+def test_a_flood_of_bad_statements_does_not_fill_the_journal(puppets: Puppets) -> None:
+    """The attack: each is refused, and a leaf a time would be in everybody's evidence for good."""
+    puppets.exchange.start_setup(SITES)
+    intake, before = Intake(puppets.exchange), len(puppets.ward.entries("refused"))
+    strange = puppets.member(FIRST).advert()
+    for _ in range(600):
+        with pytest.raises(WardroundError, match="WR-COORD-020"):
+            intake.accept(FIRST, "gossip", strange, b"")
+    found = puppets.ward.entries("refused")[before:]
+    assert [one.facts.get("number") for one in found] == [None] * EACH + [128, 256, 512]
+    with pytest.raises(WardroundError, match="WR-COORD-020"):
+        intake.accept(SECOND, "gossip", strange, b"")
+    assert puppets.ward.entries("refused")[-1].facts["site"] == SECOND
 
 
 def test_a_batch_that_is_over_takes_no_memory(puppets: Puppets) -> None:
@@ -470,10 +522,35 @@ def test_a_batch_that_is_over_takes_no_memory(puppets: Puppets) -> None:
     assert puppets.exchange.said(first, "deal") == {}
 
 
+async def test_what_somebody_elses_commit_dropped_is_never_acknowledged(puppets: Puppets) -> None:
+    """The driver commits what waits for its group, and another coordinator was faster."""
+    exchange = puppets.exchange
+    exchange.start_setup(SITES)
+    first, second = (puppets.member(site).advert() for site in (FIRST, SECOND))
+    twin = Exchange(
+        puppets.study,
+        puppets.ward.keys.coordinator,
+        exchange.state,
+        exchange.blobs,
+        exchange.spool,
+        exchange.run,
+    )
+    Intake(twin).accept(SECOND, "advert", second, b"")
+    intake = Intake(exchange)
+    waiting = asyncio.create_task(intake.submit(FIRST, "advert", first, b""))
+    await asyncio.sleep(0)
+    with pytest.raises(WardroundError, match="WR-COORD-001"):
+        exchange.deadline_passed()
+    with pytest.raises(WardroundError, match="WR-COORD-001"):
+        await waiting
+    batch = exchange.setup.state.batch
+    assert exchange.said(batch, "advert").keys() == {SECOND}
+    await intake.submit(FIRST, "advert", first, b"")
+    assert exchange.said(batch, "advert").keys() == {FIRST, SECOND}
+
+
 def test_unknown_blobs_are_not_served(puppets: Puppets) -> None:
     puppets.ready()
-    from wardround.errors import WardroundError
-
     with pytest.raises(WardroundError) as caught:
         puppets.exchange.models.read_part(Digest(OTHER), 0)
     assert caught.value.code == "WR-COORD-027"

@@ -119,6 +119,32 @@ def problem(answer: httpx.Response) -> str:
     return str(document["code"])
 
 
+async def test_one_site_cannot_fill_the_memory_with_requests_that_never_end(
+    idle: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: many at once, each as large as may be, and none of them signed to its end."""
+    monkeypatch.setattr("wardround.coordinator.reception.MOST_HELD_BYTES", 1000)
+    hand = Hand(idle)
+    body, begun, go_on = bytes(600), asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body
+        begun.set()
+        await go_on.wait()
+
+    signed = hand.signed("POST", "/v1/next", body)
+    slow = hand.client.build_request("POST", signed.url, content=slowly(), headers=signed.headers)
+    under_way = asyncio.create_task(hand.send(slow))
+    await begun.wait()
+    answer = await hand.ask("POST", "/v1/next", body)
+    assert (answer.status_code, problem(answer)) == (429, "WR-COORD-071")
+    assert (await hand.ask("POST", "/v1/next", bytes(300))).status_code == 204
+    go_on.set()
+    assert (await under_way).status_code == 204
+    for _ in range(3):
+        assert (await hand.ask("POST", "/v1/next", body)).status_code == 204
+
+
 @pytest.fixture
 async def idle(tmp_path: Path) -> AsyncIterator[Ward]:
     """A ward without agents; every approval is at hand, and a round of two parts is open."""

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import base64
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from ward import SITES, Ward, code_of, open_ward, until
 from wardround.coordinator import timewords as words
+from wardround.coordinator.late_intake import LateIntake
+from wardround.coordinator.records import Sent, save_statement
 from wardround.coordinator.streaming import Streaming
+from wardround.errors import WardroundError
 from wardround.federation.federation import Stream, Total
+from wardround.federation.messages import Refused
+from wardround.federation.streaming import version_scope
 from wardround.ids import SiteName
 from wardround.learning.buffered import scaled
 from wardround.learning.registry import compute
 from wardround.learning.specify import specify
 from wardround.sandbox import InlineWorker
+from wardround.secagg import Deal, LateMember
 from wardround.simulation.inprocess import ENTRY
 from wardround.site.custody import computable
 from wardround.study import Task
@@ -333,6 +343,129 @@ def told(ward: Ward) -> tuple[str, str, str]:
         words.waiting(found, stage).partition(", since")[0],
         words.following(found, stage),
     )
+
+
+def member(
+    ward: Ward,
+    streaming: Streaming,
+    version: int,
+    expires: int,
+    site: SiteName = FIRST,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> LateMember:
+    """A site that says ready, whether that is true or not."""
+    return LateMember(
+        ward.study.digest,
+        streaming.run,
+        site,
+        ward.keys.sites[site],
+        ward.study.site_keys,
+        ward.study.late_terms,
+        streaming.question.hash,
+        streaming.versions[version].model,
+        expires,
+        lambda _bond: None,
+        random_bytes=random_bytes,
+    )
+
+
+async def test_two_sites_that_share_a_key_end_no_run(tmp_path: Path) -> None:
+    """The attack: every member would refuse the cohort, and the coordinator before them."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake, shared = LateIntake(streaming), secrets.token_bytes(32)
+        for number, site in enumerate(SITES):
+            first = iter([shared] if number < 2 else [])
+
+            def drawn(size: int, first: Iterator[bytes] = first) -> bytes:
+                return next(first, secrets.token_bytes(size))
+
+            said = member(ward, streaming, 0, 0, site, drawn).offer()
+            if number == 1:
+                with pytest.raises(WardroundError, match="WR-SECAGG-007"):
+                    intake.accept(site, "ready", said.ready, said.advert.to_json())
+            else:
+                intake.accept(site, "ready", said.ready, said.advert.to_json())
+        assert streaming.forming() is None, "one of the four is not taken"
+
+
+async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_given(
+    tmp_path: Path,
+) -> None:
+    """The attack: verification refuses a run with such a contribution in it, for everybody."""
+    late = agreed(sites=4, maximum_staleness=1)
+    async with open_ward(tmp_path, start=False, **late) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        streaming.publish(1, START + 1.0)
+        streaming.publish(2, START + 2.0)
+
+        def say(version: int, expires: int) -> str | None:
+            said = member(ward, streaming, version, expires).offer()
+            intake = LateIntake(streaming)
+            try:
+                intake.accept(FIRST, "ready", said.ready, said.advert.to_json())
+            except WardroundError as error:
+                return error.code
+            return None
+
+        assert say(0, 0) == "WR-COORD-070", "two versions behind, and one is allowed"
+        assert say(1, 1) == "WR-COORD-070", "by cohort 1 it may be"
+        assert say(1, 0) is None and say(2, 1) is None
+        assert say(2, 2) == "WR-COORD-070"
+        given = member(ward, streaming, 2, 0).offer()
+        scope = f"{streaming.run}.c.000000"
+        with streaming.state.transaction() as transaction:
+            for kind in ("ready", "packet"):
+                sent = Sent(given.ready, b"")
+                save_statement(transaction.connection, scope, kind, FIRST, sent)
+        assert say(2, 0) == "WR-COORD-070", "it masked that, whatever became of the cohort"
+        assert say(1, 0) is None
+
+
+async def test_one_site_cannot_have_all_others_refuse_a_cohort_by_how_it_deals(
+    tmp_path: Path,
+) -> None:
+    """The attack: a deal that names another batch is over the same keys and roster, and each other
+    member refuses the set-up for it, over and over."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake = LateIntake(streaming)
+        members = {site: member(ward, streaming, 0, 0, site) for site in SITES}
+        offers = {site: one.offer() for site, one in members.items()}
+        for site, one in offers.items():
+            intake.accept(site, "ready", one.ready, one.advert.to_json())
+        cohort = streaming.forming()
+        signed = {site: one.sign(cohort.manifest, offers) for site, one in members.items()}
+        for site, envelope in signed.items():
+            intake.accept(site, "cohort", envelope, b"")
+        honest, sealed = members[FIRST].deal(signed)
+        blobs = {site: base64.b64encode(blob).decode() for site, blob in sealed.items()}
+        deal = Deal.open(honest, ward.study.site_keys[FIRST])
+        lie = replace(deal, batch=f"{streaming.run}.b.000000").sign(ward.keys.sites[FIRST])
+        with pytest.raises(WardroundError, match="WR-COORD-025"):
+            intake.accept(FIRST, "deal", lie, orjson.dumps(blobs))
+        intake.accept(FIRST, "deal", honest, orjson.dumps(blobs))
+
+
+async def test_a_version_refused_twice_breaks_nobody_elses_commit(tmp_path: Path) -> None:
+    """The attack: one site says no again, and what others had said is dropped with it."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        run = ward.drive().exchange.run
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake = LateIntake(streaming)
+        for incident in ("7KQ2-M9XA", "8KQ2-M9XA"):
+            no = Refused(
+                study=ward.study.digest,
+                run=f"{run}.s0",
+                scope=version_scope(streaming.run, 0),
+                site=FIRST,
+                incident=incident,
+            )
+            intake.accept(FIRST, "refusal", no.sign(ward.keys.sites[FIRST]), b"")
+        assert len(ward.entries("refusal")) == 1 and not streaming.trains(FIRST)
 
 
 async def test_the_timeline_says_who_trains_signs_and_deals(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ward import SITES, open_ward, until
 from wardround.algorithms.plan import run_study
 from wardround.coordinator.federate import federate
 from wardround.coordinator.results import gather_evidence, publish
+from wardround.federation.messages import ModelVersion
 from wardround.governance import EvidenceFile, verify
 from wardround.governance.artefact import encode_model, sign_model
 from wardround.trust.canonical import digest
@@ -35,8 +36,10 @@ class _Home:
         self.results = folder
 
 
-async def play(folder: Path) -> tuple[EvidenceFile, object]:
-    async with open_ward(folder, start=False, **STUDY) as ward:
+async def play(folder: Path, server: str = "fedadam") -> tuple[EvidenceFile, object]:
+    fedavg = {**STUDY["model"]["fedavg"], "server": server}
+    study = {**STUDY, "model": {**STUDY["model"], "fedavg": fedavg}}
+    async with open_ward(folder, start=False, **study) as ward:
         for hospital in ward.hospitals.values():
             hospital._ending = lambda documents, _model: digest(
                 Envelope.from_json(documents["signature"]).payload
@@ -81,6 +84,21 @@ def test_a_streamed_run_verifies_and_says_what_of_the_stream_was_checked(finishe
     assert [len(one.packets) for one in stream.cohorts] == [3] * 4
     assert len(stream.versions) == 5
     assert "averages of whoever was ready" in published.report.read_text()
+
+
+async def test_the_replay_weighs_what_is_stale_as_the_run_did(tmp_path: Path) -> None:
+    """With ``fedasync`` the divisor follows from the ready statements, and from nothing summed."""
+    evidence, published = await play(tmp_path, "fedasync")
+    assert published.verified
+    (stream,) = evidence.streams
+    versions = [ModelVersion.from_payload(one.payload).model for one in stream.versions]
+    stale = [
+        site
+        for number, one in enumerate(stream.cohorts)
+        for site, ready in one.ready.items()
+        if orjson.loads(ready.payload)["model"] != versions[number]
+    ]
+    assert stale, "four hospitals in cohorts of three: somebody waited"
 
 
 Change = Callable[[dict], None]

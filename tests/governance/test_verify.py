@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from recorded_run import DAY, RUN, RecordedRun, finished
 from studies import KEYS, document
 from wardround.errors import WardroundError
+from wardround.federation.messages import Manifest
 from wardround.governance import EvidenceFile, Trust, save_model, verify
 from wardround.governance.findings import VerificationReport
 from wardround.study import Study
@@ -259,6 +260,46 @@ def test_another_model_under_a_good_signature_is_found():
         model={**run.candidate.model, "coefficients": run.candidate.model["coefficients"] + 0.25},
     )
     assert failed(verify(RecordedRun.finish(_again(), forged))) == {"Replay"}
+
+
+class Hiding(RecordedRun):
+    """A coordinator that opened one more round than it ever wrote down; one hospital says so."""
+
+    def answered(self, site):
+        told = super().answered(site)
+        return told | {f"{RUN}.r.000999.0": f"sha256:{'ab' * 32}"} if site == "harbour" else told
+
+
+class Swapping(RecordedRun):
+    """One hospital signed another packet than the one that is shown under its name."""
+
+    def answered(self, site):
+        told = super().answered(site)
+        return told | {next(iter(told)): f"sha256:{'ab' * 32}"} if site == "harbour" else told
+
+
+@pytest.mark.parametrize("kind", [Hiding, Swapping])
+def test_a_round_that_the_coordinator_never_wrote_down_is_told_by_who_answered(kind):
+    """The attack: a step that the algorithm does not take, near one that it does, without one of
+    the hospitals. All that the coordinator itself shows is in order."""
+    assert failed(verify(kind().run())) == {"Witnesses"}
+
+
+def test_an_answer_that_came_too_late_is_no_fault():
+    class Late(RecordedRun):
+        def answered(self, site):
+            told = super().answered(site)
+            names = {Manifest.from_payload(one.manifest.payload).round for one in self.rounds}
+            return told | dict.fromkeys(names - told.keys(), f"sha256:{'ab' * 32}")
+
+    report = verify(Late(absent_at={4: "harbour"}).run())
+    assert report.ok, report.failures
+
+
+def test_what_hospitals_answered_in_other_runs_is_said():
+    report = verify(RecordedRun(elsewhere=17).run())
+    assert report.ok
+    assert any("17 answers" in line for line in report.not_checked)
 
 
 def test_other_figures_in_the_description_are_found():

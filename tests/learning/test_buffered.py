@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from plain_federation import study
 from ward import table
-from wardround.learning.buffered import BufferedFedAvg, scale, scaled
+from wardround.learning.buffered import BufferedFedAvg, mean_scale, scale, scaled
 from wardround.learning.contribution import from_total
 from wardround.learning.local_sgd import FedAvg
 from wardround.learning.registry import compute
@@ -39,7 +39,7 @@ def test_the_update_is_that_of_a_round():
     ours, _ = from_total(BufferedFedAvg.parse(late.parameters, late.model), values)
     theirs, _ = from_total(FedAvg.parse(task.parameters, task.model), whole)
     np.testing.assert_allclose(ours.damped, theirs.update, rtol=1e-15)
-    assert ours.weight == ours.records == theirs.records
+    assert ours.records == theirs.records
 
 
 @given(st.integers(0, 1000))
@@ -53,8 +53,9 @@ def test_scaling_leaves_records_and_suppressed_figures_alone():
     fresh, _ = from_total(question, values)
     stale, _ = from_total(question, scaled(values, 3))
     np.testing.assert_allclose(stale.damped, 0.5 * fresh.damped, rtol=1e-15)
-    assert (stale.weight, stale.records) == (0.5 * fresh.weight, fresh.records)
-    np.testing.assert_allclose(stale.weighted, fresh.weighted, rtol=1e-15)
+    assert stale.records == fresh.records
+    stale_alone = stale.undamped(mean_scale({"harbour": 3}))
+    np.testing.assert_allclose(stale_alone, fresh.damped, rtol=1e-15)
     np.testing.assert_array_equal(scaled(values, 0), values)
     assert (np.abs(scaled(values, 7)) <= np.abs(values)).all()
 
@@ -66,7 +67,20 @@ def test_a_mixed_cohort_weighs_what_is_stale_less():
     total, _ = from_total(question, 2 * values + scaled(values, 3))
     alone, _ = from_total(question, values)
     np.testing.assert_allclose(total.damped, 2.5 / 3 * alone.damped, rtol=1e-12)
-    np.testing.assert_allclose(total.weighted, alone.weighted, rtol=1e-12)
+    mean = mean_scale({"harbour": 0, "quarry": 0, "valley": 3})
+    np.testing.assert_allclose(total.undamped(mean), alone.damped, rtol=1e-12)
+
+
+@given(st.integers(1, 1000))
+def test_staleness_takes_no_hospitals_number_of_records_out_of_the_sum(staleness):
+    """The attack: who is stale, and by how much, stands in the ready statements. Were the sum of
+    n * s in the vector beside the sum of n, a cohort in which one hospital is stale would give that
+    hospital's n, and one of several scales all of them: s is no ratio of small whole numbers."""
+    _, values = trained(AT_OWN_PACE, "buffered_fedavg")
+    update, counts = values[:M], values[M:]
+    assert counts.tolist() == [values[-2], 0.0], "records, and figures that were held back"
+    np.testing.assert_array_equal(scaled(values, staleness)[M:], counts)
+    assert (scaled(values, staleness)[:M] != update).all()
 
 
 @pytest.mark.parametrize("kind", ["fedavg", "buffered_fedavg"])

@@ -33,6 +33,8 @@ from wardround.trust.dsse import Envelope
 from wardround.trust.keys import SigningKey
 
 LENGTH = 19
+MANIFEST = digest(b"the coordinator's manifest of a round")
+OTHER_MANIFEST = digest(b"one that names another version as the newest")
 FOUR = CohortTerms(4, 1, 1)
 
 
@@ -81,7 +83,7 @@ def test_each_step_is_bound_to_the_manifest_and_the_set_up() -> None:
     cohort.mask(values)
     vote = cohort.members[cohort.names[0]].vote(cohort.names)
     assert vote.round == f"{RUN}.c.000003" and vote.batch == late_batch(RUN)
-    assert vote.manifest == cohort.bound != cohort.manifest(3).digest
+    assert vote.manifest == cohort.under
     assert [bond.manifest for _, bond in cohort.ward.bonds] == [cohort.manifest(3).digest] * 4
     assert {bond.model for _, bond in cohort.ward.bonds} == {VERSION}
 
@@ -109,7 +111,7 @@ def test_nothing_comes_before_its_turn() -> None:
     early: list[Callable[[], object]] = [
         lambda: member.deal({}),
         lambda: member.accept({}, {}),
-        lambda: member.mask(ring),
+        lambda: member.mask(ring, MANIFEST, MANIFEST),
         lambda: member.vote(cohort.names),
         lambda: member.recover(cohort.names, {}),
         lambda: member.bound,
@@ -118,12 +120,12 @@ def test_nothing_comes_before_its_turn() -> None:
     cohort.sign()
     assert [code(call) for call in early] == ["WR-SECAGG-053", *["WR-SECAGG-010"] * 5]
     cohort.deal()
-    assert code(lambda: member.mask(ring)) == "WR-SECAGG-010"
+    assert code(lambda: member.mask(ring, MANIFEST, MANIFEST)) == "WR-SECAGG-010"
     assert code(lambda: member.deal(cohort.signatures)) == "WR-SECAGG-010", "once only"
     cohort.accept()
     assert code(lambda: member.vote(cohort.names)) == "WR-SECAGG-012", "it gave nothing yet"
-    member.mask(ring)
-    assert code(lambda: member.mask(ring)) == "WR-SECAGG-011", "one vector"
+    member.mask(ring, MANIFEST, member.bound)
+    assert code(lambda: member.mask(ring, MANIFEST, member.bound)) == "WR-SECAGG-011", "one vector"
 
 
 # Terms
@@ -433,12 +435,28 @@ def test_members_that_were_shown_different_deals_open_nothing() -> None:
         shown = second.sign(KEYS[corrupt]) if name == rest[0] else cohort.deals[corrupt]
         member.accept({**cohort.deals, corrupt: shown}, cohort.sealed_to(name))
     bound = {name: member.bound for name, member in cohort.members.items()}
-    assert bound[rest[0]] != bound[peer] == bound[corrupt], "their masks will not cancel"
-    cohort.mask(random_values(cohort.names, LENGTH, 32))
+    assert bound[rest[0]] != bound[peer] == bound[corrupt]
+    ring = np.zeros(LENGTH, np.uint32)
+    for name, member in cohort.members.items():
+        refused = code(lambda m=member: m.mask(ring, MANIFEST, bound[peer]))
+        expected = "WR-SECAGG-051" if name == rest[0] else None
+        assert refused == expected, "no manifest names both"
+
+
+def test_members_that_were_shown_different_manifests_of_the_round_open_nothing() -> None:
+    """The newest version stands in it, from which each counts its staleness: with a manifest for
+    each member, a coordinator could have each one's contribution scaled as it likes."""
+    cohort = Ward(4, FOUR).ready().set_up()
+    values = random_values(cohort.names, LENGTH, 32)
+    masked = {}
+    for name, member in cohort.members.items():
+        masked[name] = values[name].copy()
+        shown = OTHER_MANIFEST if name == cohort.names[0] else MANIFEST
+        member.mask(masked[name], shown, cohort.bound)
     votes = cohort.votes(cohort.names, cohort.names)
     for member in cohort.members.values():
         refused = code(lambda m=member: m.recover(cohort.names, votes))
-        assert refused == "WR-SECAGG-015", "nor do their votes add up"
+        assert refused == "WR-SECAGG-015", "their votes are not about one round"
 
 
 # Dropouts and collusion

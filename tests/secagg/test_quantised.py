@@ -14,6 +14,7 @@ from wardround.secagg.quantised import (
     LaneBits,
     Quantised,
     ring_elements,
+    rounding,
     steps_each_way,
 )
 
@@ -53,6 +54,23 @@ def test_the_sum_of_encodings_stands_for_the_sum(
     np.testing.assert_array_equal(found[length:], sites * exact[0])
     scale = np.sqrt(sites / 8)
     assert np.linalg.norm(found[:length] - rows.sum(0)) <= error * max(1.0, 2 * scale)
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+@pytest.mark.parametrize("length", [1, 7, 1000, 70_001])
+@pytest.mark.parametrize("sites", [3, 40])
+def test_an_honest_sum_is_no_longer_than_rounding_makes_it_and_garbage_is(
+    bits: LaneBits, length: int, sites: int
+) -> None:
+    coder, no = encoding(length, sites, bits), np.zeros((sites, 0))
+    allowed = 1.0 + rounding(length, bits, sites)
+    for seed in range(5):
+        found = total(coder, updates(length, sites, seed), no, seed)
+        assert np.linalg.norm(found) <= allowed
+    garbage = np.random.default_rng(1).integers(0, 2**64, coder.elements(length), np.uint64)
+    if length >= 1000:
+        assert np.linalg.norm(coder.decode(garbage)) > 2 * allowed
+    assert coder.bounded_from == len(garbage) and coder.largest == coder.exact.largest
 
 
 @pytest.mark.parametrize(("bits", "share"), [(16, 4), (8, 8)])

@@ -21,6 +21,8 @@ from wardround.learning.specify import specify
 from wardround.site.agent import Agent
 from wardround.site.link import Asked
 from wardround.trust.canonical import JSON, digest
+from wardround.trust.journal import Checkpoint, sign_checkpoint
+from wardround.trust.keys import SigningKey
 
 
 @pytest.fixture
@@ -31,8 +33,15 @@ def bedside(tmp_path: Path) -> Bedside:
 
 
 def finish(bedside: Bedside, **documents: JSON) -> Instruction:
-    head = {"journal": bedside.head.model_dump()}
+    signed = checkpoint(bedside.head.size, bedside.head.root, bedside.keys.coordinator)
+    head = {"journal": bedside.head.model_dump(), "checkpoint": signed}
     return Instruction(ask=Ask.FINISH, run=RUN, documents={**head, **documents})
+
+
+def checkpoint(size: int, root: str, key: SigningKey) -> JSON:
+    """The head of a journal under somebody's signature."""
+    signed = sign_checkpoint(Checkpoint("there", size, bytes.fromhex(root)), key)
+    return orjson.loads(signed.to_json())
 
 
 def agent(bedside: Bedside, script: Script, told: Told, ending: object = None) -> Agent:
@@ -195,14 +204,34 @@ async def test_a_finished_model_is_kept_and_countersigned(bedside: Bedside) -> N
         kept.append((documents, model))
         return digest(model)
 
-    script = Script((finish(bedside, description="x"), memoryview(b"model")))
+    ending = (finish(bedside, description="x"), memoryview(b"model"))
+    order = bedside.order()
+    script = Script(contribute(bedside, order), ending)
     told = Told()
     await agent(bedside, script, told, keep).run()
     item = script.heard[-1]
     assert isinstance(item, Status) and item.kind is StatusKind.WITNESS
     witness = Witness.open(item.envelope, bedside.study.site_keys[ME])
     assert witness.journal == bedside.head and witness.model == digest(b"model")
+    packet = script.heard[1]
+    assert isinstance(packet, Packet)
+    assert witness.answered == {order.manifest.round: packet.header.digest}
     assert kept[0][1] == b"model" and told.events[-1][0] == "finished"
+
+
+@pytest.mark.parametrize("code", ["WR-COORD-036", "WR-COORD-025", "WR-COORD-001"])
+async def test_an_agent_stays_until_its_countersignature_is_accepted(
+    bedside: Bedside, code: str
+) -> None:
+    """A coordinator that is restarted just then needs it: without, the evidence does not verify."""
+    script = Script(finish(bedside), finish(bedside))
+    script.refuse = [code]
+    await agent(bedside, script, Told()).run()
+    first, second = (item for item in script.heard[1:] if isinstance(item, Status))
+    assert first.kind is second.kind is StatusKind.WITNESS
+    assert first.envelope.payload == second.envelope.payload
+    # Said again without being asked where it may have been taken in already.
+    assert len(script.polls) == (1 if code == "WR-COORD-036" else 2)
 
 
 async def test_a_finished_model_that_is_not_the_studys_ends_the_run_loudly(
@@ -227,10 +256,37 @@ async def test_an_ending_under_another_journal_than_the_rounds(bedside: Bedside)
     bedside.grow(5)
     order = bedside.order()
     forked = {"size": bedside.head.size, "root": "ab" * 32}
-    script = Script(contribute(bedside, order), finish(bedside, journal=forked))
+    signed = checkpoint(bedside.head.size, forked["root"], bedside.keys.coordinator)
+    script = Script(contribute(bedside, order), finish(bedside, journal=forked, checkpoint=signed))
     code = await code_of(agent(bedside, script, Told()).run())
     assert code is not None and code.startswith("WR-TRUST-05")
     assert bedside.leaves("witness") == []
+
+
+@pytest.mark.parametrize("forged", ["none", "stranger", "older", "nonsense"])
+async def test_whoever_opens_the_line_cannot_make_a_hospital_countersign_its_journal(
+    bedside: Bedside, forged: str
+) -> None:
+    """The attack: anybody can append leaves to a Merkle tree of which it sees the proofs. The head
+    would extend what was shown before, be witnessed, and shut the real coordinator out for good."""
+    bedside.grow(5)
+    order = bedside.order()
+    seen = bedside.head
+    older = checkpoint(seen.size, seen.root, bedside.keys.coordinator)
+    bedside.grow(3)  # leaves that the coordinator never wrote
+    shown = {
+        "none": None,
+        "stranger": checkpoint(bedside.head.size, bedside.head.root, SigningKey.generate()),
+        "older": older,
+        "nonsense": {"payload": "x"},
+    }[forged]
+    proof = tuple(
+        one.hex() for one in bedside.coordinator.prove_consistency(seen.size, bedside.head.size)
+    )
+    ending = finish(bedside, checkpoint=shown).model_copy(update={"consistency": proof})
+    script = Script(contribute(bedside, order), ending)
+    assert await code_of(agent(bedside, script, Told()).run()) == "WR-SITE-201"
+    assert bedside.leaves("witness") == [] and bedside.door.seen == seen
 
 
 # Statements that are not accepted

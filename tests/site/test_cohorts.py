@@ -142,7 +142,8 @@ def test_one_manifest_per_statement_and_number(
     [
         ({}, "WR-SITE-029"),
         ({"model": digest(b"newer")}, None),
-        ({"task": digest(b"other")}, None),
+        ({"task": digest(b"other")}, "WR-SITE-200"),
+        ({"task": digest(b"other"), "run": RunId("run-2")}, None),
         ({"run": RunId("run-2")}, None),
     ],
 )

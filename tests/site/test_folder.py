@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recorded_run import finished
+from recorded_run import RUN, finished
 from studies import KEYS, document
 from wardround.errors import WardroundError
 from wardround.ids import SiteName
@@ -51,6 +51,7 @@ def test_only_a_model_of_the_approved_study_under_the_coordinators_key_is_kept(
     told = {
         "description": model.description.decode(),
         "signature": json.loads(model.signature.to_json()),
+        "run": RUN,
     }
     keep_model(home, run.study, told, model.weights)
     kept = sorted(one.name for one in (home.reports / "model").iterdir())
@@ -58,6 +59,7 @@ def test_only_a_model_of_the_approved_study_under_the_coordinators_key_is_kept(
     wrong: list[tuple[Study, dict[str, object], bytes]] = [
         (run.study, {"description": told["description"]}, model.weights),
         (run.study, {"signature": told["signature"]}, model.weights),
+        (run.study, {**told, "run": "an-earlier-one"}, model.weights),
         (Study.parse(document(version=2)), told, model.weights),
     ]
     for study, documents, weights in wrong:

@@ -14,7 +14,7 @@ from bedside import ME, PEERS, RUN, Bedside, code
 from ward import SITES
 from wardround.federation.messages import Ask, Instruction, Manifest, ModelVersion, stream_run
 from wardround.federation.packet import Packet, Refusal
-from wardround.federation.streaming import version_scope
+from wardround.federation.streaming import at_version, version_scope
 from wardround.learning.buffered import scaled
 from wardround.learning.specify import specify
 from wardround.secagg import (
@@ -151,6 +151,7 @@ class LateBedside(Bedside):
             threshold=late.threshold,
             minimum_survivors=late.minimum_survivors,
             journal=self.head,
+            version=self.version(newest).digest,
         )
         return honest.model_copy(update=changes)
 
@@ -191,11 +192,12 @@ async def test_the_total_of_a_cohort_has_each_contribution_scaled(late: LateBeds
     late.form(sequence=3, newest=2)
     packet = await late.give(newest=2)
     assert isinstance(packet, Packet)
+    manifest = late.late_manifest(2)
     encoding = headroom(late.study, late.question, 4).encoding
     total = np.frombuffer(packet.payload.read_bytes(), encoding.dtype).copy()
     for one in late.peers.values():
         ring = np.zeros_like(total)
-        one.mask(ring)
+        one.mask(ring, manifest.digest, manifest.setup)
         total += ring
     survivors = SITES
     ask = late.late_ask(Ask.VOTE, survivors=survivors)
@@ -214,7 +216,7 @@ async def test_the_total_of_a_cohort_has_each_contribution_scaled(late: LateBeds
         survivors,
         shares,
         0,
-        late.late_manifest(2).setup,
+        manifest.digest,
         late.study.late_terms.adversary,
     )
     unmasking.unmask(total)
@@ -236,6 +238,8 @@ async def test_the_total_of_a_cohort_has_each_contribution_scaled(late: LateBeds
         ({"task": digest(b"another")}, "WR-SITE-031"),
         ({"kind": "fedavg"}, "WR-SITE-011"),
         ({"model": digest(b"another")}, "WR-SITE-011"),
+        ({"version": digest(b"another")}, "WR-SITE-011"),
+        ({"version": None}, "WR-SITE-011"),
         ({"length": 4}, "WR-SITE-011"),
         ({"ring_bits": 32}, "WR-SITE-011"),
         ({"fractional_bits": 1}, "WR-SITE-011"),
@@ -317,6 +321,22 @@ async def test_one_survivor_set_and_no_fewer_than_the_cohort_agreed(late: LateBe
     other = late.late_ask(Ask.VOTE, survivors=SITES[:3])
     assert code(lambda: late.seat.late.vote(other)) == "WR-SECAGG-014"
     assert [one.facts["survivors"] for one in late.leaves("vote")] == [list(SITES)]
+
+
+async def test_a_stream_has_one_question(late: LateBedside) -> None:
+    """The attack: a question's own round and model are replaced by those of a version, so another
+    question can ask for the very same contribution once more, in a cohort that differs by one."""
+    held = await late.hold()
+    assert isinstance(await late.form().give(), Packet)
+    question = late.at(np.full(3, 0.5), 7)
+    again = late.version().model_copy(update={"task": question.hash})
+    same = at_version(question.to_wire(), again, np.zeros(3).tobytes())
+    assert same.hash == held.task.hash, "what would be trained is what left before"
+    refusal = await late.door.train(same, again, version_scope(STREAM, 0))
+    assert isinstance(refusal, Refusal) and late.codes()[-1] == "WR-SITE-200"
+    late.restart()
+    refusal = await late.door.train(same, again, version_scope(STREAM, 0))
+    assert isinstance(refusal, Refusal) and late.codes()[-1] == "WR-SITE-200"
 
 
 async def test_a_kind_is_for_rounds_or_for_cohorts(late: LateBedside) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,6 +208,20 @@ async def test_a_certificate_that_does_not_fit_replaces_nothing(papers: Papers, 
     identity = SpiffeId.of_site("localhost", "breast-mass", site)
     false = authority.issue_agent(make_csr(key), identity, datetime.now(UTC))
     assert await renewed_with(papers, [false]) == ["trouble"]
+    assert papers.certificate.read_bytes() == kept
+
+
+async def test_an_older_certificate_replaces_nothing(papers: Papers) -> None:
+    """The attack: whoever opens the line has seen it before. The agent would go on under a
+    certificate that the coordinator has replaced, and be turned away for good."""
+    kept = papers.certificate.read_bytes()
+    identity = SpiffeId.of_site("localhost", "breast-mass", SITES[0])
+    earlier = datetime.now(UTC) - timedelta(hours=12)
+    authority = stranger_authority()
+    papers = replace(papers, authority=authority.certificate_pem)
+    older = authority.issue_agent(make_csr(papers.key), identity, earlier)
+    papers.require_fitting(older)
+    assert await renewed_with(papers, [older]) == ["trouble"]
     assert papers.certificate.read_bytes() == kept
 
 

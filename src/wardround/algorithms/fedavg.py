@@ -17,15 +17,16 @@ from wardround.algorithms.glm import constants
 from wardround.federation.federation import Federation
 from wardround.ids import SiteName
 from wardround.learning.agreed import averaging, server_step
-from wardround.learning.buffered import BufferedFedAvg
+from wardround.learning.buffered import BufferedFedAvg, mean_scale
 from wardround.learning.contribution import from_total
 from wardround.learning.error_feedback import sent_of, tell
 from wardround.learning.fit import Fit, Rule, check_size, covariance, newton_step, relative_change
 from wardround.learning.glm import Standardisation
-from wardround.learning.local_sgd import FedAvg
+from wardround.learning.local_sgd import FedAvg, require_clipped
 from wardround.learning.newton import NEWTON
 from wardround.learning.specify import specify
 from wardround.secagg.chosen import cycle_rounds
+from wardround.secagg.quantised import rounding
 from wardround.study.task import Compression
 from wardround.trust.canonical import JSON
 
@@ -75,8 +76,9 @@ async def _in_rounds(
     """
     study, settings = federation.study, averaging(federation.study)
     step, expected = server_step(study), records
+    norm, bits = settings.clipping_norm, settings.compression.lane_bits
+    error = norm * rounding(len(_start(choice)), bits, len(study.sites)) if bits else 0.0
     weights, settled, done = _start(choice), False, 0
-    rounded = settings.compression.lane_bits is not None
     partly = settings.compression is Compression.RANDOM_K
     cycle = cycle_rounds(len(weights), sent_of(settings.share_sent, len(weights)))
     included: list[tuple[SiteName, ...]] = []
@@ -84,7 +86,7 @@ async def _in_rounds(
     state = step.init(weights)
     for done in range(1, _rounds(federation) + 1):
         asked: dict[str, JSON] = {**choice, "round": done}
-        if rounded:
+        if bits:
             asked["expected"] = expected
         if partly and included:
             asked["included"] = tell(included, study.site_names)
@@ -93,7 +95,10 @@ async def _in_rounds(
         while totals.outgrown:  # hospitals are back that were missing when records were counted
             expected = totals.records
             totals, _ = await ask(federation, FedAvg, {**asked, "expected": expected}, weights)
-        change, state = step.update(totals.update, state)
+        mean = totals.update
+        if not partly:  # else what is sent has gathered over rounds, and nothing bounds it
+            mean = require_clipped(mean, norm, rounding=error * expected / totals.records)
+        change, state = step.update(mean, state)
         weights = weights + change
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
         still = still + 1 if relative_change(change, weights) <= rule.tolerance else 0
@@ -109,8 +114,9 @@ async def _at_own_pace(
     """One step for each cohort of sites that happened to be ready; as `_in_rounds`.
 
     The mean is that of FedBuff (Nguyen et al. 2022), by records, in which what is stale counts for
-    less. With ``server = "fedasync"`` it is weighted as Xie et al. 2019 weight single models: what
-    is stale counts for less beside what is fresh, and a cohort of stale sites alone in full.
+    less. With ``server = "fedasync"`` it is divided by the cohort's mean scale, after the way Xie
+    et al. 2019 weight single models: what is stale counts for less beside what is fresh, and a
+    cohort of stale sites alone in full.
     """
     study = federation.study
     step = server_step(study)
@@ -124,10 +130,12 @@ async def _at_own_pace(
         for done in range(1, _rounds(federation) + 1):
             total = await anext(aiter(stream))
             totals, _ = from_total(question, total.values)
-            change, state = step.update(totals.weighted if relative else totals.damped, state)
+            scale = mean_scale(total.staleness)
+            damped = require_clipped(totals.damped, question.clipping_norm)
+            mean = totals.undamped(scale) if relative else damped
+            change, state = step.update(mean, state)
             weights = weights + change
             stream.publish(weights)
-            scale = totals.weight / totals.records
             federation.say("cohort", step=done, sites=len(total.survivors), scale=scale)
             settled = relative_change(change, weights) <= rule.tolerance
             if settled:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from wardround.coordinator import ledgers, records, tables
 from wardround.coordinator.asks import asks, instruction
 from wardround.coordinator.changed import Changed
@@ -28,7 +30,7 @@ from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.timeline import Timeline, timeline
 from wardround.coordinator.traffic import Traffic
 from wardround.errors import WardroundError
-from wardround.federation.messages import LedgerReport, stream_run
+from wardround.federation.messages import LedgerReport, Present, malformed, stream_run
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
@@ -269,6 +271,14 @@ class Coordinator:
             for site, (_, at) in sorted(self._heard.items())
             if site in approved and now - at < ABSENT_AFTER_S
         )
+
+    def present_to(self, site: SiteName, nonce: str) -> Envelope:
+        """This coordinator's word to a hospital that it is there; raises WR-ROUND-001."""
+        try:
+            said = Present(study=self.study.digest, site=site, nonce=nonce)
+        except ValidationError as error:
+            raise malformed("query") from error
+        return said.sign(self.key)
 
     def heard_ages_s(self) -> dict[SiteName, float]:
         """How many seconds ago each agent was heard of; one that waits for work is heard of now."""

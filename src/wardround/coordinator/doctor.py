@@ -256,7 +256,7 @@ class _Coordinator:
     def service(self) -> str:
         home = self._home
         if not self._serving():
-            return "not running"
+            return self._nobody_in_its_place()
         context = client_context(home.keys / "ca.pem")
         try:
             health = asyncio.run(self._health(context))
@@ -274,6 +274,27 @@ class _Coordinator:
                 "Check what stands in front of it: TLS must pass through to this process.",
             )
         return f"answers at {home.url}: {health.get('state')}"
+
+    def _nobody_in_its_place(self) -> str:
+        """While this one does not run, nobody may answer at its address.
+
+        Raises WR-COORD-068 where somebody does; skipped where that can't be found out from here.
+        """
+        home = self._home
+        try:
+            socket.create_connection((home.host, home.port), _ANSWER_S).close()
+        except ConnectionRefusedError:
+            return "not running, and nobody answers in its place"
+        except OSError as error:
+            raise SkippedError(
+                "it does not run, and its address can't be tried from here"
+            ) from error
+        raise WardroundError(
+            "WR-COORD-068",
+            f"This coordinator does not run, and at {home.url} somebody takes connections.",
+            "A load balancer may do so; if it is another program, stop it. A second coordinator "
+            "under a copy of these keys would be the study's own to every hospital.",
+        )
 
     async def _health(self, context: ssl.SSLContext) -> dict[str, Any]:
         async with httpx.AsyncClient(verify=context, timeout=_ANSWER_S, trust_env=False) as client:

@@ -376,7 +376,7 @@ class Driver:
         }
         return open_total(
             exchange.manifest,
-            exchange.bound(),
+            exchange.manifest_digest(),
             state.survivors,
             self._adverts[1],
             shares,
@@ -459,7 +459,7 @@ class LiveStream:
         if number < len(steps):
             recorded = self._rounds.recorded(self._task, steps[number])
             assert recorded is not None
-            return recorded
+            return streaming.dated(recorded, number)
         cohort = self._rounds.study.cohort
         deadline = time.monotonic() + cohort.deadline_s * cohort.attempts
         streaming.serve()
@@ -474,7 +474,7 @@ class LiveStream:
             audit.stop_at_garbage(streaming, step)
             streaming.over(step)
             if total is not None:
-                return total
+                return streaming.dated(total, number)
 
     async def _form(self, deadline: float) -> None:
         """Have a cohort that everybody in it has signed and dealt to."""

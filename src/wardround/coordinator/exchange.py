@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
@@ -118,6 +119,8 @@ class Exchange:
         self.traffic = Traffic()
         self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
+        self.on_dropped: Callable[[Exception], None] = lambda _why: None
+        """Told when statements that were taken in could not be committed and are forgotten."""
         self.models = OutgoingModels(study.digest, key, blobs)
         self._restore()
         self.lost: set[SiteName] = self._find_lost()
@@ -213,7 +216,11 @@ class Exchange:
             self._round_ahead = new
 
     def flush(self) -> None:
-        """Commit everything taken in, in one transaction, and wake whoever waits."""
+        """Commit everything taken in, in one transaction, and wake whoever waits.
+
+        Whatever calls: where it fails, nobody who waits for what was taken in may hear that it is
+        durable.
+        """
         if not self._pending:
             return
         pending, self._pending = self._pending, []
@@ -221,9 +228,12 @@ class Exchange:
         round_, self._round_ahead = self._round_ahead, None
         try:
             self._commit(pending, setup, round_)
-        except WardroundError as error:
-            if error.code == NO_ROOM:  # taken in still: committed when there is room
+        except Exception as error:
+            if isinstance(error, WardroundError) and error.code == NO_ROOM:
+                # Taken in still: committed when there is room.
                 self._pending, self._setup_ahead, self._round_ahead = pending, setup, round_
+            else:
+                self.on_dropped(error)
             raise
 
     def _commit(self, pending: list[_Pending], setup: Setup | None, round_: Round | None) -> None:
@@ -390,8 +400,13 @@ class Exchange:
     def finish(self, documents: Document, body: bytes) -> None:
         """From now on, offer every site the finished model and ask for its countersignature."""
         self._end(Ask.FINISH)
-        head = self.journal_head().model_dump()
-        ending = {**documents, "journal": head}
+        # Signed, as all else that a hospital acts on: where a proxy opens TLS, anybody may answer.
+        checkpoint = sign_checkpoint(self.state.journal.checkpoint(), self._key)
+        ending = {
+            **documents,
+            "journal": self.journal_head().model_dump(),
+            "checkpoint": orjson.loads(checkpoint.to_json()),
+        }
         self.ending = Instruction(ask=Ask.FINISH, run=self.run, documents=ending), body
         self.spool.clear()
         self.changed.notify()
@@ -470,12 +485,8 @@ class Exchange:
         assert self.round is not None
         return self.round.state.batch
 
-    def bound(self) -> Digest:
-        """What masks, votes and shares of the current round are bound to."""
-        return self.manifest_digest()
-
     def manifest_digest(self) -> Digest:
-        """The digest that packets and votes of the current round must name."""
+        """What masks, packets, votes and shares of the current round are bound to."""
         assert self.manifest_envelope is not None
         return digest(self.manifest_envelope.payload)
 

@@ -48,6 +48,7 @@ _STATUS = {
     "WR-COORD-034": 403,
     "WR-COORD-042": 404,
     "WR-COORD-061": 403,
+    "WR-COORD-071": 429,
 }
 
 
@@ -72,13 +73,15 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         return _problem(malformed("request"), 400)
 
     @app.get("/v1/health")
-    async def health(request: Request) -> dict[str, str]:
-        found = {"study": coordinator.study.id, "state": coordinator.state_name}
+    async def health(request: Request, nonce: str = "") -> dict[str, object]:
+        found: dict[str, object] = {"study": coordinator.study.id, "state": coordinator.state_name}
         known = reception.known(request)
         if isinstance(known, WardroundError):
             found["refused"] = known.code
         elif known is not None:  # to the study's own hospitals a little more
             found |= {"site": known.site, "version": __version__}
+            if nonce:
+                found["present"] = coordinator.present_to(known.site, nonce).to_dict()
         return found
 
     @app.post("/v1/enrol")

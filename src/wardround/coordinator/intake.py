@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import orjson
 
-from wardround.coordinator import ledgers
+from wardround.coordinator import ledgers, records
 from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.records import Sent
@@ -31,6 +32,12 @@ from wardround.trust.dsse import Envelope
 _NOBODYS_FAULT = ("WR-COORD-001", NO_ROOM)
 """What has nothing to do with the statement: its site sends it again, and it is journalled then."""
 
+EACH = 64
+"""So many refused statements of a site and code have a leaf each; then the 128th, the 256th …
+
+A site may send as many as its line carries, and the journal is in the evidence that all keep.
+"""
+
 _GROUP_S = 0.005
 """How long a statement waits for others to share its transaction, unless the round moves on."""
 
@@ -44,6 +51,10 @@ class Intake:
         self._exchange = exchange
         self._group: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        exchange.on_dropped = self._drop
+        self._refused: Counter[tuple[SiteName, str]] = Counter()
+        self._published: tuple[str, dict[SiteName, frozenset[bytes]]] = ("", {})
+        """The batch that is being set up, and whose keys are in it."""
 
     async def submit(
         self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes
@@ -75,6 +86,14 @@ class Intake:
             else:
                 self._group.set_exception(reason)
 
+    def _drop(self, why: Exception) -> None:
+        """What was taken in is forgotten, whoever asked for it to be committed: say so."""
+        group, self._group = self._group, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if group is not None and not group.done():
+            group.set_exception(why)
+
     def _commit(self, group: asyncio.Future[None]) -> None:
         if group.done():
             return
@@ -83,7 +102,8 @@ class Intake:
         try:
             self._exchange.flush()
         except Exception as error:  # noqa: BLE001 (handed to everyone who waits for it)
-            group.set_exception(error)
+            if not group.done():
+                group.set_exception(error)
         else:
             group.set_result(None)
 
@@ -97,7 +117,6 @@ class Intake:
         self._exchange.flush()
 
     def _take(self, site: SiteName, kind: str, envelope: Envelope, attachment: bytes) -> None:
-        exchange = self._exchange
         handler = self._handlers().get(kind)
         try:
             if handler is None:
@@ -105,14 +124,18 @@ class Intake:
             handler(site, envelope, attachment)
         except WardroundError as error:
             if error.code not in _NOBODYS_FAULT:
-                with exchange.state.transaction() as transaction:
-                    transaction.record(
-                        "refused",
-                        site=site,
-                        statement=digest(envelope.payload),
-                        code=error.code,
-                    )
+                self._note(site, digest(envelope.payload), error.code)
             raise
+
+    def _note(self, site: SiteName, statement: Digest, code: str) -> None:
+        """Journal a refused statement; of a flood its numbers 128, 256 and so on."""
+        self._refused[site, code] += 1
+        number = self._refused[site, code]
+        if number > EACH and number & (number - 1):
+            return
+        facts = {} if number <= EACH else {"number": number}
+        with self._exchange.state.transaction() as transaction:
+            transaction.record("refused", site=site, statement=statement, code=code, **facts)
 
     def _handlers(self) -> Mapping[str, Callable[[SiteName, Envelope, bytes], None]]:
         return {
@@ -184,7 +207,30 @@ class Intake:
         if asked != (advert.batch, advert.pool, advert.rounds):
             raise refused("WR-COORD-025", "The advert is for another set-up or pool.")
         sent = Sent(envelope, b"")
+        if not self._repeated(advert.batch, "advert", site, sent):
+            self._require_own_keys(site, advert)
         self._on_setup("advert", site, advert.batch, sent, lambda setup: setup.on_advert(site))
+
+    def _require_own_keys(self, site: SiteName, advert: Advert) -> None:
+        """Refuse keys that another site of the set-up has: all others would refuse the set-up.
+
+        Raises WR-SECAGG-007 as they would.
+        """
+        if self._published[0] != advert.batch:
+            said = self._exchange.said(advert.batch, "advert").items()
+            opened = {
+                one: Advert.open(sent.envelope, self._exchange.keys[one]) for one, sent in said
+            }
+            self._published = advert.batch, {one: _keys(known) for one, known in opened.items()}
+        mine, others = _keys(advert), self._published[1]
+        if any(mine & keys for one, keys in others.items() if one != site):
+            raise WardroundError(
+                "WR-SECAGG-007",
+                f"A key that {site} advertises is already in use.",
+                "Start a fresh set-up, in which every site advertises new keys once.",
+                path=site,
+            )
+        others[site] = mine
 
     def _on_choice(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
@@ -310,7 +356,7 @@ class Intake:
         state = exchange.round_ahead
         if state is None or said.round != state.round:
             raise refused("WR-COORD-021", "The statement belongs to no open round or set-up.")
-        asked = (state.batch, state.index, exchange.bound(), state.survivors)
+        asked = (state.batch, state.index, exchange.manifest_digest(), state.survivors)
         if (said.batch, said.index, said.manifest, said.survivors) != asked:
             raise refused("WR-COORD-025", "The statement is over another manifest or survivors.")
 
@@ -329,6 +375,11 @@ class Intake:
             models = (digest(Envelope.from_json(signature).payload),)
         if witness.journal.model_dump() != documents["journal"] or witness.model not in models:
             raise refused("WR-COORD-025", "The statement is over another journal or model.")
+        with self._exchange.state.database.begin() as connection:
+            came = records.packets_of(connection, self._exchange.run, witness.site)
+        for name, packet in witness.answered.items():
+            if name not in came or came[name] not in (None, packet):
+                raise refused("WR-COORD-025", "The statement is about rounds that were not.")
 
     def _on_refusal(self, site: SiteName, envelope: Envelope, attachment: bytes) -> None:
         exchange = self._exchange
@@ -358,6 +409,12 @@ class Intake:
         if not self._repeated(exchange.run, "witness", site, sent):
             self._require_own_ending(witness)
             exchange.keep(exchange.run, "witness", site, sent)
+
+
+def _keys(advert: Advert) -> frozenset[bytes]:
+    return frozenset(
+        (advert.sealing_key, *advert.masking_keys, *advert.self_mask_commitments),
+    )
 
 
 def _audits(round_: Round | None, scope: str) -> bool:

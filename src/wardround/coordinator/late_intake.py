@@ -12,6 +12,7 @@ from wardround.federation.late import CohortPhase
 from wardround.federation.messages import Refused
 from wardround.ids import SiteName
 from wardround.secagg import Deal, Offer, adverts_digest
+from wardround.secagg.cohort import late_batch
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 
@@ -51,7 +52,10 @@ class LateIntake(Intake):
             said = streaming.said(late.round, "advert")
             adverts = {name: one.envelope for name, one in said.items()}
             if deal.adverts == adverts_digest(adverts):
-                if {*deal.sealed, site} != set(adverts) or cohort.phase is CohortPhase.SIGN:
+                # All that the others will look at: else each of them refuses, and not this site.
+                same = deal.batch == late_batch(streaming.run)
+                same = same and {*deal.sealed, site} == set(adverts)
+                if not same or cohort.phase is CohortPhase.SIGN:
                     raise refused("WR-COORD-025", "The deal is for another roster.")
                 streaming.take_deal(site, late, Sent(envelope, attachment))
                 return

@@ -78,7 +78,8 @@ def open_total(
         )
         paths = [spool.path(manifest.round, site) for site in survivors]
         checksum = Checksum(manifest.study, manifest.run, manifest.step, manifest.task)
-        return _add_up(paths, unmasking, checksum, whole, start, stop), unmasking.suspects
+        seen = _add_up(paths, unmasking, checksum, whole, start, stop, encoding.bounded_from)
+        return seen, unmasking.suspects
 
     if len(whole) < _SPLIT_FROM:
         seen, suspects = add_up(0, len(whole))
@@ -117,10 +118,12 @@ def _add_up(
     whole: RingArray,
     start: int,
     stop: int,
+    bounded_from: int,
 ) -> _Seen:
     """Sum elements ``start`` to ``stop`` of the payloads into ``whole``, take the masks out, look.
 
-    The last ``LANES`` elements of ``whole`` are not data.
+    The last ``LANES`` elements of ``whole`` are not data; those before ``bounded_from`` may be of
+    any magnitude.
     """
     step = _CHUNK_BYTES // whole.itemsize
     scratch = np.empty(step, whole.dtype)
@@ -137,7 +140,9 @@ def _add_up(
             unmasking.unmask(chunk, at)
             data = chunk[: max(0, len(whole) - LANES - at)]
             if len(data):
-                seen = seen.and_(_Seen(checksum.lanes(data, at), magnitude(data)))
+                bounded = data[max(0, bounded_from - at) :]
+                largest = magnitude(bounded) if len(bounded) else 0
+                seen = seen.and_(_Seen(checksum.lanes(data, at), largest))
     return seen
 
 

@@ -11,18 +11,23 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import Request
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
-from wardround.coordinator.traffic import VISITOR
+from wardround.coordinator.traffic import RELEASE, VISITOR
 from wardround.errors import WardroundError
+from wardround.ids import SiteName
 from wardround.trust.replay import ReplayCache
 from wardround.trust.requests import claimed_signer, verify_request, verify_signature
 
 MAXIMUM_BODY_BYTES = 64 << 20
+MOST_HELD_BYTES = 2 * MAXIMUM_BODY_BYTES
+"""So much of one site's requests is in memory at a time, however many it opens at once."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,30 @@ class Reception:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._replays = ReplayCache(not_before=int(time.time()))
+        self._held: Counter[SiteName] = Counter()
 
     async def admit(self, request: Request) -> tuple[Peer, bytes]:
         """Who asks, and the verified body."""
         visitor = self.visitor(request)
-        body = await read_body(request, MAXIMUM_BODY_BYTES)
+        site, mine = visitor.peer.site, 0
+
+        def hold(size: int) -> None:
+            nonlocal mine
+            if self._held[site] + size > MOST_HELD_BYTES:
+                raise WardroundError(
+                    "WR-COORD-071",
+                    f"{site} has more requests under way than the coordinator keeps in memory.",
+                    "Nothing to do: an agent sends one at a time, and tries again. If it lasts, "
+                    "somebody else uses its certificate.",
+                )
+            self._held[site] += size
+            mine += size
+
+        def release() -> None:
+            self._held[site] -= mine
+
+        request.scope[RELEASE] = release
+        body = await read_body(request, MAXIMUM_BODY_BYTES, hold)
         visitor.verify(body=body)
         return visitor.peer, body
 
@@ -123,8 +147,13 @@ def _target(request: Request) -> str:
     return f"{target}?{query}" if query else target
 
 
-async def read_body(request: Request, most_bytes: int) -> bytes:
-    """A request's body; raises WR-COORD-013 as soon as it is larger than that."""
+async def read_body(
+    request: Request, most_bytes: int, hold: Callable[[int], None] = lambda _size: None
+) -> bytes:
+    """A request's body; raises WR-COORD-013 as soon as it is larger than that.
+
+    ``hold`` is told of each piece before it is kept, and may raise.
+    """
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
@@ -134,5 +163,6 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
                 "A request body is larger than any message may be.",
                 "Send large payloads in numbered parts.",
             )
+        hold(len(piece))
         pieces.append(piece)
     return b"".join(pieces)

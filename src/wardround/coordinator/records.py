@@ -30,6 +30,7 @@ from wardround.federation.messages import Manifest
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import Digest, RoundId, RunId, SiteName
+from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
 
 State = TypeVar("State", Setup, Round, Draw, Gathering)
@@ -294,6 +295,20 @@ def load_statements(connection: Connection, scope: str) -> dict[tuple[str, SiteN
     rows = connection.execute(select(statements).where(statements.c.scope == scope))
     return {
         (row.kind, row.site): Sent(Envelope.from_json(row.envelope), row.attachment) for row in rows
+    }
+
+
+def packets_of(connection: Connection, run: RunId, site: SiteName) -> dict[RoundId, Digest | None]:
+    """The rounds of a run, its groups and streams, with the packet header that came of ``site``."""
+    mine = (rounds.c.run == run) | rounds.c.run.startswith(f"{run}.", autoescape=True)
+    came = (statements.c.scope == rounds.c.round) & (statements.c.kind == "packet")
+    came &= statements.c.site == site
+    query = select(rounds.c.round, statements.c.envelope).outerjoin(statements, came).where(mine)
+    return {
+        row.round: None
+        if row.envelope is None
+        else digest(Envelope.from_json(row.envelope).payload)
+        for row in connection.execute(query)
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -20,14 +21,16 @@ from wardround.coordinator.exchange import Exchange, refused
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.errors import WardroundError
+from wardround.federation.federation import Total
 from wardround.federation.late import CohortPhase, Gathering, LateCohort, Waiting
 from wardround.federation.messages import Manifest, ModelVersion
 from wardround.federation.round import RoundPhase
-from wardround.federation.streaming import version_scope
+from wardround.federation.streaming import staleness, version_scope
 from wardround.ids import Digest, RunId, SiteName
-from wardround.secagg import Offer, cohort_manifest, setup_digest
+from wardround.secagg import Offer, Ready, cohort_manifest, setup_digest
 from wardround.secagg.cohort import CohortManifest, binding, check_cohort, late_batch, open_offer
 from wardround.secagg.graph import Graph
+from wardround.secagg.setup import check_adverts, open_adverts
 from wardround.store.blobs import Blobs
 from wardround.store.journalled import JournalledDatabase, Transaction
 from wardround.study import Study, Task
@@ -119,6 +122,14 @@ class Streaming(Exchange):
         if done and self.round is not None and self.round.state.step not in self._opened[-1:]:
             self._opened = (*self._opened, self.round.state.step)
         return self._opened
+
+    def dated(self, total: Total, newest: int) -> Total:
+        """``total`` with how stale each survivor's contribution was beside version ``newest``."""
+        with self.state.database.begin() as connection:
+            said = records.load_statements(connection, total.round)
+        ready = {site: sent.envelope for (kind, site), sent in said.items() if kind == "ready"}
+        behind = staleness(ready, total.survivors, self.versions, newest)
+        return replace(total, staleness=behind)
 
     @property
     def in_flight(self) -> bool:
@@ -223,6 +234,7 @@ class Streaming(Exchange):
 
     def begin_round(self) -> None:
         """Sign the manifest of the round over the cohort that everybody signed and dealt to."""
+        self.flush()
         (cohort,) = self.gathering.state.cohorts
         late, question, version = cohort.manifest, self.question, self.versions[-1]
         encoding = headroom(self.study, question, len(cohort.roster), len(self.sites)).encoding
@@ -247,6 +259,7 @@ class Streaming(Exchange):
             threshold=late.threshold,
             minimum_survivors=late.minimum_survivors,
             journal=self.journal_head(),
+            version=version.digest,
         )
         envelope = manifest.sign(self._key)
         with self._transaction() as transaction:
@@ -309,13 +322,20 @@ class Streaming(Exchange):
 
     def take_ready(self, site: SiteName, offer: Offer) -> None:
         """A site is ready, with keys for one sum. Refused when it comes too late or twice."""
-        ready, _ = open_offer(offer, site, self.study.digest, self.run, self.keys)
+        ready, advert = open_offer(offer, site, self.study.digest, self.run, self.keys)
         name = digest(offer.ready.payload)
         if name in self.offers:
             return
-        known = any(one.model == ready.model for one in self.versions)
-        if ready.task != self.question.hash or not known:
+        base = max((one.number for one in self.versions if one.model == ready.model), default=None)
+        if ready.task != self.question.hash or base is None:
             raise refused("WR-COORD-025", "The site is ready with another task or model.")
+        self._require_usable(site, ready, base)
+        # As all members will: two that share a key would have no cohort come together.
+        waiting = {one.site: self.offers[one.ready].advert for one in self.gathering.state.waiting}
+        others = open_adverts(
+            {name: envelope for name, envelope in waiting.items() if name != site}, self.keys
+        )
+        check_adverts({**others, site: advert})
         new = self.gathering.state.on_ready(Waiting(site, name, ready.task, ready.expires))
         if new is self.gathering.state:
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
@@ -324,6 +344,24 @@ class Streaming(Exchange):
             transaction.record("ready", run=self.run, site=site, statement=name)
         self.offers[name] = offer
         self.changed.notify()
+
+    def _require_usable(self, site: SiteName, ready: Ready, base: int) -> None:
+        """Refuse what an honest site would not be ready with.
+
+        It stands in the evidence of all, which does not verify with a contribution in it that is
+        too stale, or that went into a cohort before. Each cohort makes one version at most.
+        """
+        agreed = self.study.cohort.asynchronous
+        assert agreed is not None
+        left = agreed.maximum_staleness - (len(self.versions) - 1 - base)
+        late = left < 0 or ready.expires > self.gathering.state.sequence + left
+        with self.state.database.begin() as connection:
+            again = ready.model in streams.given(connection, self.run, site)
+        if late or again:
+            raise refused(
+                "WR-COORD-070",
+                "The site is ready with what may be too stale by then, or was in a cohort before.",
+            )
 
     def take_signature(self, site: SiteName, envelope: Envelope) -> None:
         """A site signed the manifest of the cohort that is being formed."""
@@ -368,8 +406,9 @@ class Streaming(Exchange):
             return True
         if scope != version_scope(self.run, len(self.versions) - 1):
             return False
-        self.keep(scope, "refusal", site, sent)
-        self.flush()
+        if not self.known_refusal(scope, site):  # said anew, under another incident's number
+            self.keep(scope, "refusal", site, sent)
+            self.flush()
         return True
 
     def on_restart(self, site: SiteName) -> None:
@@ -416,11 +455,6 @@ class Streaming(Exchange):
         self.offers = {name: one for name, one in self.offers.items() if name in waiting}
 
     # What differs from a round over everyone.
-
-    def bound(self) -> Digest:
-        """The cohort's manifest and its set-up together; the coordinator's manifest names it."""
-        assert self.manifest is not None
-        return self.manifest.setup
 
     @property
     def keys_scope(self) -> str:

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, delete, insert, select, update
 
 from wardround.coordinator.records import Versioned, replaced
-from wardround.coordinator.tables import gatherings, offers, totals, versions
+from wardround.coordinator.tables import gatherings, offers, statements, totals, versions
 from wardround.federation.late import Gathering
-from wardround.ids import Digest, RunId
-from wardround.secagg.cohort import Offer
+from wardround.ids import Digest, RunId, SiteName
+from wardround.secagg.cohort import Offer, Ready
+from wardround.trust.canonical import parse_json
 from wardround.trust.dsse import Envelope
 
 GATHERING = TypeAdapter(Gathering)
@@ -102,6 +103,20 @@ def latest(connection: Connection, run: RunId) -> tuple[Gathering, datetime] | N
     if row is None:
         return None
     return GATHERING.validate_json(row.state), row.changed_at.replace(tzinfo=UTC)
+
+
+def given(connection: Connection, run: RunId, site: SiteName) -> frozenset[Digest]:
+    """From which models ``site`` trained what it has masked in cohorts of a stream."""
+    ready, packet = statements.alias(), statements.alias()
+    both = (ready.c.scope == packet.c.scope) & (ready.c.site == packet.c.site)
+    query = (
+        select(ready.c.envelope)
+        .join(packet, both)
+        .where(ready.c.kind == "ready", packet.c.kind == "packet", packet.c.site == site)
+        .where(packet.c.scope.startswith(f"{run}.c.", autoescape=True))
+    )
+    said = (Envelope.from_json(one).payload for one in connection.scalars(query))
+    return frozenset(Ready.from_wire(parse_json(one)).model for one in said)
 
 
 def opened(connection: Connection, run: RunId) -> tuple[int, ...]:

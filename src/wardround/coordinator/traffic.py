@@ -24,6 +24,9 @@ Count: TypeAlias = Callable[[SiteName, int, int], None]
 VISITOR = "wardround.visitor"
 """Where `Reception` notes in a request's scope whose signature it has verified."""
 
+RELEASE = "wardround.release"
+"""What to call when a request is over, where `Reception` holds its body in memory."""
+
 _ADD = insert(traffic)
 _ADD = _ADD.on_conflict_do_update(
     index_elements=["round", "site"],
@@ -101,3 +104,4 @@ class Counted:
             site = scope.get(VISITOR)
             if site is not None:
                 self._count(site, moved.bytes_in, moved.bytes_out)
+            scope.get(RELEASE, lambda: None)()

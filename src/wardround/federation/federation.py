@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Protocol
 
@@ -22,6 +22,7 @@ class Total:
     ``values`` has shape ``(task.length,)``. In a study with groups it is the sum of the groups'
     own totals, which are in ``groups`` in the partition's order; ``round`` is then the first's.
     ``noise`` is the standard deviation of the noise on each element, 0 where there is none.
+    ``staleness``, in a stream, is by how many versions each survivor's contribution was behind.
     """
 
     values: NDArray[np.float64]
@@ -29,6 +30,7 @@ class Total:
     round: RoundId
     groups: tuple[Total, ...] = ()
     noise: float = 0.0
+    staleness: Mapping[SiteName, int] = field(default_factory=dict)
 
     @classmethod
     def over(cls, groups: Sequence[Total]) -> Total:

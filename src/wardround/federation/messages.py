@@ -143,6 +143,17 @@ class Enrolling(Statement):
     """Of the certificate request, as it is sent."""
 
 
+class Present(Statement):
+    """The coordinator's word that it was there when a hospital asked, which chose ``nonce``.
+
+    Where a proxy opens TLS, the certificate of whoever answers is the proxy's; this is not.
+    """
+
+    study: DigestText
+    site: Name
+    nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{22}$")]
+
+
 class JournalHead(BaseModel):
     """A size and a root of the coordinator's journal."""
 
@@ -170,6 +181,8 @@ class Manifest(Statement):
     checkpoint, which a site countersigns by signing anything over this manifest's digest.
     ``ledgers``, in a study with noise, is the last `LedgerHead` that the coordinator has heard of
     from each hospital of the roster: whoever answers the manifest has witnessed it.
+    ``version``, in a stream, is the digest of the `ModelVersion` that is the newest: every site
+    counts its staleness from the same one.
     """
 
     study: DigestText
@@ -193,6 +206,7 @@ class Manifest(Statement):
     minimum_survivors: Count
     journal: JournalHead
     ledgers: dict[Name, LedgerHead] = Field(default_factory=dict, exclude_if=_nothing)
+    version: DigestText | None = Field(default=None, exclude_if=_nothing)
 
     @property
     def payload_bytes(self) -> int:
@@ -282,13 +296,20 @@ class Audit(Statement):
 
 
 class Witness(Statement):
-    """A site countersigns the coordinator's checkpoint at the end of a run."""
+    """A site countersigns the coordinator's checkpoint at the end of a run.
+
+    ``answered`` has, by round, the digest of each packet header that the site signed in this run,
+    from its own record: a round that the coordinator's journal knows nothing of is found by it.
+    ``elsewhere`` is how many it signed in other runs of the study.
+    """
 
     study: DigestText
     run: Run
     site: Name
     journal: JournalHead
     model: DigestText | None
+    answered: dict[RoundName, DigestText] = Field(default_factory=dict, exclude_if=_nothing)
+    elsewhere: Count = Field(default=0, exclude_if=_nothing)
 
 
 class Ask(StrEnum):

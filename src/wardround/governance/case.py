@@ -46,11 +46,6 @@ class OpenedRound:
     """Whether it is over a late cohort, of a stream."""
 
     @property
-    def bound(self) -> Digest:
-        """What its votes name: the manifest, which in a stream names cohort and set-up itself."""
-        return self.manifest.setup if self.late else self.digest
-
-    @property
     def name(self) -> str:
         """For sentences; counted from one."""
         if self.late:

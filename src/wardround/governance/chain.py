@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from wardround.federation.messages import JournalHead, Witness, draw_scope
 from wardround.governance.artefact import Model, open_model
-from wardround.governance.case import Case, Leaf, OpenedRound, require
+from wardround.governance.case import Case, Leaf, OpenedRound, Unmet, require
 from wardround.trust.canonical import digest
 from wardround.trust.journal import verify_checkpoint
 
@@ -57,6 +57,7 @@ def check_witnesses(case: Case) -> str:
             f"What {site} countersigned is of another study, run or hospital.",
         )
         require(witness.model == model, f"{site} countersigned another model.")
+        _answers_shown(case, witness)
         _same_root(case, witness.journal)
         require(
             last < witness.journal.size, f"{site} countersigned before the last total was opened."
@@ -69,6 +70,24 @@ def check_witnesses(case: Case) -> str:
     needed, found = case.study.adversary().threshold, len(case.evidence.witnesses)
     require(found >= needed, f"{found} hospitals countersigned the end of the run; {needed} must.")
     return f"{found} hospitals countersigned the finished journal and the model; {needed} must."
+
+
+def _answers_shown(case: Case, witness: Witness) -> None:
+    """Every round that a hospital says it answered is in the file, with its packet if that came.
+
+    The journal is the coordinator's own: a round that it never wrote down is found here, and the
+    hospitals whose votes open a total are too many for all witnesses to be silent about it.
+    """
+    shown = {one.manifest.round: one for one in case.all_rounds}
+    for name, packet in witness.answered.items():
+        one = shown.get(name)
+        if one is None:
+            raise Unmet(f"{witness.site} answered {name}, and the evidence leaves that round out.")
+        came = one.record.packets.get(witness.site)
+        require(
+            came is None or digest(came.payload) == packet,
+            f"{witness.site} signed another packet for {one.name} than the one in the evidence.",
+        )
 
 
 def check_model(case: Case) -> str:

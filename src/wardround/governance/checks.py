@@ -234,7 +234,7 @@ def check_votes(case: Case) -> str:
             for site, envelope in one.record.votes.items():
                 vote = SurvivorVote.open(envelope, _key(case, site, one))
                 require(
-                    vote.site == site and vote.manifest == one.bound,
+                    vote.site == site and vote.manifest == one.digest,
                     f"The vote of {site} in {one.name} is about another round.",
                 )
             continue
@@ -247,7 +247,7 @@ def check_votes(case: Case) -> str:
                 manifest.batch,
                 manifest.round,
                 manifest.index,
-                one.bound,
+                one.digest,
             ),
             f"The votes of {one.name} are about another round.",
         )

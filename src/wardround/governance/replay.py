@@ -8,6 +8,7 @@ is found out.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.federation.federation import Total
+from wardround.federation.streaming import staleness
 from wardround.governance.artefact import encode_model
 from wardround.governance.case import Case, OpenedRound, OpenedStream, require
 from wardround.ids import RoundId, RunId, SiteName
@@ -94,7 +96,8 @@ class ReplayFederation:
         if len(one.record.total) != task.elements * task.ring_bits // 8:
             raise _departed(step, "and its total is of another length")
         ring = _ring(one.record.total, task.ring_bits)
-        if magnitude(ring) > room.largest_total(len(one.survivors)):
+        bounded = ring[room.encoding.bounded_from :]
+        if len(bounded) and magnitude(bounded) > room.largest_total(len(one.survivors)):
             raise _departed(step, "whose total is larger than the bound on contributions allows")
         noise = noise_deviation(self._study, task.kind, len(one.survivors), roster, whole)
         values = room.encoding.decode(ring)
@@ -131,8 +134,12 @@ class ReplayStream:
         if step >= len(rounds):
             raise _departed(step, "but the evidence holds no further cohort")
         self._given += 1
-        federation = self._federation
-        return federation.total(self._task, rounds[step], step, len(federation.study.sites))
+        federation, stream = self._federation, self._stream
+        one = rounds[step]
+        total = federation.total(self._task, one, step, len(federation.study.sites))
+        ready = stream.cohorts[stream.rounds.index(one)].ready
+        behind = staleness(ready, total.survivors, stream.versions, step)
+        return replace(total, staleness=behind)
 
     def publish(self, model: NDArray[np.float64]) -> None:
         """Compare a model with the version of its number."""

@@ -53,7 +53,7 @@ def check_streams(case: Case) -> str:
             require(not named & fresh, f"A ready statement of {one.name} was used before.")
             named |= fresh
             for site in record.packets:
-                base = _base(case, stream, record, site)
+                base = _base(case, stream, record, site, done)
                 behind = done - base.number
                 require(
                     0 <= behind <= agreed.maximum_staleness,
@@ -128,12 +128,14 @@ def _check_manifest(
         (found.step, found.attempt, found.index, found.batch, found.round),
         (found.roster, found.corrupt, found.threshold, found.minimum_survivors),
         (found.kind, found.model, found.length, found.ring_bits, found.fractional_bits),
+        (found.version,),
     )
     expected = (
         (study.digest, study.id, stream.run, late.task),
         (late.sequence, 0, 0, late_batch(stream.run), late.round),
         (late.cohort, late.corrupt, late.threshold, late.minimum_survivors),
         (task.kind, newest.model, task.length, task.ring_bits, encoding.fractional_bits),
+        (newest.digest,),
     )
     require(
         stated == expected and late.task == task.hash,
@@ -175,8 +177,10 @@ def _check_recorded(
     )
 
 
-def _base(case: Case, stream: OpenedStream, record: CohortRecord, site: SiteName) -> ModelVersion:
-    """The version that a site of a cohort trained from."""
+def _base(
+    case: Case, stream: OpenedStream, record: CohortRecord, site: SiteName, newest: int
+) -> ModelVersion:
+    """The version that a site of a cohort trained from; the last one where two are the same."""
     if site not in record.ready:
         raise Unmet(f"{site} sent a packet and was not ready.")
     offer = Offer(record.ready[site], record.adverts[site])
@@ -184,7 +188,7 @@ def _base(case: Case, stream: OpenedStream, record: CohortRecord, site: SiteName
         ready, _ = open_offer(offer, site, case.study.digest, stream.run, case.keys)
     except WardroundError as error:
         raise Unmet(f"{error.code}: {error.problem}") from error
-    for version in stream.versions:
+    for version in reversed(stream.versions[: newest + 1]):
         if version.model == ready.model:
             return version
     raise Unmet(f"{site} trained from a model that was never given out.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wardround.errors import WardroundError
+from wardround.federation.messages import Witness
 from wardround.governance import chain, checks
 from wardround.governance.artefact import load_model
 from wardround.governance.budget import check_budget
@@ -181,12 +182,24 @@ def _other_runs(case: Case) -> list[str]:
     rounds = {str(leaf.facts.get("round")) for leaf in opened}
     runs = {name.partition(".")[0] for name in rounds} - {case.evidence.run}
     if not runs:
-        return []
+        return _untold(case)
     others = "another run" if len(runs) == 1 else f"{len(runs)} other runs"
     return [
         f"What {others} of this study opened, of which the journal tells: sums over "
         "cohorts that differ by one hospital subtract to that hospital's numbers. Ask for their "
         "evidence."
+    ]
+
+
+def _untold(case: Case) -> list[str]:
+    """What hospitals say they answered in other runs, of which the journal tells nothing."""
+    said = [Witness.from_payload(one.payload) for one in case.evidence.witnesses.values()]
+    most = max((one.elsewhere for one in said), default=0)
+    if not most:
+        return []
+    return [
+        f"What other runs of this study opened: hospitals gave up to {most:,} answers to them, and "
+        "the journal tells of none. Ask the coordinator."
     ]
 
 

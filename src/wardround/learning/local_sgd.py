@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.errors import WardroundError
 from wardround.learning.contribution import Answer, Limits, unit
 from wardround.learning.error_feedback import WINDOW, sent_of, width
 from wardround.learning.glm import (
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 MAXIMUM_EPOCHS = 5
 """Local epochs per round; the compliance policy allows no more."""
+
+_FIXED_POINT = 1e-3
+"""Far more than the fixed-point sum of as many updates as there can be may be off."""
 
 ROUNDED = ("rotate16", "rotate8")
 RANDOM_K = "random-k"
@@ -205,6 +209,27 @@ def _included(reader: Reader, training: Reader, number: int) -> str:
     if len(told) != characters or set(told) - set("0123456789abcdef"):
         raise reader.malformed("included", "must say of each round before who was in its total")
     return told
+
+
+def require_clipped(
+    update: NDArray[np.float64], norm: float, *, rounding: float = 0.0
+) -> NDArray[np.float64]:
+    """The mean of updates that were clipped to ``norm``, if it is no longer than that.
+
+    Single updates are seen by nobody, and each element of a sum may be as large as the records of a
+    hospital allow. That their mean can't be longer than all of them is what can be seen of a
+    hospital that sent one which is not clipped. ``rounding`` is what compression may add. Raises
+    WR-LEARN-015.
+    """
+    if not float(np.linalg.norm(update)) <= norm * (1.0 + _FIXED_POINT) + rounding:
+        raise WardroundError(
+            "WR-LEARN-015",
+            "The mean of the hospitals' updates is longer than the clipping norm, which none of "
+            "them may be.",
+            "A hospital sent what the study does not allow, or miscounted its records; nobody can "
+            "see which one. The run ends: leave out whom you don't trust.",
+        )
+    return update
 
 
 def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:

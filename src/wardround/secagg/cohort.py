@@ -197,16 +197,16 @@ def late_batch(run: RunId) -> BatchId:
 
     Sites advertise before anyone knows with whom, so all cohorts of a run share the name. Keys are
     told apart by what they are: each is drawn for one ready statement, and every use of one binds
-    the digest of a cohort's adverts or of its manifest (see `binding`).
+    the digest of a cohort's adverts or of its round's manifest (see `binding`).
     """
     return BatchId(f"{run}.late")
 
 
 def binding(manifest: Digest, setup: Digest) -> Digest:
-    """What masks, votes and shares of a late cohort are bound to: its manifest and its set-up.
+    """What the manifest of a late cohort's round names as its set-up: cohort and keys together.
 
-    The manifest is signed before anybody dealt. Members that were shown different deals
-    must not hold masks that cancel.
+    The cohort's own manifest is signed before anybody dealt. Masks, votes and shares are bound to
+    the round's manifest, so members that were shown different deals hold masks that don't cancel.
     """
     return digest_json({"manifest": manifest, "setup": setup})
 

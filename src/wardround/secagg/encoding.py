@@ -93,6 +93,11 @@ class FixedPoint:
         """The largest magnitude of an encoding: that of the bound itself."""
         return largest_encoding(self.bound, self.fractional_bits)
 
+    @property
+    def bounded_from(self) -> int:
+        """From which element on `largest` holds: all of them."""
+        return 0
+
     def encode(self, values: FloatArray, *, out: RingArray | None = None) -> RingArray:
         """Encode ``values``, shape (length,), into ``out`` or a new array of the same shape.
 

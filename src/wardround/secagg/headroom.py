@@ -72,6 +72,8 @@ class Headroom:
     def largest_total(self, survivors: int) -> int:
         """The magnitude that no element of an honest total exceeds, but for the stated chance.
 
+        Of a compressed one that is no element from `Quantised.bounded_from` on.
+
         The noise of fewer sites is less, so its room is enough for any number of survivors.
         """
         return survivors * self.encoding.largest + self.noise

@@ -106,6 +106,7 @@ class LateMember:
         self._signed: Envelope | None = None
         self._offers: dict[SiteName, Offer] = {}
         self._bound: Digest | None = None
+        self._round: Digest | None = None
         self._gone = False
 
     @property
@@ -115,7 +116,7 @@ class LateMember:
 
     @property
     def bound(self) -> Digest:
-        """What packets, votes and shares name as their manifest; see `cohort.binding`."""
+        """What the manifest of the cohort's round must name as its set-up; see `cohort.binding`."""
         if self._bound is None:
             raise _not_now("This cohort's set-up is not complete.")
         return self._bound
@@ -204,9 +205,18 @@ class LateMember:
         """The proof that ``accused`` dealt no shares; raises as `Member.complain`."""
         return self._member.complain(accused, deals, sealed_to_me)
 
-    def mask(self, values: RingArray) -> None:
-        """Hide ``values``, shape (length,), in place; raises as `Member.mask`."""
-        self._member.mask(0, self.bound, values, round_id=self._joined().round)
+    def mask(self, values: RingArray, manifest: Digest, setup: Digest) -> None:
+        """Hide ``values``, shape (length,), in place; raises as `Member.mask`.
+
+        ``manifest`` is the digest of the coordinator's manifest of the round, ``setup`` what it
+        names as its set-up: WR-SECAGG-051 unless that is :attr:`bound`. Masks that were made under
+        different manifests don't cancel, so all members saw one model as the newest, one journal,
+        and one set of deals.
+        """
+        if setup != self.bound:
+            raise bad_cohort("The round's manifest is over another cohort or set-up.", self._me)
+        self._member.mask(0, manifest, values, round_id=self._joined().round)
+        self._round = manifest
 
     def vote(self, survivors: Sequence[SiteName]) -> SurvivorVote:
         """Agree to open the cohort over ``survivors``, no fewer than the manifest promised.
@@ -216,7 +226,7 @@ class LateMember:
         least = self._joined().minimum_survivors
         if len(survivors) < least:
             raise bad_survivors(f"Only {len(survivors)} sites survived; {least} must.")
-        return self._member.vote(0, self.bound, survivors)
+        return self._member.vote(0, self._masked(), survivors)
 
     def recover(
         self, survivors: Sequence[SiteName], votes: Mapping[SiteName, Envelope]
@@ -225,12 +235,22 @@ class LateMember:
 
         The caller records durably, before it sends them, that the contribution is used up.
         """
-        return self._member.recover(0, self.bound, survivors, votes)
+        return self._member.recover(0, self._masked(), survivors, votes)
 
     def abandon(self) -> None:
         """Destroy all keys; nothing but ``offer`` and the signature already given can follow."""
         self._gone = True
         self._member.abandon()
+
+    def _masked(self) -> Digest:
+        if self._round is None:
+            _ = self.bound  # raises where even the set-up is not complete
+            raise WardroundError(
+                "WR-SECAGG-012",
+                "This site gave no contribution in this cohort.",
+                "Open the round over the manifest that the sites masked under, or give it up.",
+            )
+        return self._round
 
     def _joined(self) -> CohortManifest:
         if self._manifest is None:

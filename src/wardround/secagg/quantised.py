@@ -15,6 +15,7 @@ up (`learning.local_sgd` does). The few values behind the vector are exact, an e
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -47,6 +48,21 @@ def ring_elements(first: int, length: int, lane_bits: LaneBits) -> int:
     """How many ring elements a vector of ``length`` takes whose ``first`` values are in lanes."""
     lanes = RING_BITS // lane_bits
     return -(-first // lanes) + length - first
+
+
+def rounding(first: int, lane_bits: LaneBits, sites: int) -> float:
+    """How much longer than the norm a sum may be that is honest, as a share of the norm.
+
+    But for a chance of 2^-30, for sums over ``sites`` or fewer. The rounding of a value is one of
+    two neighbours, so the length of all of it is a convex function of independent variables of
+    range 1, and sqrt(sites) its Lipschitz constant: Talagrand 1995 (theorem 4.1.1) bounds how far
+    it lies above its median, and Markov's inequality the median by the root of twice the mean
+    square.
+    """
+    root = math.sqrt(first)
+    steps = min(sites * root, math.sqrt(sites) * (math.sqrt(0.5) * root + 9.5))
+    step = _SLACK * flatness(first, sites + 1) / steps_each_way(lane_bits, sites)
+    return step * steps
 
 
 @dataclass(frozen=True)
@@ -90,8 +106,16 @@ class Quantised:
 
     @property
     def largest(self) -> int:
-        """Of packed elements every bit pattern can be honest, so there is no bound to check."""
-        return 1 << (RING_BITS - 1)
+        """That of the exact values."""
+        return self.exact.largest
+
+    @property
+    def bounded_from(self) -> int:
+        """The first exact one. Of packed elements every bit pattern can be honest.
+
+        What an honest sum of them can't be is long: `rounding` says how far beyond the norm.
+        """
+        return self.elements(self.first)
 
     @property
     def steps(self) -> int:

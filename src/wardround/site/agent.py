@@ -36,12 +36,18 @@ from wardround.store.journalled import JournalledDatabase
 from wardround.store.room import wants_room
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, digest
+from wardround.trust.dsse import Envelope
+from wardround.trust.journal import verify_checkpoint
+
+_NOT_YET = "WR-COORD-036"
+"""The coordinator was restarted and has not gone on yet."""
 
 _PUT_RIGHT_BY_ASKING = (
     "WR-COORD-001",
     "WR-COORD-011",
     "WR-COORD-02",  # too late, say
-    "WR-COORD-036",  # the coordinator was restarted and has not gone on yet
+    "WR-COORD-070",  # it trained for too long
+    _NOT_YET,
     "WR-ROUND",
     "WR-SECAGG",
 )
@@ -144,18 +150,25 @@ class Agent:
             if answer is None:
                 asked = None
                 continue
-            try:
-                asked = await self.link.send(answer, self._seen)
-                setbacks = 0
-            except WardroundError as error:
-                self._say("not-accepted", **told(error))
-                if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
-                    raise
-                asked = None
-                if error.code != _LATE:
+            accepted = False
+            while not accepted:
+                try:
+                    asked = await self.link.send(answer, self._seen)
+                    accepted, setbacks = True, 0
+                    continue
+                except WardroundError as error:
+                    self._say("not-accepted", **told(error))
+                    if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
+                        raise
+                    asked, code = None, error.code
+                if code != _LATE:
                     await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                     setbacks += 1
-            if ask.ask is Ask.FINISH and asked is None:
+                # A countersignature may have been taken in before the coordinator was restarted,
+                # and is not asked for again then: it is said again until there is a run.
+                if ask.ask is not Ask.FINISH or code != _NOT_YET:
+                    break
+            if ask.ask is Ask.FINISH and accepted and asked is None:
                 self._seat.leave()
                 self._door.carried.forget()
                 return
@@ -349,18 +362,19 @@ class Agent:
 
     def _finish(self, ask: Instruction, body: memoryview) -> Status:
         """Check and keep the model, and countersign the coordinator's last checkpoint."""
-        try:
-            head = JournalHead.model_validate(ask.documents.get("journal"))
-        except ValidationError as error:
-            raise malformed("instruction") from error
+        head = self._signed_head(ask.documents)
         self._door.follow(head, tuple(bytes.fromhex(one) for one in ask.consistency))
-        model = self._ending(ask.documents, bytes(body))
+        model = self._ending({**ask.documents, "run": ask.run}, bytes(body))
+        with self._state.database.begin() as connection:
+            answered, elsewhere = records.answered(connection, self._study.digest, ask.run)
         witness = Witness(
             study=self._study.digest,
             run=ask.run,
             site=self._custody.site,
             journal=head,
             model=model,
+            answered=answered,
+            elsewhere=elsewhere,
         )
         with self._state.transaction() as transaction:
             coordinator = self._study.coordinator.signing_key
@@ -369,11 +383,40 @@ class Agent:
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
 
+    def _signed_head(self, documents: Mapping[str, JSON]) -> JournalHead:
+        """The journal's head, if it is under the coordinator's own signature.
+
+        Whoever opens the line could else make one up that extends what was shown before: it would
+        be countersigned and remembered, and the coordinator itself would never be believed again.
+        """
+        try:
+            head = JournalHead.model_validate(documents.get("journal"))
+        except ValidationError as error:
+            raise malformed("instruction") from error
+        try:
+            signed = documents.get("checkpoint")
+            envelope = Envelope.from_json(signed if isinstance(signed, Mapping) else b"")
+            checkpoint = verify_checkpoint(envelope, self._study.coordinator_key)
+        except WardroundError as error:
+            raise _unsigned_ending() from error
+        if (checkpoint.size, checkpoint.root.hex()) != (head.size, head.root):
+            raise _unsigned_ending()
+        return head
+
 
 def _incident(refusal: Refusal) -> dict[str, str]:
     """The number under which the coordinator has this event too, for the hospital's log."""
     number = refusal.refused.incident
     return {} if number is None else {"incident": number}
+
+
+def _unsigned_ending() -> WardroundError:
+    return WardroundError(
+        "WR-SITE-201",
+        "The run is said to be over, under a journal that the coordinator did not sign.",
+        "Nothing was taken over. Start the agent again; if it happens again, ask the coordinator's "
+        "operator, and look for whoever opens the connection in between.",
+    )
 
 
 def _another_round() -> WardroundError:

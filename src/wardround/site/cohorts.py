@@ -43,10 +43,11 @@ def record_bond(connection: Connection, bond: Bond) -> None:
     """Bind a ready statement to the manifest that is about to be signed.
 
     Raises WR-SITE-028 when it is bound to another one or when a manifest of that number or a later
-    one was signed in this run, WR-SITE-029 when the contribution (a task, trained from a version
-    of the model) was masked in another cohort before. That one may be opened without any further
-    help of this site, whatever the coordinator says became of it, and two totals with the same
-    contribution in them differ by the other sites' alone.
+    one was signed in this run, WR-SITE-200 when this run asked another question, WR-SITE-029 when
+    the contribution (a task, trained from a version of the model) was masked in another cohort
+    before. That one may be opened without any further help of this site, whatever the coordinator
+    says became of it, and two totals with the same contribution in them differ by the other sites'
+    alone.
     """
     row = connection.execute(select(cohorts).where(cohorts.c.ready == bond.ready)).first()
     if row is not None:
@@ -106,7 +107,15 @@ def check_apart(connection: Connection, run: RunId, task: Digest, *, late: bool)
 
 
 def check_unused(connection: Connection, run: RunId, task: Digest, model: Digest) -> None:
-    """Raise WR-SITE-029 if what would be trained from this model has been masked before."""
+    """Raise WR-SITE-029 if what would be trained from this model has been masked before.
+
+    A stream is bound to the first question for which a manifest was signed: WR-SITE-200 for
+    another. Round and model of a question are the coordinator's choice and are replaced by those
+    of a version, so two questions may well ask for one and the same contribution.
+    """
+    others = select(cohorts.c.ready).where(cohorts.c.run == run, cohorts.c.task != task)
+    if connection.execute(others.limit(1)).first():
+        raise _never("WR-SITE-200", "This stream asked another question before.")
     same = (cohorts.c.run == run) & (cohorts.c.task == task) & (cohorts.c.model == model)
     if connection.execute(select(cohorts.c.ready).where(same & cohorts.c.masked)).first():
         raise _never("WR-SITE-029", "This contribution was masked in another cohort before.")

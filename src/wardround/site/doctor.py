@@ -240,7 +240,19 @@ class _Site:
                 path=str(self._home.folder / "site.toml"),
             )
         state = found.health.get("state") if found.health else None
-        seen = " through a proxy that opens TLS, as agreed" if self._home.inspecting_ca else ""
+        seen = ""
+        if self._home.inspecting_ca is not None:
+            # The certificate that was shown is the proxy's, and says nothing of who is behind it.
+            study = self._study()
+            if not found.proves_itself(study.digest, self._home.name, study.coordinator_key):
+                raise WardroundError(
+                    "WR-SITE-202",
+                    "What answers through the proxy that opens TLS does not prove with the "
+                    "coordinator's signing key that it is the coordinator.",
+                    "Ask the operator whether this agent is known there (network: credentials), "
+                    "and who runs the proxy what it answers by itself.",
+                )
+            seen = " through a proxy that opens TLS, as agreed, by its own signature"
         return f"itself, {state}, in {found.took_s * 1000:.0f} ms{seen}"
 
     def clocks(self) -> str | Warned:

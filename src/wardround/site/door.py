@@ -85,6 +85,11 @@ class Order:
         """The model that the manifest must name: in a stream the newest."""
         return self.task.model_digest if self.late is None else self.late.newest.model
 
+    @property
+    def version(self) -> Digest | None:
+        """What the manifest must name as the newest version, from which staleness is counted."""
+        return None if self.late is None else self.late.newest.digest
+
 
 class Door:
     """The fixed sequence. ``check_task`` says whether the study gives rise to a task."""
@@ -275,6 +280,7 @@ class Door:
             and manifest.task == order.asked
             and manifest.kind == task.kind
             and manifest.model == order.model
+            and manifest.version == order.version
             and (manifest.length, manifest.ring_bits) == (task.elements, task.ring_bits)
             and manifest.fractional_bits == encoding.fractional_bits
             and manifest.corrupt == adversary.corrupt
@@ -518,7 +524,7 @@ class Door:
         if order.late is None:
             self._seat.mask(manifest, order.manifest_digest, ring)
         else:
-            self._seat.late.mask(manifest, ring)
+            self._seat.late.mask(manifest, order.manifest_digest, ring)
 
     def _charge(self, order: Order) -> LedgerEntry | None:
         """The ledger's entry for this answer, in a study with noise; its head is signed with it."""

@@ -167,9 +167,9 @@ class LateSeat:
                 "The agent refuses; the coordinator shows different sites different things.",
             )
 
-    def mask(self, manifest: Manifest, values: RingArray) -> None:
-        """Hide ``values`` in place; the sum's keys are destroyed by it."""
-        self._at().mask(values)
+    def mask(self, manifest: Manifest, name: Digest, values: RingArray) -> None:
+        """Hide ``values`` in place, under the manifest of that digest; destroys the sum's keys."""
+        self._at().mask(values, name, manifest.setup)
         self._masked = manifest
 
     @property

@@ -43,7 +43,10 @@ class Figures:
 def keep_model(
     home: SiteHome, study: Study, documents: Mapping[str, JSON], weights: bytes
 ) -> tuple[Digest, LinearModel]:
-    """Check the finished model against the coordinator's signature and keep its files."""
+    """Check the finished model against the coordinator's signature and keep its files.
+
+    ``documents`` are what came with it, and under ``run`` the run that has ended.
+    """
     description, signature = documents.get("description"), documents.get("signature")
     if not isinstance(description, str) or not isinstance(signature, Mapping):
         raise WardroundError(
@@ -53,10 +56,10 @@ def keep_model(
         )
     envelope = Envelope.from_json(signature)
     model = open_model(weights, description.encode(), envelope, study.coordinator_key)
-    if model.statement.study != study.digest:
+    if (model.statement.study, model.statement.run) != (study.digest, documents.get("run")):
         raise WardroundError(
             "WR-SITE-051",
-            "The model with which the coordinator ended the run is of another study.",
+            "The model with which the coordinator ended the run is of another study or run.",
             "Ask the study's coordinator; nothing was taken over.",
         )
     folder = home.reports / "model"

@@ -48,6 +48,7 @@ BEFORE_THE_RECORDS: Mapping[str, Cause] = {
     "WR-SITE-034": Cause.KEYS_LOST,
     "WR-SITE-131": Cause.DISAGREES,
     "WR-SITE-133": Cause.KEYS_LOST,
+    "WR-SITE-200": Cause.DISAGREES,
     "WR-SITE-080": Cause.DISAGREES,
     "WR-SITE-082": Cause.DISAGREES,
     "WR-SITE-083": Cause.DISAGREES,

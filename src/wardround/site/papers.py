@@ -55,6 +55,15 @@ class Papers:
         if issued.public_key() != mine or named != (self.study, "site", self.site):
             raise malformed("certificate")
 
+    def require_newer(self, certificate: bytes) -> None:
+        """Raise WR-ROUND-001 unless this (PEM) fits and ends later than the present one.
+
+        The key stays the same, so whoever opens the line has seen older ones that fit as well.
+        """
+        self.require_fitting(certificate)
+        if certificate_expiry(certificate) <= certificate_expiry(self.certificate.read_bytes()):
+            raise malformed("certificate")
+
     def left(self, now: datetime) -> timedelta:
         """How long the present certificate still counts."""
         return certificate_expiry(self.certificate.read_bytes()) - now
@@ -77,7 +86,7 @@ async def keep_renewed(
         await _until(due, now, sleep)
         try:
             certificate = await link.renew(make_csr(papers.key))
-            papers.require_fitting(certificate)
+            papers.require_newer(certificate)
         except WardroundError as error:
             say("trouble", **told(error))  # half of its life is left to try again
             due = now() + min(_soon(papers.left(now())), _LONGEST_RETRY)

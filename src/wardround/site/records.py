@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from wardround.errors import WardroundError
-from wardround.federation.messages import JournalHead, Manifest
+from wardround.federation.messages import JournalHead, Manifest, PacketHeader
 from wardround.federation.packet import Packet
-from wardround.ids import Digest, RoundId, SiteName
+from wardround.ids import Digest, RoundId, RunId, SiteName
 from wardround.privacy.disclosure import differs_enough
 from wardround.site.tables import heads, packets, patient_sets, questions, tasks
 from wardround.trust.canonical import digest
+from wardround.trust.dsse import Envelope
 
 LEAST_DIFFERENCE = 5
 """Sets of patients over which one question is answered are the same, or differ by so many."""
@@ -145,6 +146,26 @@ def check_index(connection: Connection, manifest: Manifest, manifest_digest: Dig
 def packet_row(connection: Connection, round_: RoundId) -> Row[tuple[object, ...]] | None:
     """What was answered in a round."""
     return connection.execute(_PACKET, {"round": round_}).first()
+
+
+def answered(
+    connection: Connection, study: Digest, run: RunId
+) -> tuple[dict[RoundId, Digest], int]:
+    """The packets that were signed for a study: those of ``run`` by round, and how many others.
+
+    A run's groups and streams have their rounds under names that begin with its own.
+    """
+    mine: dict[RoundId, Digest] = {}
+    elsewhere = 0
+    for row in connection.execute(select(packets.c.round, packets.c.run, packets.c.envelope)):
+        payload = Envelope.from_json(row.envelope).payload
+        if PacketHeader.from_payload(payload).study != study:
+            continue
+        if row.run == run or row.run.startswith(f"{run}."):
+            mine[row.round] = digest(payload)
+        else:
+            elsewhere += 1
+    return mine, elsewhere
 
 
 def record_vote(connection: Connection, round_: RoundId, survivors: tuple[SiteName, ...]) -> None:

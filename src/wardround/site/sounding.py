@@ -7,6 +7,7 @@ connection that an agent would use, and says nothing that comes from inside the 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,11 +23,15 @@ import orjson
 from cryptography import x509
 
 from wardround.errors import WardroundError
+from wardround.federation.messages import Present
+from wardround.ids import Digest, SiteName
 from wardround.site.link import Patience, https_client, refusal_of, unreachable
 from wardround.site.say import printable
 from wardround.site.way import proxy_for, reach, shown
+from wardround.trust.canonical import JSON
+from wardround.trust.dsse import Envelope
 from wardround.trust.identity import SpiffeId
-from wardround.trust.keys import SigningKey
+from wardround.trust.keys import SigningKey, VerifyKey
 from wardround.trust.requests import sign_request
 
 PATIENCE = Patience(wait_s=0.0, answer_s=10.0, connect_s=10.0)
@@ -50,6 +56,16 @@ class Sounding:
     """How far this machine's clock is ahead of the coordinator's."""
     health: Mapping[str, object] | None
     took_s: float
+    nonce: str = ""
+
+    def proves_itself(self, study: Digest, site: SiteName, coordinator: VerifyKey) -> bool:
+        """Whether the answer is under the coordinator's own signature, and to this question."""
+        said = (self.health or {}).get("present")
+        try:
+            present = Present.open(Envelope.from_json(cast("dict[str, JSON]", said)), coordinator)
+        except (WardroundError, TypeError):
+            return False
+        return (present.study, present.site, present.nonce) == (study, site, self.nonce)
 
 
 async def sound(
@@ -60,15 +76,18 @@ async def sound(
     """Ask the coordinator at ``url`` how it is.
 
     ``signed_by`` (the agent's key and name, and the digest of its certificate) signs the question,
-    for a line on which no client certificate arrives. Raises WR-SITE-173 for an unusable proxy.
+    for a line on which no client certificate arrives; the answer is then asked for under the
+    coordinator's own signature (`Sounding.proves_itself`). Raises WR-SITE-173 for an unusable
+    proxy.
     """
     proxy = proxy_for(url)
     at = urlsplit(url if proxy is None else proxy)
     addresses = await _addresses(at.hostname or "", at.port or 443)
     health, problem, stranger, ahead = None, None, None, None
+    nonce = secrets.token_urlsafe(16)
     begun = time.monotonic()
     try:
-        answer = await _ask(url, context, signed_by)
+        answer = await _ask(url, context, signed_by, nonce)
         ahead = _ahead(answer)
         if answer.is_success:
             health = _document(answer)
@@ -90,6 +109,7 @@ async def sound(
         ahead,
         health,
         took,
+        nonce,
     )
 
 
@@ -102,12 +122,15 @@ async def _addresses(host: str, port: int) -> tuple[str, ...]:
 
 
 async def _ask(
-    url: str, context: ssl.SSLContext, signed_by: tuple[SigningKey, SpiffeId, str] | None
+    url: str,
+    context: ssl.SSLContext,
+    signed_by: tuple[SigningKey, SpiffeId, str] | None,
+    nonce: str = "",
 ) -> httpx.Response:
     target, headers = "/v1/health", {}
     if signed_by is not None:
         key, identity, certificate = signed_by
-        target = f"{target}?certificate={certificate}"
+        target = f"{target}?certificate={certificate}&nonce={nonce}"
         headers = sign_request(key, identity.text, "GET", target, b"", int(time.time()))
     async with https_client(url, context, patience=PATIENCE) as client:
         try:
