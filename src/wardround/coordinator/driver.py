@@ -44,6 +44,9 @@ from wardround.study.plan import headroom, noise_deviation
 PATIENCE_S = 2.0
 """How long the first helpers may take before every survivor is asked for recovery shares."""
 
+_LOOK_S = 0.2
+"""How often to look whether enough hospitals have connected."""
+
 Say = Callable[[str, dict[str, str | int | float]], None]
 
 
@@ -201,12 +204,8 @@ class Driver:
         last = self.study.cohort.attempts - 1
         for attempt in range(last + 1):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-                if len(pool.sites) < exchange.minimum_survivors(len(exchange.sites)):
-                    raise WardroundError(
-                        "WR-ROUND-004",
-                        f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                        "Wait until more agents are connected and start the run again.",
-                    )
+                if len(pool.sites) < self._least:
+                    pool = await self._gather(kind)
                 exchange.start_setup(pool.sites, pool.turns, pool.why)
             closing = muster.setup_closing if attempt < last else self._ceiling
             for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
@@ -223,6 +222,29 @@ class Driver:
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
             "Some hospitals answer but do not finish: look at their agents' logs.",
         )
+
+    @property
+    def _least(self) -> int:
+        return self.exchange.minimum_survivors(len(self.exchange.sites))
+
+    async def _gather(self, kind: str) -> Pool:
+        """Whom to ask, as soon as they are enough; waited for as long as for any answer.
+
+        A hospital whose agent is being started again has no keys for the set-up that it left, and
+        may not be connected yet: no reason to end a run.
+        """
+        exchange, clock = self.exchange, self.exchange.stopwatch.clock
+        closing = self._ceiling(clock())
+        while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
+            left = closing - clock()
+            if left <= 0 or len(self._without_culprits(exchange.sites)) < self._least:
+                raise WardroundError(
+                    "WR-ROUND-004",
+                    f"{len(pool.sites)} hospitals are connected, too few for this study.",
+                    "Wait until more agents are connected and start the run again.",
+                )
+            await exchange.changed.wait_for(min(left, _LOOK_S))
+        return pool
 
     def _without_culprits(self, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
         return tuple(site for site in sites if site not in self._culprits)
