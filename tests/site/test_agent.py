@@ -248,6 +248,14 @@ async def test_a_setback_makes_the_agent_ask_again(bedside: Bedside, code: str) 
     assert [type(one) for one in script.heard[1:]] == [Packet, Packet]
 
 
+async def test_a_countersignature_that_was_not_taken_is_given_again(bedside: Bedside) -> None:
+    """The coordinator was restarted and has not gone on yet: its run can't end without."""
+    script = Script(finish(bedside), finish(bedside))
+    script.refuse = ["WR-COORD-036"]
+    await agent(bedside, script, Told()).run()
+    assert [one.kind for one in script.heard[1:]] == [StatusKind.WITNESS, StatusKind.WITNESS]
+
+
 @pytest.mark.parametrize("code", ["WR-COORD-034", "WR-COORD-033", "WR-TRUST-042"])
 async def test_an_agent_that_is_not_let_in_stops(bedside: Bedside, code: str) -> None:
     script = Script(contribute(bedside, bedside.order()))

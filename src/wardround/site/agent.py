@@ -155,6 +155,7 @@ class Agent:
                 if error.code != _LATE:
                     await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                     setbacks += 1
+                continue  # nor is a run over whose countersignature was not taken
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
