@@ -248,10 +248,21 @@ async def test_a_setback_makes_the_agent_ask_again(bedside: Bedside, code: str) 
     assert [type(one) for one in script.heard[1:]] == [Packet, Packet]
 
 
-async def test_a_countersignature_that_was_not_taken_is_given_again(bedside: Bedside) -> None:
-    """The coordinator was restarted and has not gone on yet: its run can't end without."""
-    script = Script(finish(bedside), finish(bedside))
+async def test_a_countersignature_for_a_run_that_is_not_open_yet_is_sent_again(
+    bedside: Bedside,
+) -> None:
+    """The coordinator was restarted; if it took the first one before, it asks for none again."""
+    script = Script(finish(bedside))
     script.refuse = ["WR-COORD-036"]
+    await agent(bedside, script, Told()).run()
+    first, second = script.heard[1:]
+    assert isinstance(first, Status) and first.kind is StatusKind.WITNESS and second == first
+
+
+async def test_a_countersignature_that_was_not_taken_is_given_again(bedside: Bedside) -> None:
+    """The journal has grown since, say: the run can't end without another one."""
+    script = Script(finish(bedside), finish(bedside))
+    script.refuse = ["WR-COORD-025"]
     await agent(bedside, script, Told()).run()
     assert [one.kind for one in script.heard[1:]] == [StatusKind.WITNESS, StatusKind.WITNESS]
 

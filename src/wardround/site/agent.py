@@ -37,11 +37,14 @@ from wardround.store.room import wants_room
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, digest
 
+_NOT_OPEN = "WR-COORD-036"
+"""The coordinator was restarted and has not gone on yet."""
+
 _PUT_RIGHT_BY_ASKING = (
     "WR-COORD-001",
     "WR-COORD-011",
     "WR-COORD-02",  # too late, say
-    "WR-COORD-036",  # the coordinator was restarted and has not gone on yet
+    _NOT_OPEN,
     "WR-ROUND",
     "WR-SECAGG",
 )
@@ -50,6 +53,7 @@ _PUT_RIGHT_BY_ASKING = (
 _LATE = "WR-ROUND-030"
 """The round has gone on without this answer: no trouble, and the next one may be waiting."""
 
+_FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 15.0
 
 
@@ -145,7 +149,7 @@ class Agent:
                 asked = None
                 continue
             try:
-                asked = await self.link.send(answer, self._seen)
+                asked = await self._deliver(answer, repeat=ask.ask is Ask.FINISH)
                 setbacks = 0
             except WardroundError as error:
                 self._say("not-accepted", **told(error))
@@ -159,6 +163,22 @@ class Agent:
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 return
+
+    async def _deliver(self, answer: Packet | Refusal | Status, *, repeat: bool) -> Asked | None:
+        """Send an answer; the last one again until the run that it is for is open once more.
+
+        If it was taken just before the coordinator was killed, nobody will ask for it again.
+        """
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self.link.send(answer, self._seen)
+            except WardroundError as error:
+                if not repeat or error.code != _NOT_OPEN:
+                    raise
+                self._say("not-accepted", **told(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     @property
     def bytes_out(self) -> int:
