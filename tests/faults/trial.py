@@ -43,6 +43,7 @@ from wardround.trust.keys import SigningKey
 
 SITES = tuple(SiteName(name) for name in ("harbour", "lakeside", "st-anna"))
 SIX = (*SITES, *(SiteName(name) for name in ("tower", "valley", "west-side")))
+FOUR = SIX[:4]
 COORDINATOR = "coordinator"
 PATIENCE_S = 120.0
 """A run that takes longer is stuck; most take less than a second."""
@@ -196,14 +197,23 @@ class Trial:
                 if isinstance(self._driving.exception(), Killed):
                     continue
                 self._driving.result()
-            if self.finished and all(one.task.done() for one in self._sites.values()):
-                return
+            if self.finished and all(
+                one.task.done() or site in self.countersigned for site, one in self._sites.items()
+            ):
+                return  # an agent that is started again after that has nothing left to do
 
     @property
     def finished(self) -> bool:
         """Whether the coordinator's database says that the run has ended well."""
         with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
             return ("finished",) in database.execute("SELECT state FROM runs").fetchall()
+
+    @property
+    def countersigned(self) -> frozenset[str]:
+        """Whose countersignature of the end the coordinator has."""
+        with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
+            found = database.execute("SELECT site FROM statements WHERE kind = 'witness'")
+            return frozenset(site for (site,) in found)
 
     async def _start(self, name: str) -> None:
         while True:
@@ -306,4 +316,4 @@ def _ignore_killed(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
         loop.default_exception_handler(context)
 
 
-__all__ = ["COORDINATOR", "SITES", "SIX", "Cast", "Loss", "Trial", "WardroundError", "prepare"]
+__all__ = ["COORDINATOR", "FOUR", "SITES", "SIX", "Cast", "Loss", "Trial", "WardroundError", "prepare"]

@@ -77,6 +77,7 @@ class Driver:
         self._open_stream = open_stream
         self._deadline_s = deadline_s or exchange.study.cohort.deadline_s
         self._closing = self._muster.closing if deadline_s is None else None
+        self._asked_again: set[tuple[RoundId, SiteName]] = set()
         exchange.on_refusal = self._on_refusal
         self._adverts: tuple[str | None, dict[SiteName, Advert]] = (None, {})
         self._culprits = {
@@ -288,8 +289,8 @@ class Driver:
         await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
         for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
-        await self._settle(self._has_payloads)
         while self._phase() is RoundPhase.OPENING:
+            await self._settle(self._has_payloads)
             total = await self._open(task, step, started)
             if total is not None:
                 return total
@@ -323,6 +324,8 @@ class Driver:
             audit.begin(exchange, garbage)
             return None
         except WardroundError as error:
+            if error.code == "WR-COORD-012" and self._asks_again(state):
+                return None
             if not error.code.startswith("WR-SECAGG"):
                 raise
             with exchange.state.transaction() as transaction:
@@ -419,6 +422,23 @@ class Driver:
             found = exchange.spool.payload_digest(RoundId(state.round), site, header.size_bytes)
             if site in state.survivors and found != header.payload:
                 raise payload_lost()
+
+    def _asks_again(self, state: Round) -> bool:
+        """Have what is gone from the disk sent again, once by each site; False if nothing is."""
+        exchange = self.exchange
+        gone = []
+        for site, sent in exchange.said(state.round, "packet").items():
+            header = PacketHeader.from_payload(sent.envelope.payload)
+            round_ = RoundId(state.round)
+            found = exchange.spool.digest_on_disk(round_, site, header.size_bytes)
+            if site in state.survivors and found != header.payload:
+                gone.append((round_, site))
+        if not gone or self._asked_again & {*gone}:
+            return False
+        self._asked_again |= {*gone}
+        for _, site in gone:
+            exchange.lose(site)
+        return True
 
     def _ceiling(self, began: float) -> float:
         """When nobody is waited for any more, whoever it is."""
