@@ -208,13 +208,20 @@ def _deaths(trial: Trial, name: str) -> Iterator[Death]:
 
 
 def _double(deaths: Iterable[Death]) -> Iterator[Death]:
-    """Of each death without power, the same with others, or with a second one a while later."""
+    """Of each death without power, in turn: everybody's with it, the coordinator's, a second one.
+
+    All three of each would be as many again as there are single ones, and several times as slow.
+    """
     dark = [one for one in deaths if one.loss is Loss.NAMES]
     for number, one in enumerate(dark):
-        yield Death(one.party, one.place, one.loss, Blackout.ALL)
-        if one.party != COORDINATOR:
-            yield Death(one.party, one.place, one.loss, Blackout.BOTH)
-        yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
+        others = Blackout.ALL if one.party == COORDINATOR else Blackout.BOTH
+        match number % 3:
+            case 0:
+                yield Death(one.party, one.place, one.loss, Blackout.ALL)
+            case 1:
+                yield Death(one.party, one.place, one.loss, others)
+            case _:
+                yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
 
 
 def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:
