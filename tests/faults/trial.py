@@ -316,4 +316,14 @@ def _ignore_killed(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
         loop.default_exception_handler(context)
 
 
-__all__ = ["COORDINATOR", "FOUR", "SITES", "SIX", "Cast", "Loss", "Trial", "WardroundError", "prepare"]
+__all__ = [
+    "COORDINATOR",
+    "FOUR",
+    "SITES",
+    "SIX",
+    "Cast",
+    "Loss",
+    "Trial",
+    "WardroundError",
+    "prepare",
+]
