@@ -9,7 +9,7 @@ journals, ledgers and evidence in order. The harness is that of the tests (``tes
 Each death is written down as it is over, so a run that was interrupted goes on where it was as
 long as the code is the same. Three variables of the environment choose:
 
-- ``CRASHPOINTS_STUDIES``: which studies, by name and with commas, or ``all`` (`faults.enumeration`);
+- ``CRASHPOINTS_STUDIES``: names of studies, with commas, or ``all`` (see `faults.enumeration`);
 - ``CRASHPOINTS_SHARE``: ``2/8`` for the second eighth of the deaths;
 - ``CRASHPOINTS_RECORD``: the file in which they are written down (``build/crashpoints.jsonl``).
 """

@@ -18,9 +18,9 @@ from faults.trial import COORDINATOR, POLICY, Trial
 from wardround.coordinator import tables as coordinator_tables
 from wardround.governance.artefact import load_model
 from wardround.governance.verify import Trust, verify
+from wardround.secagg import RingArray
 from wardround.site import tables as site_tables
 from wardround.site.ledger import PrivacyLedger
-from wardround.secagg import RingArray
 from wardround.store import Blobs, Database
 from wardround.store.leaves import SqlLeafStore
 from wardround.trust.canonical import digest

@@ -1,11 +1,11 @@
 """Every point at which a party could die: named, counted, and one of them taken.
 
-A point is named by what the party is about to do there, to which table or file, and by the how-many-th
-time it is that it does so: a number over all points would be another one as soon as somebody polls
-once more. A point lies before each SQL statement, before and after each commit, before each write of a file
-and in the middle of it, and before and after each ``fsync``, rename, removal and making of a name
-under a party's folder. Whatever a party does with files goes through the hooks here, whichever
-helper it uses; what SQLite itself does in between is SQLite's.
+A point is named by what the party is about to do there, to which table or file, and by the
+how-many-th time it is that it does so: a number over all points would be another one as soon as
+somebody polls once more. A point lies before each SQL statement, before and after each commit,
+before each write of a file and in the middle of it, and before and after each ``fsync``, rename,
+removal and making of a name under a party's folder. Whatever a party does with files goes through
+the hooks here, whichever helper it uses; what SQLite itself does in between is SQLite's.
 """
 
 from __future__ import annotations

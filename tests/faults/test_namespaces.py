@@ -14,6 +14,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ class Net:
         self._free = [f"{self._name}h{number}" for number in range(LINES)]
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Net:
+    def __enter__(self) -> Self:
         self._ip("netns", "add", self._name)
         self._ip("-n", self._name, "link", "set", "lo", "up")
         self._ip("-n", self._name, "address", "add", f"{ADDRESS}/32", "dev", "lo")
