@@ -162,6 +162,7 @@ class Agent:
                 continue  # nor is a run over whose countersignature was not taken
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
+                self._door.carried.forget()
                 return
 
     async def _deliver(self, answer: Packet | Refusal | Status, *, repeat: bool) -> Asked | None:
