@@ -245,6 +245,7 @@ def counted(deaths: Iterable[Death]) -> Counter[tuple[str, str]]:
 
 
 __all__ = [
+    "COORDINATOR",
     "SITES",
     "STUDIES",
     "Blackout",

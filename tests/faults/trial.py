@@ -133,6 +133,8 @@ class Trial:
     deaths: int = 0
     together: frozenset[str] = frozenset()
     """Who loses their power when anybody in this trial does."""
+    worker_of: Callable[[SiteName], InlineWorker] = lambda _site: InlineWorker(ENTRY)
+    """Makes the worker of a site's agent, at each of its starts."""
 
     def __post_init__(self) -> None:
         if self.disturb is None:
@@ -246,7 +248,7 @@ class Trial:
 
     async def _start_site(self, site: SiteName) -> None:
         cast, folder = self.cast, self.folder / site
-        worker = InlineWorker(ENTRY)
+        worker = self.worker_of(site)
         await worker.start()
         database = Database.file(folder / "state.db", site_tables.MIGRATIONS)
         key, _, identity = cast.agents[site]
