@@ -223,9 +223,9 @@ async def test_what_the_power_took_of_a_cohorts_payloads_is_sent_again(tmp_path:
     async with open_ward(tmp_path, **agreed(sites=4)) as ward:
         restarted = asyncio.Event()
         for one in ward.hospitals.values():
-            one.line.before = lambda kind: restarted.wait() if kind == "vote" else None
+            one.line.before = lambda kind: restarted.wait() if kind == "shares" else None
         work = asyncio.create_task(following(ward.driver.stream(question(ward))))
-        await until(lambda: len(ward.entries("packet")) == len(SITES))
+        await until(lambda: len(ward.entries("vote")) == len(SITES))
         work.cancel()
         await ward.crash()
         payloads = [one for one in (tmp_path / "coordinator").glob("spool*/*/*") if one.is_file()]
