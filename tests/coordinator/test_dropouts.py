@@ -12,6 +12,7 @@ from ward import SITES, Ward, code_of, open_ward, table, until
 from wardround.coordinator.driver import Driver
 from wardround.federation.federation import Total
 from wardround.federation.round import RoundPhase
+from wardround.ids import SiteName
 from wardround.study import Task
 
 QUICK = {"deadline_s": 1.0}
@@ -41,21 +42,23 @@ async def total_of(driver: Driver, task: Task) -> Total:
     return await asyncio.wait_for(driver.sum(task), 30)
 
 
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize(
-    ("stage", "survivors"),
+    ("stage", "counts"),
     [
-        ("advert", REST),  # not in the roster
-        ("deal", REST),  # costs the set-up
-        ("packet", REST),
-        ("vote", SITES),  # its contribution counts; the others open it
-        ("shares", SITES),
+        ("advert", False),  # not in the roster
+        ("deal", False),  # costs the set-up
+        ("packet", False),
+        ("vote", True),  # its contribution counts; the others open it
+        ("shares", True),
     ],
 )
 async def test_a_hospital_dies_before(
-    stage: str, survivors: tuple[str, ...], tmp_path: Path
+    stage: str, counts: bool, site: SiteName, tmp_path: Path
 ) -> None:
+    survivors = tuple(one for one in SITES if counts or one != site)
     async with open_ward(tmp_path, cohort=QUICK) as ward:
-        ward.hospitals[FIRST].line.die_before(stage)
+        ward.hospitals[site].line.die_before(stage)
         total = await total_of(ward.driver, ward.task())
         assert total.survivors == survivors
         assert list(total.values) == truth(ward, survivors)
@@ -134,12 +137,42 @@ async def test_a_failed_round_is_tried_again(tmp_path: Path) -> None:
 
 
 async def test_too_few_hospitals_are_told_so_before_anything_is_asked(tmp_path: Path) -> None:
-    async with open_ward(tmp_path, start=False) as ward:
+    async with open_ward(tmp_path, start=False, cohort=QUICK) as ward:
         for site in SITES[:2]:
             await ward.hospitals[site].start()
         await ward.coordinator.wait_for_sites(2, 5.0)
         assert await code_of(total_of(ward.drive(), ward.task())) == "WR-ROUND-004"
         assert ward.entries("setup") == []
+
+
+async def test_too_few_hospitals_are_waited_for_before_anything_is_asked(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, start=False) as ward:
+        for site in SITES[:2]:
+            await ward.hospitals[site].start()
+        await ward.coordinator.wait_for_sites(2, 5.0)
+        work = asyncio.create_task(total_of(ward.drive(), ward.task()))
+        await asyncio.wait({work}, timeout=0.01)
+        await ward.hospitals[SITES[2]].start()
+        assert (await work).survivors == SITES[:3]
+
+
+async def test_an_agent_that_restarts_in_a_set_up_of_all_it_takes_ends_no_run(
+    tmp_path: Path,
+) -> None:
+    """Its keys are gone, so those that go on are too few: it is asked again, for fresh ones."""
+    three = SITES[:3]
+    async with open_ward(tmp_path, sites=three, cohort={"minimum_sites": 3}) as ward:
+        hospital = ward.hospitals[FIRST]
+        dealing = asyncio.Event()
+        hospital.line.before = lambda kind: (
+            (dealing.set(), asyncio.Event().wait())[1] if kind == "deal" else None
+        )
+        work = asyncio.create_task(total_of(ward.driver, ward.task()))
+        await dealing.wait()
+        await hospital.kill()
+        hospital.line.before = lambda _kind: None
+        await hospital.start()
+        assert (await work).survivors == three
 
 
 async def test_a_set_up_that_never_completes_ends_with_a_code(tmp_path: Path) -> None:

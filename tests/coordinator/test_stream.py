@@ -229,6 +229,27 @@ async def test_the_coordinator_dies_when_the_total_is_stored_and_the_cohort_not_
         np.testing.assert_allclose(second.values, truth(ward, trained), atol=1e-6)
 
 
+async def test_what_the_power_took_of_a_cohorts_payloads_is_sent_again(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+        restarted = asyncio.Event()
+        for one in ward.hospitals.values():
+            one.line.before = lambda kind: restarted.wait() if kind == "shares" else None
+        work = asyncio.create_task(following(ward.driver.stream(question(ward))))
+        await until(lambda: len(ward.entries("vote")) == len(SITES))
+        work.cancel()
+        await ward.crash()
+        payloads = [one for one in (tmp_path / "coordinator").glob("spool*/*/*") if one.is_file()]
+        assert len(payloads) == len(SITES)
+        for one in payloads:
+            one.write_bytes(b"")
+        driver = await ward.restart()
+        restarted.set()
+        total = await following(driver.stream(question(ward)))
+        assert total.survivors == SITES
+        trained = dict.fromkeys(SITES, question(ward))
+        np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)
+
+
 @pytest.mark.parametrize("stage", ["ready", "cohort", "deal"])
 async def test_a_hospital_that_restarts_before_everybody_dealt_costs_a_cohort_at_most(
     stage: str, tmp_path: Path

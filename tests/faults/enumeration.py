@@ -1,54 +1,130 @@
-"""All deaths that a run of three hospitals can die, one after the other."""
+"""All deaths that a run can die, one after the other: of a study of each kind.
+
+What is enumerated is counted in a run in which nobody dies. Where another run passes by a point
+(who polls when is chance), it is run again; a point that is still not reached is no death, and is
+never counted as survived.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from faults.disk import Loss
 from faults.outcome import Outcome, examine
-from faults.trial import COORDINATOR, SITES, Cast, Trial, prepare
+from faults.points import Place
+from faults.trial import COORDINATOR, FOUR, SITES, SIX, Cast, Trial, prepare
+from wardround.ids import SiteName
 from wardround.trust.canonical import JSON
 
-STUDIES: dict[str, dict[str, JSON]] = {
-    "secure-sum": {
-        "model": {"kind": "linear"},
-        "cohort": {"minimum_sites": 3},
-        "data": {"outcome": "texture_mean", "features": ["radius_mean"]},
-    },
-    "private": {
-        "profile": "private",
-        "model": {"kind": "logistic", "algorithm": "dp-sgd"},
-        "cohort": {"minimum_sites": 3},
-        "data": {"outcome": "malignant", "features": ["radius_mean"]},
-        "privacy": {
-            "epsilon": 1.5,
-            "patients": 10_000,
-            "rationale": "Invented patients.",
-            "statistics": {"noise_multiplier": 20.0, "spare": 2},
-            "training": {"noise_multiplier": 12.0, "steps": 2, "spare": 2},
-            "evaluation": {"noise_multiplier": 20.0, "spare": 2},
-        },
+TRIES = 3
+"""How often a run is begun in which somebody is to die at a point."""
+
+LINEAR: dict[str, JSON] = {
+    "model": {"kind": "linear"},
+    "data": {"outcome": "texture_mean", "features": ["radius_mean"]},
+}
+
+PRIVATE: dict[str, JSON] = {
+    "profile": "private",
+    "model": {"kind": "logistic", "algorithm": "dp-sgd"},
+    "data": {"outcome": "malignant", "features": ["radius_mean"]},
+    "privacy": {
+        "epsilon": 1.5,
+        "patients": 10_000,
+        "rationale": "Invented patients.",
+        "statistics": {"noise_multiplier": 20.0, "spare": 2},
+        "training": {"noise_multiplier": 12.0, "steps": 2, "spare": 2},
+        "evaluation": {"noise_multiplier": 20.0, "spare": 2},
     },
 }
+
+NOBODY_CORRUPT: dict[str, JSON] = {"adversary": {"corrupt_sites": 0}}
+
+STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
+    "secure-sum": (SITES, {**LINEAR, "cohort": {"minimum_sites": 3}}),
+    "private": (SITES, {**PRIVATE, "cohort": {"minimum_sites": 3}}),
+    "stream": (
+        FOUR,
+        {
+            **NOBODY_CORRUPT,
+            "model": {
+                "kind": "logistic",
+                "algorithm": "fedavg",
+                "fedavg": {"rounds": 2, "learning_rate": 0.5},
+            },
+            "data": {"outcome": "malignant", "features": ["radius_mean"]},
+            # What was masked in a cohort that failed is masked in no other one, so that without a
+            # tolerated dropout a dead site would end this stream: all wait for the next version.
+            "cohort": {
+                "minimum_sites": 3,
+                "asynchronous": {"sites": 4, "tolerated_dropouts": 1, "sum_deadline_s": 2.0},
+            },
+        },
+    ),
+    "groups": (
+        SIX,
+        {
+            **LINEAR,
+            **NOBODY_CORRUPT,
+            "cohort": {"groups": {"number": 2, "tolerated_dropouts": 0}},
+        },
+    ),
+    "redrawn groups": (
+        SIX,
+        {
+            **PRIVATE,
+            **NOBODY_CORRUPT,
+            "cohort": {"groups": {"number": 2, "tolerated_dropouts": 0, "redraw_steps": 2}},
+        },
+    ),
+}
+"""By name: which hospitals, and how the study differs from the tests' usual one."""
+
+
+class Blackout(StrEnum):
+    """Who else loses their power at that moment."""
+
+    ALONE = ""
+    BOTH = ", and the coordinator's"
+    """A hospital and the coordinator."""
+    ALL = ", and everybody's"
 
 
 @dataclass(frozen=True)
 class Death:
-    """Who dies, at which of its points, and what the disk loses with it."""
+    """Who dies, at which of its points, what the disks lose with it, and what comes after."""
 
     party: str
-    point: int
-    kind: str
+    place: Place
     loss: Loss
+    blackout: Blackout = Blackout.ALONE
+    again: int = 0
+    """After how many points of its next life it dies in the same way once more; 0 for never."""
+
+    @property
+    def how(self) -> str:
+        """In words, whichever point it is."""
+        return f"{self.loss.value}{self.blackout.value}{', twice' if self.again else ''}"
 
     def __str__(self) -> str:
-        return f"{self.party} at {self.point} ({self.kind}), {self.loss.value}"
+        more = f" and {self.again} points later" if self.again else ""
+        return f"{self.party} at {self.place}{more}: {self.how}"
+
+
+@dataclass(frozen=True)
+class End:
+    """What became of a run: whether the death was died, and what was lost if anything was."""
+
+    reached: bool
+    lost: str | None
 
 
 @dataclass
@@ -58,28 +134,51 @@ class Enumeration:
     cast: Cast
     truth: Outcome
     deaths: tuple[Death, ...]
-    reached: int = 0
-    """How many deaths were died; statements that share a transaction by chance move some away."""
+    """Of one party, once."""
+    double: tuple[Death, ...]
+    """Without power: of several at the same time, or of one twice."""
+    unreached: list[Death] = field(default_factory=list)
+    """Of those that were to be died so far."""
 
-    async def survives(self, death: Death) -> str | None:
-        """Have it happen in a fresh run; None when nothing was lost, or what went wrong."""
+    async def die(self, death: Death) -> End:
+        """Have it happen in a fresh run, or in another one if that one passes by the point."""
+        for _ in range(TRIES):
+            end = await self._once(death)
+            if end.reached or end.lost:
+                return end
+        self.unreached.append(death)
+        return end
+
+    async def _once(self, death: Death) -> End:
         folder = self.cast.folder.parent / "run"
         trial = Trial(self.cast, folder)
         party = trial.parties[death.party]
-        party.die_at, party.loss = death.point, death.loss
+        party.die_at, party.again = death.place, death.again
+        for one in trial.parties.values():
+            one.loss = death.loss
+        if death.blackout is Blackout.ALL:
+            trial.together = frozenset(trial.parties)
+        elif death.blackout is Blackout.BOTH:
+            trial.together = frozenset({COORDINATOR, death.party})
+        lost = None
         try:
             await trial.run()
             outcome = examine(trial)
-            if self.cast.study.privacy is None:
+            if self._repeats(death):
                 assert outcome.totals == self.truth.totals, "another total"
-            else:  # fresh noise in each answer that is given again
+            else:
                 assert outcome.totals.keys() == self.truth.totals.keys(), "other steps"
         except Exception as error:  # noqa: BLE001 (whatever went wrong is the finding)
-            return f"{death}: {type(error).__name__}: {error}"
+            lost = f"{death}: {type(error).__name__}: {error}"
         finally:
-            self.reached += trial.deaths
             shutil.rmtree(folder, ignore_errors=True)
-        return None
+        return End(party.deaths > 0, lost)
+
+    def _repeats(self, death: Death) -> bool:
+        """Whether the same totals must come out: no noise is drawn anew, nobody left out."""
+        study = self.cast.study
+        alone = death.party == COORDINATOR and death.blackout is not Blackout.ALL
+        return study.privacy is None and (study.cohort.asynchronous is None or alone)
 
 
 @contextmanager
@@ -87,31 +186,49 @@ def enumeration(study: str = "secure-sum") -> Iterator[Enumeration]:
     """Record a run in which nobody dies, in memory where there is such a folder."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        cast = prepare(Path(name) / "cast", **STUDIES[study])
+        sites, changes = STUDIES[study]
+        cast = prepare(Path(name) / "cast", sites, **changes)
         trial = Trial(cast, Path(name) / "run")
         asyncio.run(trial.run())
         truth = examine(trial)
         shutil.rmtree(trial.folder)
         deaths = tuple(death for name in trial.parties for death in _deaths(trial, name))
-        yield Enumeration(cast, truth, deaths)
+        yield Enumeration(cast, truth, deaths, tuple(_double(deaths)))
 
 
 def _deaths(trial: Trial, name: str) -> Iterator[Death]:
     """Killed at every point; without power too wherever that is another disk than just before."""
     before = ""
-    for number, (kind, unsynced) in enumerate(trial.parties[name].points, 1):
-        yield Death(name, number, kind, Loss.NOTHING)
-        if unsynced and before != "statement":
-            yield Death(name, number, kind, Loss.BYTES)
-            yield Death(name, number, kind, Loss.NAMES)
-        before = kind
+    for point in trial.parties[name].points:
+        yield Death(name, point.place, Loss.NOTHING)
+        if point.unsynced and before != "statement":
+            yield Death(name, point.place, Loss.BYTES)
+            yield Death(name, point.place, Loss.NAMES)
+        before = point.place.kind
+
+
+def _double(deaths: Iterable[Death]) -> Iterator[Death]:
+    """Of each death without power, in turn: everybody's with it, the coordinator's, a second one.
+
+    All three of each would be as many again as there are single ones, and several times as slow.
+    """
+    dark = [one for one in deaths if one.loss is Loss.NAMES]
+    for number, one in enumerate(dark):
+        others = Blackout.ALL if one.party == COORDINATOR else Blackout.BOTH
+        match number % 3:
+            case 0:
+                yield Death(one.party, one.place, one.loss, Blackout.ALL)
+            case 1:
+                yield Death(one.party, one.place, one.loss, others)
+            case _:
+                yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
 
 
 def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:
     """Of every role and kind of point so many, spread over the run and over the losses."""
     strata: dict[tuple[bool, str], list[Death]] = {}
     for death in deaths:
-        strata.setdefault((death.party == COORDINATOR, death.kind), []).append(death)
+        strata.setdefault((death.party == COORDINATOR, death.place.kind), []).append(death)
     chosen = []
     for number, stratum in enumerate(strata.values()):
         for turn in range(min(each, len(stratum))):
@@ -122,4 +239,21 @@ def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:
     return chosen
 
 
-__all__ = ["SITES", "STUDIES", "Death", "Enumeration", "enumeration", "stratified"]
+def counted(deaths: Iterable[Death]) -> Counter[tuple[str, str]]:
+    """How many deaths there are, by party and by how."""
+    return Counter((one.party, one.how) for one in deaths)
+
+
+__all__ = [
+    "COORDINATOR",
+    "SITES",
+    "STUDIES",
+    "Blackout",
+    "Death",
+    "End",
+    "Enumeration",
+    "Loss",
+    "counted",
+    "enumeration",
+    "stratified",
+]

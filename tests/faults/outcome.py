@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -9,50 +10,62 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import orjson
+
 from faults.disk import Loss
-from faults.trial import COORDINATOR, POLICY, SITES, Trial
+from faults.trial import COORDINATOR, POLICY, Trial
 from wardround.coordinator import tables as coordinator_tables
 from wardround.governance.artefact import load_model
 from wardround.governance.verify import Trust, verify
+from wardround.secagg import RingArray
 from wardround.site import tables as site_tables
 from wardround.site.ledger import PrivacyLedger
-from wardround.store import Database
+from wardround.store import Blobs, Database
 from wardround.store.leaves import SqlLeafStore
+from wardround.trust.canonical import digest
 from wardround.trust.journal import Entry, Journal
 
 RESULTS = {"evidence.json", "report.html", "report.json", "summary.json", "model"}
 
 
+Chain = str
+"""What a run's name ends in, of a stream for instance; without the number of a group."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: the digest of every step's total, and each site's answers."""
+    """What a run came to: the digests of its totals, and each site's answers.
 
-    totals: dict[int, str]
+    Who is with whom is drawn anew in each run, so groups' totals are added up before. Totals are
+    in order: a late cohort that failed leaves a gap in the numbers.
+    """
+
+    totals: dict[tuple[Chain, int], str]
     answers: dict[str, int]
 
 
 def examine(trial: Trial) -> Outcome:
     """Check everything that may not depend on who died when; raises AssertionError."""
     totals = _coordinator(trial)
-    answers = {site: _site(trial, site) for site in SITES}
+    answers = {site: _site(trial, site) for site in trial.cast.sites}
     return Outcome(totals, answers)
 
 
-def _coordinator(trial: Trial) -> dict[int, str]:
+def _coordinator(trial: Trial) -> dict[tuple[Chain, int], str]:
     folder, study = trial.folder / COORDINATOR, trial.cast.study
     with _sql(folder) as sql:
         runs = sql.execute("SELECT run, state FROM runs").fetchall()
         assert [state for _, state in runs] == ["finished"], runs
         (run, _) = runs[0]
-        totals = dict(sql.execute("SELECT step, total FROM totals").fetchall())
-        opened = [name for (name,) in sql.execute("SELECT round FROM totals")]
-        rounds = sql.execute("SELECT step, state FROM rounds").fetchall()
-    assert sorted(totals) == list(range(len(totals)))
-    done = Counter(step for step, state in rounds if b'"phase":"done"' in state)
-    assert done == dict.fromkeys(totals, 1), "one round for each total"
+        found = sql.execute("SELECT run, step, round, total FROM totals").fetchall()
+        rounds = sql.execute("SELECT run, step, state FROM rounds").fetchall()
+        wide = dict(sql.execute("SELECT round, task FROM rounds").fetchall())
+    done = Counter((chain, step) for chain, step, state in rounds if b'"phase":"done"' in state)
+    assert done == dict.fromkeys(((chain, step) for chain, step, _, _ in found), 1), "one a total"
     entries = _entries(folder, coordinator_tables.journal)
     journalled = [one.facts["round"] for one in entries if one.kind == "total"]
-    assert sorted(map(str, journalled)) == sorted(opened), "journalled exactly once"
+    assert sorted(map(str, journalled)) == sorted(one[2] for one in found), "journalled once"
     results = folder / "results" / run
     assert {path.name for path in results.iterdir()} == RESULTS
     assert [path.name for path in results.parent.iterdir()] == [run]
@@ -60,7 +73,24 @@ def _coordinator(trial: Trial) -> dict[int, str]:
     report = verify(results / "evidence.json", trust, model=results / "model")
     assert report.ok, [one for one in report.checks if not one.ok]
     _outlasts_the_power(trial, COORDINATOR, results)
+    blobs = Blobs(folder / "blobs")
+    steps: dict[tuple[Chain, int], list[RingArray]] = {}
+    for chain, step, round_, total in found:
+        bits = orjson.loads(wide[round_])["ring_bits"]
+        ring = np.frombuffer(blobs.get(total), np.uint64 if bits == 64 else np.uint32)
+        steps.setdefault((_GROUP.sub("", chain.removeprefix(run)), step), []).append(ring)
+    own = sorted(step for chain, step in steps if not chain)
+    assert own == list(range(len(own))), "no step of the run itself is missing"
+    places: Counter[Chain] = Counter()
+    totals = {}
+    for chain, step in sorted(steps):
+        whole = np.sum(steps[chain, step], axis=0, dtype=steps[chain, step][0].dtype)
+        totals[chain, places[chain]] = digest(whole.tobytes())
+        places[chain] += 1
     return totals
+
+
+_GROUP = re.compile(r"(\.p\d+)?\.g\d+$")
 
 
 def _site(trial: Trial, site: str) -> int:

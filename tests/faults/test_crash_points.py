@@ -6,42 +6,84 @@ In the fast tests one death of each kind, in the slow ones every death there is,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 
 import pytest
 
-from faults.enumeration import Death, Enumeration, Loss, enumeration, stratified
+from faults.enumeration import (
+    COORDINATOR,
+    SITES,
+    STUDIES,
+    Blackout,
+    Death,
+    Enumeration,
+    Loss,
+    enumeration,
+    stratified,
+)
 
 SHARES = 48
 
 
-def survive(one: Enumeration, deaths: list[Death]) -> None:
-    """Have each of them happen in a run of its own."""
-    lost = [problem for death in deaths if (problem := asyncio.run(one.survives(death)))]
+def survive(one: Enumeration, deaths: Sequence[Death], by_chance: float = 0.0) -> None:
+    """Have each of them happen in a run of its own; so many may lie where no run comes by again."""
+    lost = [end.lost for death in deaths if (end := asyncio.run(one.die(death))).lost]
     assert not lost, "\n".join(lost)
-    # Which statements share a transaction is chance: few points may lie beyond a run's end.
-    assert one.reached >= len(deaths) - max(1, len(deaths) // 20)
+    assert len(one.unreached) <= by_chance * len(deaths), [str(death) for death in one.unreached]
+
+
+def of_each_role(deaths: Iterable[Death]) -> list[Death]:
+    """Those of the coordinator and of one hospital: the others run the same code."""
+    roles = (COORDINATOR, next(one.party for one in deaths if one.party != COORDINATOR))
+    return [one for one in deaths if one.party in roles and one.loss is not Loss.BYTES]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_death_of_each_kind_loses_nothing(study: str) -> None:
+    with enumeration(study) as one:
+        deaths = stratified(one.deaths, 1)
+        # The code is the same but for what streams and groups add, and their runs are long.
+        survive(one, deaths if one.cast.sites == SITES else deaths[::3], by_chance=0.1)
 
 
 @pytest.mark.parametrize("study", ["secure-sum", "private"])
-def test_a_death_of_each_kind_loses_nothing(study: str) -> None:
+def test_nothing_is_lost_when_several_lose_their_power_or_one_twice(study: str) -> None:
     with enumeration(study) as one:
-        survive(one, stratified(one.deaths, 1))
+        for how in (*Blackout, None):
+            alike = [death for death in one.double if death.blackout is how and not death.again]
+            twice = [death for death in one.double if death.again]
+            chosen = twice if how is None else alike
+            survive(one, chosen[3 :: max(1, len(chosen) // 4)][:4], by_chance=0.1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("share", range(SHARES))
-def test_no_death_loses_anything(share: int) -> None:
-    with enumeration() as one:
-        assert len(one.deaths) > 4000
-        survive(one, list(one.deaths[share::SHARES]))
+@pytest.mark.parametrize("study", ["secure-sum", "private"])
+def test_no_death_loses_anything(study: str, share: int) -> None:
+    """In a private study no charge is lost or saved, either."""
+    with enumeration(study) as one:
+        assert len(one.deaths) > 3500
+        survive(one, one.deaths[share::SHARES], by_chance=0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("share", range(SHARES))
-def test_no_death_in_a_private_study_loses_or_saves_a_charge(share: int) -> None:
-    with enumeration("private") as one:
-        killed = [death for death in one.deaths if death.loss is Loss.NOTHING]
-        assert len(killed) > 1500
-        survive(one, killed[share::SHARES])
+@pytest.mark.parametrize("study", ["secure-sum", "private"])
+def test_no_two_deaths_without_power_lose_anything(study: str, share: int) -> None:
+    with enumeration(study) as one:
+        assert len(one.double) > 400
+        survive(one, one.double[share::SHARES], by_chance=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("study", ["stream", "groups", "redrawn groups"])
+def test_no_death_loses_anything_in_streams_and_groups(study: str, share: int) -> None:
+    """Who is with whom, and gives which shares, is drawn: a few points are not there each time."""
+    with enumeration(study) as one:
+        deaths = of_each_role(one.deaths)
+        assert len(deaths) > 2500
+        survive(one, deaths[share::SHARES], by_chance=0.05)

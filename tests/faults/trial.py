@@ -1,4 +1,4 @@
-"""A run of three hospitals in one process, whose parties may die and are started again.
+"""A run of a few hospitals in one process, whose parties may die and are started again.
 
 The services are the real ones: routes, driver, publishing, agents, doors, ledgers; only TLS is
 stood in for. Each party keeps its state in a folder of files. Who dies loses its memory, its keys
@@ -42,6 +42,8 @@ from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
 
 SITES = tuple(SiteName(name) for name in ("harbour", "lakeside", "st-anna"))
+SIX = (*SITES, *(SiteName(name) for name in ("tower", "valley", "west-side")))
+FOUR = SIX[:4]
 COORDINATOR = "coordinator"
 PATIENCE_S = 120.0
 """A run that takes longer is stuck; most take less than a second."""
@@ -58,17 +60,22 @@ class Cast:
     keys: Keys
     agents: dict[SiteName, tuple[SigningKey, bytes, SpiffeId]]
 
+    @property
+    def sites(self) -> tuple[SiteName, ...]:
+        """The hospitals."""
+        return self.study.site_names
 
-def prepare(folder: Path, **changes: JSON) -> Cast:
-    """A sealed study of three hospitals, enrolled; ``changes`` replace the study's keys."""
-    keys = Keys.generate(SITES)
+
+def prepare(folder: Path, sites: tuple[SiteName, ...] = SITES, **changes: JSON) -> Cast:
+    """A sealed study, its hospitals enrolled; ``changes`` replace the study's keys."""
+    keys = Keys.generate(sites)
     study = keys.seal(plan(**changes))
     home = folder / COORDINATOR
     (home / "results").mkdir(parents=True)
     (home / "coordinator.toml").write_text('url = "https://localhost"\n', "utf-8")
     coordinator = Coordinator(study, keys.coordinator, keys.authority, home)
     agents = {}
-    for site in SITES:
+    for site in sites:
         (folder / site).mkdir()
         key = SigningKey.generate()
         enrolment = coordinator.enrolment
@@ -124,12 +131,16 @@ class Trial:
     calls: set[asyncio.Task[httpx.Response]] = field(default_factory=set)
     app: object | None = None
     deaths: int = 0
+    together: frozenset[str] = frozenset()
+    """Who loses their power when anybody in this trial does."""
+    worker_of: Callable[[SiteName], InlineWorker] = lambda _site: InlineWorker(ENTRY)
+    """Makes the worker of a site's agent, at each of its starts."""
 
     def __post_init__(self) -> None:
         if self.disturb is None:
             self.disturb = _undisturbed
         self._died = asyncio.Event()
-        self.parties = {name: Party(name, self.folder / name) for name in (COORDINATOR, *SITES)}
+        self.parties = {name: Party(name, self.folder / name) for name in self.names}
         for party in self.parties.values():
             party.on_death = self._note_death
         self._sites: dict[SiteName, _Site] = {}
@@ -144,8 +155,13 @@ class Trial:
                 records=table(site),
                 hospital=POLICY,
             )
-            for site in SITES
+            for site in self.cast.sites
         }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All parties."""
+        return COORDINATOR, *self.cast.sites
 
     async def run(self) -> None:
         """From the first connection to the published result; whoever dies is started again."""
@@ -183,14 +199,23 @@ class Trial:
                 if isinstance(self._driving.exception(), Killed):
                     continue
                 self._driving.result()
-            if self.finished and all(one.task.done() for one in self._sites.values()):
-                return
+            if self.finished and all(
+                one.task.done() or site in self.countersigned for site, one in self._sites.items()
+            ):
+                return  # an agent that is started again after that has nothing left to do
 
     @property
     def finished(self) -> bool:
         """Whether the coordinator's database says that the run has ended well."""
         with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
             return ("finished",) in database.execute("SELECT state FROM runs").fetchall()
+
+    @property
+    def countersigned(self) -> frozenset[str]:
+        """Whose countersignature of the end the coordinator has."""
+        with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
+            found = database.execute("SELECT site FROM statements WHERE kind = 'witness'")
+            return frozenset(site for (site,) in found)
 
     async def _start(self, name: str) -> None:
         while True:
@@ -223,7 +248,7 @@ class Trial:
 
     async def _start_site(self, site: SiteName) -> None:
         cast, folder = self.cast, self.folder / site
-        worker = InlineWorker(ENTRY)
+        worker = self.worker_of(site)
         await worker.start()
         database = Database.file(folder / "state.db", site_tables.MIGRATIONS)
         key, _, identity = cast.agents[site]
@@ -251,8 +276,10 @@ class Trial:
         """Tear a party down without letting it do anything any more."""
         if name == COORDINATOR:
             self.app = None
-            for call in set(self.calls):
+            for call in (calls := set(self.calls)):
                 call.cancel()
+            if calls:
+                await asyncio.wait(calls)
             self._driving.cancel()
             await asyncio.wait({self._driving})
             if self.coordinator is not None:
@@ -266,6 +293,8 @@ class Trial:
 
     def _note_death(self) -> None:
         self.deaths += 1
+        for name in self.together:
+            self.parties[name].die()  # once only: a dead one does not die again
         self._loop.call_soon_threadsafe(self._died.set)
 
 
@@ -289,4 +318,14 @@ def _ignore_killed(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
         loop.default_exception_handler(context)
 
 
-__all__ = ["COORDINATOR", "SITES", "Cast", "Loss", "Trial", "WardroundError", "prepare"]
+__all__ = [
+    "COORDINATOR",
+    "FOUR",
+    "SITES",
+    "SIX",
+    "Cast",
+    "Loss",
+    "Trial",
+    "WardroundError",
+    "prepare",
+]

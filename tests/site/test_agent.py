@@ -304,6 +304,25 @@ async def test_a_setback_makes_the_agent_ask_again(bedside: Bedside, code: str) 
     assert [type(one) for one in script.heard[1:]] == [Packet, Packet]
 
 
+async def test_a_countersignature_for_a_run_that_is_not_open_yet_is_sent_again(
+    bedside: Bedside,
+) -> None:
+    """The coordinator was restarted; if it took the first one before, it asks for none again."""
+    script = Script(finish(bedside))
+    script.refuse = ["WR-COORD-036"]
+    await agent(bedside, script, Told()).run()
+    first, second = script.heard[1:]
+    assert isinstance(first, Status) and first.kind is StatusKind.WITNESS and second == first
+
+
+async def test_a_countersignature_that_was_not_taken_is_given_again(bedside: Bedside) -> None:
+    """The journal has grown since, say: the run can't end without another one."""
+    script = Script(finish(bedside), finish(bedside))
+    script.refuse = ["WR-COORD-025"]
+    await agent(bedside, script, Told()).run()
+    assert [one.kind for one in script.heard[1:]] == [StatusKind.WITNESS, StatusKind.WITNESS]
+
+
 @pytest.mark.parametrize("code", ["WR-COORD-034", "WR-COORD-033", "WR-TRUST-042"])
 async def test_an_agent_that_is_not_let_in_stops(bedside: Bedside, code: str) -> None:
     script = Script(contribute(bedside, bedside.order()))

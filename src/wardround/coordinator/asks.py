@@ -48,7 +48,7 @@ def asks(exchange: Exchange, site: SiteName) -> bool:
     """Whether there is an `instruction` for ``site``, without working it out."""
     if exchange.ending is not None:
         return exchange.ending[0].ask is Ask.STOP or site not in exchange.witnesses
-    return any(
+    return site in exchange.lost or any(
         one is not None and one.state.waits_for(site) for one in (exchange.round, exchange.setup)
     )
 

@@ -44,6 +44,9 @@ from wardround.study.plan import headroom, noise_deviation
 PATIENCE_S = 2.0
 """How long the first helpers may take before every survivor is asked for recovery shares."""
 
+_LOOK_S = 0.2
+"""How often to look whether enough hospitals have connected."""
+
 Say = Callable[[str, dict[str, str | int | float]], None]
 
 
@@ -74,6 +77,7 @@ class Driver:
         self._open_stream = open_stream
         self._deadline_s = deadline_s or exchange.study.cohort.deadline_s
         self._closing = self._muster.closing if deadline_s is None else None
+        self._asked_again: set[tuple[RoundId, SiteName]] = set()
         exchange.on_refusal = self._on_refusal
         self._adverts: tuple[str | None, dict[SiteName, Advert]] = (None, {})
         self._culprits = {
@@ -201,12 +205,8 @@ class Driver:
         last = self.study.cohort.attempts - 1
         for attempt in range(last + 1):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
-                if len(pool.sites) < exchange.minimum_survivors(len(exchange.sites)):
-                    raise WardroundError(
-                        "WR-ROUND-004",
-                        f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                        "Wait until more agents are connected and start the run again.",
-                    )
+                if len(pool.sites) < self._least:
+                    pool = await self._gather(kind)
                 exchange.start_setup(pool.sites, pool.turns, pool.why)
             closing = muster.setup_closing if attempt < last else self._ceiling
             for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
@@ -223,6 +223,29 @@ class Driver:
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
             "Some hospitals answer but do not finish: look at their agents' logs.",
         )
+
+    @property
+    def _least(self) -> int:
+        return self.exchange.minimum_survivors(len(self.exchange.sites))
+
+    async def _gather(self, kind: str) -> Pool:
+        """Whom to ask, as soon as they are enough; waited for as long as for any answer.
+
+        A hospital whose agent is being started again has no keys for the set-up that it left, and
+        may not be connected yet: no reason to end a run.
+        """
+        exchange, clock = self.exchange, self.exchange.stopwatch.clock
+        closing = self._ceiling(clock())
+        while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
+            left = closing - clock()
+            if left <= 0 or len(self._without_culprits(exchange.sites)) < self._least:
+                raise WardroundError(
+                    "WR-ROUND-004",
+                    f"{len(pool.sites)} hospitals are connected, too few for this study.",
+                    "Wait until more agents are connected and start the run again.",
+                )
+            await exchange.changed.wait_for(min(left, _LOOK_S))
+        return pool
 
     def _without_culprits(self, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
         return tuple(site for site in sites if site not in self._culprits)
@@ -266,8 +289,8 @@ class Driver:
         await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
         for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
-        await self._settle(self._has_payloads)
         while self._phase() is RoundPhase.OPENING:
+            await self._settle(self._has_payloads)
             total = await self._open(task, step, started)
             if total is not None:
                 return total
@@ -301,6 +324,8 @@ class Driver:
             audit.begin(exchange, garbage)
             return None
         except WardroundError as error:
+            if error.code == "WR-COORD-012" and self._asks_again(state):
+                return None
             if not error.code.startswith("WR-SECAGG"):
                 raise
             with exchange.state.transaction() as transaction:
@@ -397,6 +422,23 @@ class Driver:
             found = exchange.spool.payload_digest(RoundId(state.round), site, header.size_bytes)
             if site in state.survivors and found != header.payload:
                 raise payload_lost()
+
+    def _asks_again(self, state: Round) -> bool:
+        """Have what is gone from the disk sent again, once by each site; False if nothing is."""
+        exchange = self.exchange
+        gone = []
+        for site, sent in exchange.said(state.round, "packet").items():
+            header = PacketHeader.from_payload(sent.envelope.payload)
+            round_ = RoundId(state.round)
+            found = exchange.spool.digest_on_disk(round_, site, header.size_bytes)
+            if site in state.survivors and found != header.payload:
+                gone.append((round_, site))
+        if not gone or self._asked_again & {*gone}:
+            return False
+        self._asked_again |= {*gone}
+        for _, site in gone:
+            exchange.lose(site)
+        return True
 
     def _ceiling(self, began: float) -> float:
         """When nobody is waited for any more, whoever it is."""

@@ -141,7 +141,10 @@ class Exchange:
         self.witnesses = set(self.said(self.run, "witness"))
 
     def _find_lost(self) -> set[SiteName]:
-        """After a start: what the power took of the payloads, which are written without a sync."""
+        """After a start: what the power took of the payloads, which are written without a sync.
+
+        Their sites have synced them, and have them until the round is over.
+        """
         lost: set[SiteName] = set()
         if self.round is None or self.round.state.phase not in _NEEDS_PAYLOADS:
             return lost
@@ -152,6 +155,13 @@ class Exchange:
                 self.spool.discard(round_, site)
                 lost.add(site)
         return lost
+
+    def lose(self, site: SiteName) -> None:
+        """A payload is not what was accepted any more: ask for it again."""
+        assert self.round is not None
+        self.spool.discard(RoundId(self.round.state.round), site)
+        self.lost.add(site)
+        self.changed.notify()
 
     def found(self, site: SiteName) -> None:
         """A payload that was lost has been sent again, and is what was signed."""

@@ -20,8 +20,8 @@ from wardround.trust.dsse import Envelope
 def late_instruction(streaming: Streaming, site: SiteName, seen: int) -> bytes | None:
     """What ``site`` should do next as a framed message, or None for nothing; as `instruction`."""
     round_ = streaming.round
-    if round_ is not None and round_.state.waits_for(site):
-        if round_.state.phase is RoundPhase.COLLECT:
+    if round_ is not None and (site in streaming.lost or round_.state.waits_for(site)):
+        if round_.state.phase is RoundPhase.COLLECT or site in streaming.lost:
             return _contribute(streaming, site, seen)
         return round_instruction(streaming, round_.state, site, seen)
     for cohort in streaming.gathering.state.cohorts:
@@ -34,7 +34,7 @@ def late_asks(streaming: Streaming, site: SiteName) -> bool:
     """Whether there is a `late_instruction` for ``site``, without working it out."""
     round_ = streaming.round
     return (
-        (round_ is not None and round_.state.waits_for(site))
+        (round_ is not None and (site in streaming.lost or round_.state.waits_for(site)))
         or any(one.waits_for(site) for one in streaming.gathering.state.cohorts)
         or streaming.trains(site)
     )

@@ -39,7 +39,7 @@ from wardround.trust.canonical import JSON, digest
 from wardround.trust.dsse import Envelope
 from wardround.trust.journal import verify_checkpoint
 
-_NOT_YET = "WR-COORD-036"
+_NOT_OPEN = "WR-COORD-036"
 """The coordinator was restarted and has not gone on yet."""
 
 _PUT_RIGHT_BY_ASKING = (
@@ -47,7 +47,7 @@ _PUT_RIGHT_BY_ASKING = (
     "WR-COORD-011",
     "WR-COORD-02",  # too late, say
     "WR-COORD-070",  # it trained for too long
-    _NOT_YET,
+    _NOT_OPEN,
     "WR-ROUND",
     "WR-SECAGG",
 )
@@ -56,6 +56,7 @@ _PUT_RIGHT_BY_ASKING = (
 _LATE = "WR-ROUND-030"
 """The round has gone on without this answer: no trouble, and the next one may be waiting."""
 
+_FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 15.0
 
 
@@ -150,28 +151,38 @@ class Agent:
             if answer is None:
                 asked = None
                 continue
-            accepted = False
-            while not accepted:
-                try:
-                    asked = await self.link.send(answer, self._seen)
-                    accepted, setbacks = True, 0
-                    continue
-                except WardroundError as error:
-                    self._say("not-accepted", **told(error))
-                    if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
-                        raise
-                    asked, code = None, error.code
-                if code != _LATE:
+            try:
+                asked = await self._deliver(answer, repeat=ask.ask is Ask.FINISH)
+                setbacks = 0
+            except WardroundError as error:
+                self._say("not-accepted", **told(error))
+                if not error.code.startswith(_PUT_RIGHT_BY_ASKING):
+                    raise
+                asked = None
+                if error.code != _LATE:
                     await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                     setbacks += 1
-                # A countersignature may have been taken in before the coordinator was restarted,
-                # and is not asked for again then: it is said again until there is a run.
-                if ask.ask is not Ask.FINISH or code != _NOT_YET:
-                    break
-            if ask.ask is Ask.FINISH and accepted and asked is None:
+                continue  # nor is a run over whose countersignature was not taken
+            if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 self._door.carried.forget()
                 return
+
+    async def _deliver(self, answer: Packet | Refusal | Status, *, repeat: bool) -> Asked | None:
+        """Send an answer; the last one again until the run that it is for is open once more.
+
+        If it was taken just before the coordinator was killed, nobody will ask for it again.
+        """
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self.link.send(answer, self._seen)
+            except WardroundError as error:
+                if not repeat or error.code != _NOT_OPEN:
+                    raise
+                self._say("not-accepted", **told(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     @property
     def bytes_out(self) -> int:

@@ -60,6 +60,7 @@ from wardround.study.plan import carriers, headroom, line_of
 from wardround.study.profiles import Profile, refuse_if_incomplete
 from wardround.trust.canonical import digest, digest_json
 from wardround.trust.dsse import Envelope
+from wardround.trust.keys import sync_folder
 from wardround.trust.merkle import verify_consistency
 
 
@@ -557,7 +558,10 @@ class Door:
     def _sign(
         self, order: Order, ring: RingArray, charge: LedgerEntry | None, path: Path
     ) -> Packet:
-        """The masked vector is spooled, and its digest signed with what it answers."""
+        """The masked vector is durably spooled, and its digest signed with what it answers.
+
+        Its keys are gone when it leaves: a coordinator that loses what it took in needs it again.
+        """
         manifest = order.manifest
         data = ring.view(np.uint8).data
         parts = []
@@ -569,6 +573,8 @@ class Door:
                     parts.append(sha256(part).digest())
                     file.write(part)
                 file.truncate()
+                os.fsync(file.fileno())
+            sync_folder(path.parent)
         except OSError as error:
             raise _refused("WR-SITE-015", "The packet can't be written to the spool.") from error
         header = PacketHeader(

@@ -29,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from wardround.errors import WardroundError
 from wardround.store.room import needs_room, no_room, wants_room
+from wardround.trust.keys import sync_folder
 
 Migration: TypeAlias = Callable[[Connection], None]
 """One forward step of the schema; step N brings version N-1 to version N."""
@@ -78,6 +79,8 @@ class Database:
                     path.hardlink_to(fresh)
             finally:
                 fresh.unlink(missing_ok=True)
+            with needs_room(path):  # else the power may take the name, and leave the log's
+                sync_folder(path.parent)
         elif path.stat().st_size == 0:
             raise _damaged(str(path))
         return cls(f"sqlite:///{path}", migrations)
