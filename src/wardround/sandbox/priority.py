@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,9 +53,7 @@ def yield_processor(priority: Priority) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, nice)
     with suppress(OSError):  # more than the limit promises: a kernel may not know of turns
         # Before the policy, because an idle thread can't ask; it keeps what it has asked for.
-        libc.set_turn(
-            _number("sched_setattr"), policy=os.SCHED_BATCH, nice=nice, turn_ns=_TURN_NS
-        )
+        libc.set_turn(_number("sched_setattr"), policy=os.SCHED_BATCH, nice=nice, turn_ns=_TURN_NS)
     os.sched_setscheduler(0, _POLICY[priority], os.sched_param(0))
     _make_session_nice(NICENESS[priority])
 
