@@ -6,8 +6,10 @@ worker has a session of its own; so the session is made nice as well (sched(7), 
 feature"). ``SCHED_IDLE`` ends at the session's edge, too: another session's program that wakes may
 wait there for a tick of the kernel's clock (4 ms at 250 Hz), however nice the worker is. Two things
 help. A worker asks for long turns, and whoever has shorter ones, which is everybody else, takes the
-processor from it on waking. And a worker with a share keeps to one half of the processors, so that
-on the other half nobody ever meets it. Nothing here needs an administrator, and nothing that was
+processor from it on waking (Linux 6.12). When one of two programs hands over to the other, the
+worker may still come in between for a tick, because the kernel then goes by who had less than its
+due, and no priority changes that; so a worker with a share keeps to one half of the processors,
+and on the other half nobody meets it. Nothing here needs an administrator, and nothing that was
 given up can be taken back by an ordinary user; a worker's system-call filter refuses even to try.
 """
 
