@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 class Page:
     """The template ``NAME.html.j2`` and its style sheet ``NAME.css``, side by side in ``folder``.
 
-    The template is given ``style`` and ``style_hash`` besides the values of :meth:`render`. Both
-    files are read once, when the first page is rendered.
+    ``base`` is a sheet that several pages begin with. The template is given ``style`` and
+    ``style_hash`` besides the values of :meth:`render`. All files are read once, when the first
+    page is rendered.
     """
 
-    def __init__(self, folder: Path, name: str, **filters: Callable[..., object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        base: Path | None = None,
+        **filters: Callable[..., object],
+    ) -> None:
         self._folder = folder
         self._name = name
+        self._sheets = [one for one in (base, folder / f"{name}.css") if one is not None]
         self._filters = filters
 
     def render(self, **values: object) -> str:
@@ -38,7 +46,7 @@ class Page:
 
     @cached_property
     def _style(self) -> tuple[Markup, str]:
-        text = (self._folder / f"{self._name}.css").read_text(encoding="utf-8")
+        text = "".join(sheet.read_text(encoding="utf-8") for sheet in self._sheets)
         hashed = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         return Markup(text), f"sha256-{hashed}"  # noqa: S704 - our own file, not input
 

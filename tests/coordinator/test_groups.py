@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 
+from grouped import EIGHT, failures, federated, play
 from plain_federation import PlainFederation
 from ward import Ward, code_of, open_ward, plan, table, until
 from wardround.algorithms.plan import run_study
 from wardround.coordinator import records
 from wardround.coordinator.drawing import Drawing
-from wardround.coordinator.federate import GroupedDriver, federate
-from wardround.coordinator.results import gather_evidence, publish
+from wardround.coordinator.federate import GroupedDriver
 from wardround.errors import WardroundError
 from wardround.federation.draw import DrawPhase
-from wardround.governance import EvidenceFile, verify
-from wardround.governance.artefact import encode_model, sign_model
+from wardround.governance import verify
 from wardround.ids import RunId, SiteName
 from wardround.learning.specify import specify
 from wardround.secagg.draw import Acceptance, Commitment, Reveal, commit, payloads_digest
 from wardround.simulation.inprocess import open_federation
 from wardround.site.door import computable
 from wardround.site.grouping import Grouping
-from wardround.trust.canonical import digest
-from wardround.trust.dsse import Envelope
-
-EIGHT = tuple(SiteName(f"site-{letter}") for letter in "abcdefgh")
 
 
 def groups(deadline_s: float = 5.0, **cohort: object) -> dict[str, object]:
@@ -45,12 +38,6 @@ def groups(deadline_s: float = 5.0, **cohort: object) -> dict[str, object]:
 async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
     async with open_ward(tmp_path, sites=EIGHT, **groups()) as opened:
         yield opened
-
-
-async def federated(ward: Ward) -> GroupedDriver:
-    return await asyncio.wait_for(
-        federate(ward.coordinator, lambda event, facts: ward.said.append((event, dict(facts)))), 30
-    )
 
 
 async def total_of(driver: GroupedDriver, ward: Ward, kind: str = "outcome_counts") -> object:
@@ -74,7 +61,7 @@ async def test_each_group_opens_its_own_total(ward: Ward) -> None:
     assert np.array_equal(total.values, total.groups[0].values + total.groups[1].values)
     truth = await plain(ward).sum(ward.task())
     assert np.array_equal(total.values, truth.values)
-    partition = ward.coordinator.groups.drawing.partition
+    partition = ward.coordinator.groups.drawing.partitions.at(0)
     assert tuple(one.survivors for one in total.groups) == partition.groups
     for site, hospital in ward.hospitals.items():
         (accepted,) = [one for one in hospital.entries() if one.kind == "partition"]
@@ -113,48 +100,18 @@ async def test_each_hospital_is_charged_for_what_all_groups_open(ward: Ward) -> 
         assert packet.facts["opened"] == 2 * ward.task().length
 
 
-async def finish(ward: Ward, driver: GroupedDriver) -> EvidenceFile:
-    """A whole run to its end, and its evidence."""
-    candidate = await asyncio.wait_for(run_study(driver), 90)
-    coordinator = ward.coordinator
-    exchange = coordinator.exchange
-    model = encode_model(candidate, ward.study, exchange.run)
-    signature = orjson.loads(sign_model(model, coordinator.key).to_json())
-    exchange.finish(
-        {"description": model.description.decode(), "signature": signature}, model.weights
-    )
-    await until(lambda: len(exchange.witnesses) == len(EIGHT))
-    return candidate, gather_evidence(coordinator, candidate)
-
-
-class _Home:
-    def __init__(self, folder: Path) -> None:
-        self.results = folder
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     """One run of eight hospitals in two groups, one of which loses a member on the way."""
 
-    async def play() -> tuple[object, ...]:
+    async def run() -> tuple[object, ...]:
         folder = tmp_path_factory.mktemp("grouped")
         async with open_ward(folder, sites=EIGHT, start=False, **groups(2.0)) as ward:
-            for hospital in ward.hospitals.values():
-                hospital._ending = lambda documents, _model: digest(
-                    Envelope.from_json(documents["signature"]).payload
-                )
-                await hospital.start()
-            await ward.coordinator.wait_for_sites(len(EIGHT), 10.0)
-            ward.drive()
-            driver = await federated(ward)
-            candidate, evidence = await finish(ward, driver)
+            candidate, evidence, published = await play(ward, folder / "results")
             reference = await run_study(plain(ward))
-            published = publish(
-                _Home(folder / "results"), ward.coordinator, candidate, evidence, datetime.now(UTC)
-            )
             return candidate, reference, evidence, published, ward.study
 
-    return asyncio.run(play())
+    return asyncio.run(run())
 
 
 def test_the_model_is_that_of_the_pooled_records(finished: tuple[object, ...]) -> None:
@@ -173,10 +130,6 @@ def test_its_evidence_verifies_and_its_report_says_groups(finished: tuple[object
     page = published.report.read_text()
     assert "Groups: sums over 2 random groups of 4 hospitals" in page
     assert published.verified
-
-
-def failures(evidence: EvidenceFile) -> set[str]:
-    return {check.name for check in verify(evidence).failures}
 
 
 def test_evidence_without_the_draw_is_refused_with_a_code(finished: tuple[object, ...]) -> None:
@@ -225,7 +178,7 @@ async def test_a_dropout_in_one_group_costs_its_contribution_and_no_more(tmp_pat
 async def test_a_group_that_opens_nothing_fails_the_step(tmp_path: Path) -> None:
     async with open_ward(tmp_path, sites=EIGHT, **groups(1.0, attempts=1)) as ward:
         driver = await federated(ward)
-        partition = ward.coordinator.groups.drawing.partition
+        partition = ward.coordinator.groups.drawing.partitions.at(0)
         for site in partition.groups[1][:2]:
             ward.hospitals[site].line.die_before("packet")
         with pytest.raises(WardroundError, match="Group 2") as raised:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import orjson
 import pytest
 
 from stragglers import FLOOR_S, LONG_S, WAITING, Clock, Gate, heard_again, packets, total
 from ward import Ward, open_ward, until
+from wardround.algorithms import Candidate
+from wardround.coordinator.results import gather_evidence
+from wardround.governance import EvidenceFile
+from wardround.governance.case import Case, Unmet
+from wardround.governance.selecting import check_selection
 from wardround.ids import SiteName
+from wardround.trust.canonical import canonical
 
 SITES = tuple(SiteName(f"site-{number}") for number in range(5))
 SLOW, REST = SITES[1], (SITES[0], *SITES[2:])
@@ -21,6 +30,7 @@ CHOOSING = {
     "ask_every": EVERY,
     "rounds_per_setup": 64,
 }
+NO_MODEL = Candidate({"coefficients": np.zeros(3)}, {}, {}, {})
 CHANGES = {"cohort": CHOOSING, "adversary": {"corrupt_sites": 1}}
 
 
@@ -94,3 +104,45 @@ async def test_an_over_selected_round_goes_on_without_a_dead_one(tmp_path: Path)
         assert (await work).survivors == REST
         assert (await total(ward)).survivors == REST, "at once: the dead one is not asked"
         gate.open()
+
+
+def rewritten(
+    evidence: EvidenceFile, kind: str, change: Callable[[dict[str, object]], object]
+) -> Case:
+    """The evidence with other facts in the entries of one kind; only the one check is asked."""
+    leaves = []
+    for leaf in evidence.journal.leaves:
+        entry = orjson.loads(leaf)
+        if entry["kind"] == kind:
+            change(entry["facts"])
+        leaves.append(canonical(entry))
+    journal = evidence.journal.model_copy(update={"leaves": tuple(leaves)})
+    return Case(evidence.model_copy(update={"journal": journal}))
+
+
+async def test_a_stranger_verifies_who_was_asked(tmp_path: Path) -> None:
+    """Choices are worked out anew from the order of speeds and from who was asked before."""
+    clock = Clock()
+    async with open_ward(tmp_path, sites=SITES, clock=clock, **CHANGES) as ward:
+        for _ in range(10):
+            await round_with_a_slow_one(ward, clock)
+        evidence = gather_evidence(ward.coordinator, NO_MODEL)
+    said = check_selection(Case(evidence))
+    turns = [e for e in map(orjson.loads, evidence.journal.leaves) if e["kind"] == "selection"]
+    assert said.startswith(f"{len(turns)} choices, each of the 4 fastest")
+    assert any(one["facts"]["turns"] for one in turns)
+
+    def starve(facts: dict[str, object]) -> None:
+        facts["turns"] = []
+
+    def favour(facts: dict[str, object]) -> None:
+        facts["fastest_first"] = facts["fastest_first"][::-1]
+
+    def forget(facts: dict[str, object]) -> None:
+        facts["batch"] = "of nobody"
+
+    for change in (starve, favour, forget):
+        with pytest.raises(Unmet):
+            check_selection(rewritten(evidence, "selection", change))
+    with pytest.raises(Unmet):
+        check_selection(rewritten(evidence, "setup", lambda facts: facts["pool"].pop()))

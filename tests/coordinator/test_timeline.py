@@ -25,12 +25,12 @@ from wardround.coordinator.timeline import (
     Mark,
     Timeline,
     document,
-    group_of,
     own_document,
     timeline,
 )
 from wardround.federation.causes import Cause
 from wardround.federation.draw import Draw
+from wardround.federation.messages import group_of, group_run
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup, SetupPhase
 from wardround.ids import BatchId, RoundId, RunId, SiteName
@@ -361,5 +361,6 @@ def test_spans_are_said_as_people_do(seconds: float, text: str) -> None:
 
 
 def test_a_run_name_says_which_group() -> None:
-    assert group_of(f"{RUN}.g12") == 12
+    assert group_of(group_run(RUN, 12)) == (0, 12)
+    assert group_of(group_run(RUN, 3, partition=7)) == (7, 3)
     assert group_of(RUN) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
+import math
 import secrets
 from collections import Counter
 
@@ -16,7 +17,13 @@ from hypothesis import strategies as st
 from wardround.errors import WardroundError
 from wardround.ids import SiteName
 from wardround.secagg.adversary import Adversary
-from wardround.secagg.partition import draw_partition, group_sizes, least_group
+from wardround.secagg.partition import (
+    Partition,
+    Partitions,
+    draw_partitions,
+    group_sizes,
+    least_group,
+)
 from wardround.trust.canonical import digest
 
 STUDY, SEEN = digest(b"study"), digest(b"commitments")
@@ -24,6 +31,10 @@ STUDY, SEEN = digest(b"study"), digest(b"commitments")
 
 def names(count: int) -> list[SiteName]:
     return [SiteName(f"site-{number:02}") for number in range(count)]
+
+
+def draw_partition(*drawn: object) -> Partition:
+    return draw_partitions(*drawn).at(0)
 
 
 def revealed(count: int, seed: int) -> dict[SiteName, bytes]:
@@ -170,3 +181,51 @@ def test_the_vector() -> None:
         ["00", "02", "05"],
         ["06", "07"],
     ]
+
+
+def sequence(seed: int, sites: int = 6, groups: int = 2) -> Partitions:
+    return draw_partitions(STUDY, 0, SEEN, revealed(sites, seed), groups, redrawn=True)
+
+
+def test_a_sequence_begins_with_the_partition_that_there_would_be_alone() -> None:
+    drawn = sequence(0, 12, 3)
+    assert drawn.at(0) == draw_partition(STUDY, 0, SEEN, revealed(12, 0), 3)
+    assert drawn.at(5) == drawn.at(5)
+    assert len({drawn.at(number) for number in range(20)}) == 20
+    assert all(group_sizes(12, 3) == tuple(map(len, drawn.at(n).groups)) for n in range(20))
+
+
+def test_there_is_no_second_partition_where_groups_are_not_redrawn() -> None:
+    fixed = draw_partitions(STUDY, 0, SEEN, revealed(12, 0), 3)
+    with pytest.raises(ValueError, match="1"):
+        fixed.at(1)
+    with pytest.raises(ValueError, match="-1"):
+        sequence(0).at(-1)
+
+
+def test_what_is_signed_names_all_partitions_of_a_sequence() -> None:
+    """Two draws may begin with the same groups and go on with others."""
+    first: dict[Partition, Partitions] = {}
+    for seed in range(40):  # there are 20 partitions
+        drawn = sequence(seed)
+        twin = first.setdefault(drawn.at(0), drawn)
+        assert (twin.digest == drawn.digest) == (twin is drawn)
+
+
+def test_later_partitions_are_uniform_and_do_not_follow_from_the_one_before() -> None:
+    draws, cells = 8000, 20
+    drawn = [sequence(seed) for seed in range(draws)]
+    for number in (1, 2):
+        seen = Counter(one.at(number).groups for one in drawn)
+        assert chi_square(seen, draws / cells, cells) < 66.0
+    pairs = Counter((one.at(0).groups, one.at(1).groups) for one in drawn)
+    assert chi_square(pairs, draws / cells**2, cells**2) < 400 + 5.5 * math.sqrt(2 * 399)
+
+
+def test_a_later_partition_as_another_implementation_has_it() -> None:
+    """HKDF over the seed with the number in its label, then the same shuffle."""
+    random = revealed(9, 4)
+    drawn = draw_partitions(STUDY, 1, SEEN, random, 3, redrawn=True)
+    extracted = hmac.digest(bytes(32), drawn.seed, "sha256")
+    key = hmac.digest(extracted, b"wardround partition v1, number 7\x01", "sha256")
+    assert Partitions(drawn.sites, 3, key).at(0) == drawn.at(7)

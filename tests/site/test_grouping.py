@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 
+import orjson
 import pytest
 
+from private_study import PRIVACY
+from private_study import manifest as private_manifest
 from studies import document
 from ward import plan
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask, Instruction
 from wardround.ids import BatchId, RunId, SiteName
 from wardround.secagg.draw import Acceptance, Commitment, Reveal, commit, payloads_digest
+from wardround.secagg.setup import setup_digest
 from wardround.simulation.inprocess import Keys
 from wardround.site import tables
 from wardround.site.seat import Seat
@@ -69,9 +74,13 @@ class Sites:
         envelope = self.seats[site].grouping.accept(ask).envelope
         return Acceptance.open(envelope, self.study.site_keys[site])
 
-    def advertise(self, site: SiteName, pool: tuple[SiteName, ...]) -> object:
-        batch = BatchId("-".join(pool)[:90])
-        ask = Instruction(ask=Ask.ADVERTISE, run=RUN, batch=batch, pool=pool, rounds=2)
+    def advertise(
+        self, site: SiteName, pool: tuple[SiteName, ...], partition: int = 0, rounds: int = 2
+    ) -> object:
+        batch = BatchId(f"{partition}-{'-'.join(pool)}"[:90])
+        ask = Instruction(
+            ask=Ask.ADVERTISE, run=RUN, batch=batch, pool=pool, partition=partition, rounds=rounds
+        )
         return self.seats[site].advertise(ask)
 
 
@@ -91,14 +100,14 @@ def code(call: object) -> str | None:
 def test_all_sites_work_out_one_partition(sites: Sites) -> None:
     reveals = sites.reveals(sites.commitments())
     assert len({sites.accept(site, reveals).partition for site in EIGHT}) == 1
-    partition = sites.seats[ME].grouping.partition
+    partition = sites.seats[ME].grouping.partition()
     assert sorted(site for group in partition.groups for site in group) == sorted(EIGHT)
     for site, seat in sites.seats.items():
-        assert seat.grouping.partition == partition
+        assert seat.grouping.partition() == partition
         group = partition.group_of(site)
         sites.advertise(site, group)
         sites.restart(site)
-        assert sites.seats[site].grouping.partition == partition
+        assert sites.seats[site].grouping.partition() == partition
         sites.advertise(site, tuple(sorted(group)))
 
 
@@ -119,7 +128,7 @@ def test_a_set_up_with_another_groups_members_is_refused(sites: Sites, outsiders
     assert code(lambda: sites.advertise(ME, EIGHT[:4])) == "WR-SITE-080", "not drawn yet"
     reveals = sites.reveals(sites.commitments())
     sites.accept(ME, reveals)
-    partition = sites.seats[ME].grouping.partition
+    partition = sites.seats[ME].grouping.partition()
     mine = partition.group_of(ME)
     others = tuple(site for site in EIGHT if site not in mine)
     pool = tuple(sorted((*mine, *others[:outsiders])))
@@ -144,7 +153,7 @@ def test_equivocating_commitments_end_the_draw(sites: Sites) -> None:
             reveals[CORRUPT] = said.sign(sites.keys.sites[CORRUPT])
         for site in EIGHT[:7]:
             assert code(lambda site=site: sites.accept(site, reveals)) == "WR-SECAGG-031"
-            assert sites.seats[site].grouping.partition is None
+            assert sites.seats[site].grouping.partition() is None
 
 
 def test_a_site_reveals_against_one_set_of_commitments_only(sites: Sites) -> None:
@@ -193,14 +202,14 @@ def test_a_reveal_that_does_not_fit_or_is_withheld_settles_nothing(sites: Sites)
     assert code(lambda: sites.accept(ME, bent)) == "WR-SECAGG-031"
     withheld = {site: one for site, one in reveals.items() if site != CORRUPT}
     assert code(lambda: sites.accept(ME, withheld)) == "WR-SECAGG-031"
-    assert sites.seats[ME].grouping.partition is None
+    assert sites.seats[ME].grouping.partition() is None
 
 
 def test_a_second_partition_is_refused_before_and_after_a_restart(sites: Sites) -> None:
     first = sites.commitments()
     reveals = sites.reveals(first)
     sites.accept(ME, reveals)
-    partition = sites.seats[ME].grouping.partition
+    partition = sites.seats[ME].grouping.partition()
     for _ in range(2):
         for draw in (0, 1):
             ask = Instruction(ask=Ask.COMMIT, run=RUN, draw=draw)
@@ -209,7 +218,7 @@ def test_a_second_partition_is_refused_before_and_after_a_restart(sites: Sites) 
         chosen = Reveal(sites.study.digest, 0, CORRUPT, payloads_digest(first), bytes(32))
         swapped = {**reveals, CORRUPT: chosen.sign(sites.keys.sites[CORRUPT])}
         assert code(lambda swapped=swapped: sites.accept(ME, swapped)) == "WR-SECAGG-031"
-        assert sites.seats[ME].grouping.partition == partition
+        assert sites.seats[ME].grouping.partition() == partition
         sites.restart(ME)
 
 
@@ -270,5 +279,77 @@ def test_a_database_of_the_first_version_learns_of_groups(tmp_path: Path) -> Non
     database = Database.file(path, tables.MIGRATIONS)
     study = Study.parse(document())
     state = JournalledDatabase(database, tables.journal, "site")
-    assert Seat(study, ME, SigningKey.generate(), state).grouping.partition is None
+    assert Seat(study, ME, SigningKey.generate(), state).grouping.partition() is None
     database.close()
+
+
+REDRAWN = {
+    "profile": "private",
+    "model": {"kind": "logistic", "algorithm": "dp-sgd"},
+    "privacy": PRIVACY,
+    "cohort": {"groups": {"number": 2, "redraw_steps": 2}},
+    "adversary": {"corrupt_sites": 1},
+}
+
+
+@pytest.fixture
+def redrawn(tmp_path: Path) -> Sites:
+    sites = Sites(tmp_path, **REDRAWN)
+    reveals = sites.reveals(sites.commitments())
+    assert len({sites.accept(site, reveals).partition for site in EIGHT}) == 1
+    return sites
+
+
+def test_later_groups_are_the_same_for_all_sites_and_after_a_restart(redrawn: Sites) -> None:
+    drawn = [redrawn.seats[ME].grouping.partition(number) for number in range(6)]
+    assert len(set(drawn)) > 1
+    redrawn.restart(ME)
+    for site in EIGHT:
+        assert [redrawn.seats[site].grouping.partition(n) for n in range(6)] == drawn
+
+
+def test_a_pool_is_of_one_group_of_the_partition_that_is_named(redrawn: Sites) -> None:
+    first, other = distinct(redrawn)
+    mine = [redrawn.seats[ME].grouping.partition(n).group_of(ME) for n in (first, other)]
+    redrawn.advertise(ME, mine[0], first)
+    assert code(lambda: redrawn.advertise(ME, mine[0], other)) == "WR-SITE-080"
+    assert code(lambda: redrawn.advertise(ME, mine[1], first)) == "WR-SITE-080"
+    both = tuple(sorted({*mine[0], *mine[1]}))
+    assert code(lambda: redrawn.advertise(ME, both, other)) == "WR-SITE-080"
+    redrawn.advertise(ME, mine[1], other)
+
+
+def distinct(sites: Sites) -> tuple[int, int]:
+    """Two partitions in which this site is with others."""
+    groups = [sites.seats[ME].grouping.partition(n).group_of(ME) for n in range(20)]
+    return 0, next(n for n, group in enumerate(groups) if group != groups[0])
+
+
+def test_a_set_up_has_keys_for_no_more_steps_than_its_groups_last(redrawn: Sites) -> None:
+    mine = redrawn.seats[ME].grouping.partition(0).group_of(ME)
+    assert code(lambda: redrawn.advertise(ME, mine, rounds=3)) == "WR-SITE-030"
+
+
+def test_a_manifest_is_over_the_groups_of_its_own_step(redrawn: Sites) -> None:
+    """A coordinator that sets up among the groups of one step can't sum another step in them."""
+    mine = redrawn.seats[ME].grouping.partition(0).group_of(ME)
+    batch = BatchId("batch")
+    ask = Instruction(ask=Ask.ADVERTISE, run=RUN, batch=batch, pool=mine, rounds=2)
+    adverts = {site: redrawn.seats[site].advertise(ask).envelope for site in mine}
+    dealing = Instruction(ask=Ask.DEAL, run=RUN, batch=batch, envelopes=adverts)
+    dealt = {site: redrawn.seats[site].deal(dealing) for site in mine}
+    deals = {site: one.envelope for site, one in dealt.items()}
+    blobs = {
+        site: b64decode(orjson.loads(one.attachment)[ME])
+        for site, one in dealt.items()
+        if site != ME
+    }
+    contribute = Instruction(ask=Ask.CONTRIBUTE, run=RUN, batch=batch, envelopes=deals, blobs=blobs)
+    manifest = private_manifest(redrawn.study, 0).model_copy(
+        update={"batch": batch, "roster": mine, "setup": setup_digest(adverts, deals)}
+    )
+    later = manifest.model_copy(update={"step": 2})
+    seat = redrawn.seats[ME]
+    assert code(lambda: seat.take_shares(contribute, later)) == "WR-SITE-080"
+    seat.take_shares(contribute, manifest)
+    assert code(lambda: seat.take_shares(contribute, later)) == "WR-SITE-080"

@@ -15,6 +15,11 @@ from wardround.learning.metrics import Classification, Regression
 from wardround.study import Study
 from wardround.trust.canonical import JSON
 
+PENALTY = (
+    "ridge / 2 times the sum of squared coefficients of standardised features; "
+    "the intercept is not penalised"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -38,43 +43,20 @@ def describe_fit(
 
     ``choice`` is how cross-validation came to ``rule``, where it did.
     """
-    graph = ConceptGraph.load()
-    per_unit = model.per_unit()
-    concepts = [graph.concept(name) for name in model.features]
     papers: dict[str, JSON] = {
         "kind": model.family.value,
         "algorithm": study.model.algorithm.value,
         "outcome": study.data.outcome,
-        "features": [
-            {
-                "name": concept.id,
-                "label": concept.name,
-                "unit": concept.unit or "",
-                "centre": float(model.standardisation.centre[i]),
-                "scale": float(model.standardisation.scale[i]),
-            }
-            for i, concept in enumerate(concepts)
-        ],
+        "features": describe_features(model),
         "standardisation": "federated mean and standard deviation (divisor n) of training records",
         "intercept": float(model.coefficients[0]),
         "intercept_standard_error": float(fit.standard_errors[0]),
-        "intercept_per_unit": float(per_unit[0]),
-        "coefficients": [
-            {
-                "name": concept.id,
-                "label": concept.name,
-                "unit": concept.unit or "",
-                "value": float(model.coefficients[i]),
-                "standard_error": float(fit.standard_errors[i]),
-                "value_per_unit": float(per_unit[i]),
-            }
-            for i, concept in enumerate(concepts, start=1)
-        ],
+        "intercept_per_unit": float(model.per_unit()[0]),
+        "coefficients": describe_coefficients(model, fit.standard_errors),
         "standard_errors": "inverse of the penalised information at the solution; with a ridge "
         "they leave out its bias towards 0",
         "ridge": rule.ridge,
-        "penalty": "ridge / 2 times the sum of squared coefficients of standardised features; "
-        "the intercept is not penalised",
+        "penalty": PENALTY,
         "stopping": _how_it_stopped(study, rule, fit),
         "steps": fit.steps,
         "halvings": fit.halvings,
@@ -85,6 +67,35 @@ def describe_fit(
     if choice is not None:
         papers["cross_validation"] = _describe_choice(choice)
     return papers
+
+
+def describe_features(model: LinearModel) -> list[JSON]:
+    """The names and units of the features, and how they were standardised."""
+    graph, made = ConceptGraph.load(), model.standardisation
+    return [
+        {**_named(graph, name), "centre": float(centre), "scale": float(scale)}
+        for name, centre, scale in zip(model.features, made.centre, made.scale, strict=True)
+    ]
+
+
+def describe_coefficients(
+    model: LinearModel, errors: NDArray[np.float64] | None = None
+) -> list[JSON]:
+    """Each feature's coefficient on both scales, with its standard error where there is one.
+
+    ``errors`` has shape (features + 1,), the intercept's first.
+    """
+    graph, per_unit, found = ConceptGraph.load(), model.per_unit(), list[JSON]()
+    for i, name in enumerate(model.features, start=1):
+        error = {} if errors is None else {"standard_error": float(errors[i])}
+        value = {"value": float(model.coefficients[i]), **error}
+        found.append({**_named(graph, name), **value, "value_per_unit": float(per_unit[i])})
+    return found
+
+
+def _named(graph: ConceptGraph, name: str) -> dict[str, JSON]:
+    concept = graph.concept(name)
+    return {"name": concept.id, "label": concept.name, "unit": concept.unit or ""}
 
 
 def _describe_choice(choice: Choice) -> dict[str, JSON]:

@@ -5,11 +5,16 @@ It asks exactly what the study's plan has noise for, once each, and nothing else
 
 from __future__ import annotations
 
-from wardround.algorithms.candidate import Candidate, describe_evaluation
+from wardround.algorithms.candidate import (
+    PENALTY,
+    Candidate,
+    describe_coefficients,
+    describe_evaluation,
+    describe_features,
+)
 from wardround.algorithms.private_evaluation import PrivateEvaluation, evaluate
 from wardround.algorithms.private_fit import PrivateFit, fit
 from wardround.algorithms.private_statistics import PrivateStatistics, describe
-from wardround.clinical.graph import ConceptGraph
 from wardround.federation.federation import Federation
 from wardround.learning.agreed import expected_training, variables_of
 from wardround.learning.glm import LinearModel
@@ -52,43 +57,21 @@ async def run_private_study(federation: Federation) -> Candidate:
 def _describe_fit(
     study: Study, model: LinearModel, found: PrivateFit, evaluation: PrivateEvaluation
 ) -> dict[str, JSON]:
-    graph = ConceptGraph.load()
-    per_unit = model.per_unit()
-    concepts = [graph.concept(name) for name in model.features]
     privacy = require_privacy(study)
     return {
         "kind": model.family.value,
         "algorithm": study.model.algorithm.value,
         "method": _METHODS[study.model.algorithm],
         "outcome": study.data.outcome,
-        "features": [
-            {
-                "name": concept.id,
-                "label": concept.name,
-                "unit": concept.unit or "",
-                "centre": float(model.standardisation.centre[i]),
-                "scale": float(model.standardisation.scale[i]),
-            }
-            for i, concept in enumerate(concepts)
-        ],
+        "features": describe_features(model),
         "standardisation": "noisy means and standard deviations of training patients",
         "intercept": float(model.coefficients[0]),
-        "intercept_per_unit": float(per_unit[0]),
-        "coefficients": [
-            {
-                "name": concept.id,
-                "label": concept.name,
-                "unit": concept.unit or "",
-                "value": float(model.coefficients[i]),
-                "value_per_unit": float(per_unit[i]),
-            }
-            for i, concept in enumerate(concepts, start=1)
-        ],
+        "intercept_per_unit": float(model.per_unit()[0]),
+        "coefficients": describe_coefficients(model),
         "standard_errors": "none are given: clipping biases a private fit and noise adds to its "
         "error, and an honest error would need noisy sums that the plan has no budget for",
         "ridge": study.model.ridges[0],
-        "penalty": "ridge / 2 times the sum of squared coefficients of standardised features; "
-        "the intercept is not penalised",
+        "penalty": PENALTY,
         "stopping": found.stopping,
         "steps": found.steps,
         "expected_training_patients": expected_training(study),

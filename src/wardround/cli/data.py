@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wardround.cli.console import Json, emit, err, printable, say, suggest, table
+from wardround.cli.console import Json, emit, printable, say, suggest, table
+from wardround.cli.datawords import (
+    fields_table,
+    findings_table,
+    profile_document,
+    say_excluded,
+    say_resources,
+    say_sampled,
+    suggestion_document,
+)
 from wardround.errors import WardroundError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from wardround.clinical.profile import FieldProfile
-    from wardround.clinical.quality import Finding
     from wardround.clinical.suggest import Suggestion
     from wardround.clinical.survey import Long
-    from wardround.site.onboarding import Onboarding, Preview
+    from wardround.site.onboarding import Onboarding
     from wardround.study import Study
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -108,7 +113,7 @@ def add(
     emit(
         {"source": name, "mapping": str(onboarding.path), "fields": len(profiles)},
         json,
-        human=None if json else _fields_table(profiles),
+        human=None if json else fields_table(profiles),
     )
     added = next(one for one in onboarding.mapping.sources if one.name == name)
     for key in ("delimiter", "decimal", "encoding"):
@@ -122,7 +127,7 @@ def add(
     if file is not None:
         say(f"The database is {file}")
     say(f"{name}: {len(profiles)} fields; written to {onboarding.path}")
-    _say_sampled(onboarding, name)
+    say_sampled(onboarding, name)
     suggest(f"wardround site data suggest {folder} --study study.toml")
 
 
@@ -144,8 +149,12 @@ def profile(
     profiles = onboarding.profiles(source, _long(by, value, unit_column))
     where = page or onboarding.home.reports / "profile.html"
     onboarding.write_page(where, profiles, _study(folder, study, required=False))
-    emit([_as_json(one) for one in profiles], json, human=None if json else _fields_table(profiles))
-    _say_sampled(onboarding, source)
+    emit(
+        [profile_document(one) for one in profiles],
+        json,
+        human=None if json else fields_table(profiles),
+    )
+    say_sampled(onboarding, source)
     say(f"Written to {where}: open it in a browser; it stays in the hospital.")
 
 
@@ -177,7 +186,7 @@ def suggest_fields(
     found = onboarding.suggest(wanted, profiles)
     if json or any(found.values()):
         emit(
-            {name: [_suggestion(one) for one in some] for name, some in found.items()},
+            {name: [suggestion_document(one) for one in some] for name, some in found.items()},
             json,
             human=None
             if json
@@ -198,7 +207,7 @@ def suggest_fields(
     for name, some in found.items():
         if not some:
             say(f"{name}: {_another_way(onboarding, name, found)}.")
-    _say_sampled(onboarding, source)
+    say_sampled(onboarding, source)
     graph, seen = onboarding.graph, {(one.source, one.field): one for one in profiles}
     best = [hit for some in found.values() if (hit := best_of(some, graph)) is not None]
     say(
@@ -359,10 +368,10 @@ def check_records(folder: Folder, study: StudyFile = None, json: Json = False) -
             "findings": [one.public() for one in shown],
         },
         json,
-        human=None if json else _findings_table(shown, preview.used, preview.records),
+        human=None if json else findings_table(shown, preview.used, preview.records),
     )
-    _say_resources(preview.resources)
-    _say_excluded(preview)
+    say_resources(preview.resources)
+    say_excluded(preview)
     passed = sum(one.level is Level.OK for one in findings)
     say(f"{passed} checks found nothing, {len(shown)} found something.")
     verdict(findings)
@@ -410,8 +419,8 @@ def preview_records(folder: Folder, study: StudyFile = None, json: Json = False)
     for reason, count in preview.set_aside.items():
         if reason != Reason.EXCLUDED:
             say(f"  {count} set aside: {Reason(reason).words}")
-    _say_excluded(preview)
-    _say_resources(preview.resources)
+    say_excluded(preview)
+    say_resources(preview.resources)
 
 
 @app.command()
@@ -476,35 +485,6 @@ def override(
 _LONGEST = timedelta(days=365)
 
 
-def _say_sampled(onboarding: Onboarding, source: str | None) -> None:
-    """Of a live server not everything was looked at."""
-    from wardround.clinical.survey import SERVER_SAMPLE
-
-    for one in onboarding.mapping.sources:
-        if one.kind == "fhir-server" and source in (None, one.name):
-            say(
-                f"{one.name}: a sample of the server, at most {SERVER_SAMPLE:,} resources of each "
-                "type. Name a field that is not in it yourself, by its code: see "
-                "docs/how-to/write-a-mapping.md"
-            )
-
-
-def _say_excluded(preview: Preview) -> None:
-    from wardround.clinical.quarantine import Reason
-
-    if left_out := preview.set_aside.get(Reason.EXCLUDED):
-        say(f"  {left_out} excluded by the hospital")
-
-
-def _say_resources(resources: Mapping[str, int]) -> None:
-    """Lines, resources and single values that were not used, whosever they are."""
-    from wardround.clinical.quarantine import Reason
-
-    for reason, count in resources.items():
-        entries = "entry" if count == 1 else "entries"
-        say(f"  {count} single {entries} not used: {Reason(reason).words}")
-
-
 def _open(folder: Path) -> Onboarding:
     from wardround.site.home import SiteHome
     from wardround.site.onboarding import Onboarding
@@ -534,68 +514,6 @@ def _long(by: str | None, value: str | None, unit: str | None) -> Long | None:
             "WR-CLI-031", "--by and --value belong together.", "Give both, or neither."
         )
     return None if by is None or value is None else Long(by, value, unit)
-
-
-def _fields_table(profiles: Sequence[FieldProfile]) -> RenderableType:
-    return table(
-        ("field", "kind", "rows", "missing", "distinct", "unit"),
-        [
-            (
-                f"{one.source}: {one.field}",
-                one.kind.value,
-                one.rows,
-                f"{one.missing / one.rows:.0%}" if one.rows and not one.presence else "",
-                one.distinct,
-                ", ".join(one.units),
-            )
-            for one in profiles
-        ],
-    )
-
-
-def _findings_table(findings: Sequence[Finding], used: int, records: int) -> RenderableType:
-    err.print(f"{used} of {records} records are usable.")
-    return table(
-        ("", "check", "what was found", "what to do"),
-        [
-            (
-                one.level.value,
-                one.check.heading + (f": {one.concept}" if one.concept else ""),
-                one.words + (f" {one.override.rstrip('.')}." if one.override else ""),
-                one.remedy,
-            )
-            for one in findings
-        ],
-    )
-
-
-def _as_json(profile: FieldProfile) -> dict[str, object]:
-    return {
-        "source": profile.source,
-        "field": profile.field,
-        "description": profile.description,
-        "declared": profile.declared,
-        "kind": profile.kind.value,
-        "rows": profile.rows,
-        "missing": profile.missing,
-        "distinct": profile.distinct,
-        "units": dict(profile.units),
-        "quantiles": list(profile.quantiles),
-        "categories": dict(profile.categories),
-    }
-
-
-def _suggestion(one: Suggestion) -> dict[str, object]:
-    return {
-        "source": one.source,
-        "field": one.field,
-        "concept": one.concept,
-        "score": one.shown_score,
-        "reasons": list(one.reasons),
-        "unit": one.reading.unit,
-        "date_format": one.reading.date_format,
-        "value_map": None if one.reading.value_map is None else dict(one.reading.value_map),
-    }
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

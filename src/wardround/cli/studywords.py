@@ -197,7 +197,11 @@ def _visibility(study: Study) -> list[tuple[str, str]]:
         return []
     sizes = sorted(set(group_sizes(len(study.sites), study.totals_per_step)))
     size = " or ".join(str(one) for one in sizes)
-    return [("groups", f"sums over {study.totals_per_step} random groups of {size} hospitals")]
+    groups = f"sums over {study.totals_per_step} random groups of {size} hospitals"
+    every = study.cohort.groups.redraw_steps
+    if every is not None:
+        groups += ", others at every step" if every == 1 else f", others after every {every} steps"
+    return [("groups", groups)]
 
 
 def _asynchronous(study: Study) -> list[tuple[str, str]]:

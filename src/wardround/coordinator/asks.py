@@ -61,6 +61,7 @@ def _setup_instruction(exchange: Exchange, setup: Setup, site: SiteName) -> byte
             run=exchange.run,
             batch=setup.batch,
             pool=setup.pool,
+            partition=exchange.partition,
             rounds=setup.rounds,
         )
     elif setup.phase is SetupPhase.CHOOSE:

@@ -146,14 +146,11 @@ class Coordinator:
     def runs(self) -> tuple[RunId, ...]:
         """Under which names the run's rounds go: its own, or one for each group."""
         assert self.exchange is not None
-        if self.groups is None:
-            return (self.exchange.run,)
-        return tuple(exchange.run for exchange in self.groups.exchanges)
+        return (self.exchange.run,) if self.groups is None else tuple(self.groups.cohorts)
 
     def _open_group(self, run: RunId, number: int) -> Exchange:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
-        spool.clear()
         exchange = Exchange(
             self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
         )

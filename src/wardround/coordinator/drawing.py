@@ -1,4 +1,4 @@
-"""Drawing the study's partition: once, at the start of the first run, and kept for all later ones.
+"""Drawing the study's groups: once, at the start of the first run, and kept for all later ones.
 
 The attacker is a site: it repeats, contradicts itself, comes late, reveals what it did not commit
 to, or nothing. What it says is verified here as the other sites will verify it, so that one site
@@ -29,7 +29,7 @@ from wardround.secagg.draw import (
     open_reveals,
     payloads_digest,
 )
-from wardround.secagg.partition import Partition, draw_partition
+from wardround.secagg.partition import Partitions, draw_partitions
 from wardround.store.journalled import JournalledDatabase, Transaction
 from wardround.study import Study
 from wardround.trust.canonical import digest
@@ -54,7 +54,7 @@ class Drawing:
         self._said: dict[tuple[str, SiteName], Sent] = {}
         self._draw: Versioned[Draw] | None = None
         self._declined: set[SiteName] = set()
-        self.partition: Partition | None = None
+        self.partitions: Partitions | None = None
         """The study's, once all have revealed."""
         self._restore()
 
@@ -133,7 +133,7 @@ class Drawing:
                 raise refused(
                     "WR-COORD-022", "Another statement stands in this one's place already."
                 )
-            if kind == "refusal" and self.waits_for(site) and self.partition is not None:
+            if kind == "refusal" and self.waits_for(site) and self.partitions is not None:
                 self._decline(site, envelope)
                 return
             if new is draw:
@@ -169,7 +169,7 @@ class Drawing:
         said = Acceptance.open(envelope, self._study.site_keys[site])
         self._same(said, site, draw)
         found = (said.commitments, said.reveals, said.partition)
-        if self.partition is None or found != self._followed(self.partition):
+        if self.partitions is None or found != self._followed(self.partitions):
             raise refused("WR-COORD-025", "The statement is over another partition.")
         return draw.on_accepted(site)
 
@@ -188,7 +188,7 @@ class Drawing:
         assert self._draw is not None
         scope = draw_scope(new.number)
         said = {**self._said, (kind, site): Sent(envelope, b"")}
-        partition = self.partition
+        partitions = self.partitions
         with self._transaction() as transaction:
             connection = transaction.connection
             records.save_statement(connection, scope, kind, site, said[kind, site])
@@ -196,11 +196,11 @@ class Drawing:
             told = told_outside(kind, envelope)
             transaction.record(kind, scope=scope, site=site, statement=statement, **told)
             draw = records.replace_draw(connection, self._draw, new)
-            if new.phase is DrawPhase.SETTLED and partition is None:
-                partition = self._worked_out(new, said)
-                named = partition.digest
+            if new.phase is DrawPhase.SETTLED and partitions is None:
+                partitions = self._worked_out(new, said)
+                named = partitions.digest
                 transaction.record("partition", draw=new.number, partition=named)
-        self._draw, self._said, self.partition = draw, said, partition
+        self._draw, self._said, self.partitions = draw, said, partitions
         self.changed.notify()
 
     def _decline(self, site: SiteName, envelope: Envelope) -> None:
@@ -238,20 +238,27 @@ class Drawing:
                 scope = draw_scope(self._draw.state.number)
                 self._said = records.load_statements(connection, scope)
         if self._draw is not None and self._draw.state.phase is DrawPhase.SETTLED:
-            self.partition = self._worked_out(self._draw.state, self._said)
+            self.partitions = self._worked_out(self._draw.state, self._said)
 
-    def _worked_out(self, draw: Draw, said: dict[tuple[str, SiteName], Sent]) -> Partition:
+    def _worked_out(self, draw: Draw, said: dict[tuple[str, SiteName], Sent]) -> Partitions:
         study, keys = self._study, self._study.site_keys
         shown = {site: sent.envelope for (one, site), sent in said.items() if one == "commitment"}
         reveals = {site: sent.envelope for (one, site), sent in said.items() if one == "reveal"}
         commitments = open_commitments(shown, study.digest, draw.number, keys)
         seen = payloads_digest(shown)
         revealed = open_reveals(reveals, commitments, seen, study.digest, draw.number, keys)
-        return draw_partition(study.digest, draw.number, seen, revealed, study.totals_per_step)
+        return draw_partitions(
+            study.digest,
+            draw.number,
+            seen,
+            revealed,
+            study.totals_per_step,
+            redrawn=study.redraws_groups,
+        )
 
-    def _followed(self, partition: Partition) -> tuple[Digest, Digest, Digest]:
+    def _followed(self, partitions: Partitions) -> tuple[Digest, Digest, Digest]:
         commitments, reveals = self.said("commitment"), self.said("reveal")
-        return payloads_digest(commitments), payloads_digest(reveals), partition.digest
+        return payloads_digest(commitments), payloads_digest(reveals), partitions.digest
 
 
 def _blamed(draw: Draw) -> list[str]:

@@ -52,7 +52,7 @@ class Driver:
 
     ``present`` names the sites that may be asked: approved, and heard of lately. ``open_stream``
     opens what serves the sites during a stream, of which there is one at a time. ``deadline_s``
-    is the study's, unless another one holds.
+    is the study's, unless another one holds; ``step`` is the first one's number.
     """
 
     def __init__(
@@ -63,12 +63,13 @@ class Driver:
         open_stream: Callable[[Task, int], Streaming] | None = None,
         *,
         deadline_s: float | None = None,
+        step: int = 0,
     ) -> None:
         self.exchange = exchange
         self._present = present
         self._muster = Muster(exchange, present)
         self._say = say
-        self._step = 0
+        self._step = step
         self._streams = 0
         self._open_stream = open_stream
         self._deadline_s = deadline_s or exchange.study.cohort.deadline_s
@@ -325,7 +326,7 @@ class Driver:
             connection = transaction.connection
             opened = records.Opened(task.hash, state.round, name)
             records.save_total(connection, exchange.run, step, opened)
-            transaction.record("total", round=state.round, total=name, opened=task.length)
+            transaction.record("total", round=state.round, total=name, opened=task.numbers)
             if suspects and self._can_blame():
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)

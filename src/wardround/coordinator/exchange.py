@@ -92,6 +92,8 @@ class Exchange:
         self.keys: dict[SiteName, VerifyKey] = study.site_keys
         self.sites: tuple[SiteName, ...] = study.site_names
         """Whose sums are opened here: every site's, or those of a group (see `groups`)."""
+        self.partition = 0
+        """Of which partition, from 0, these are a group."""
         self.setup: Versioned[Setup] | None = None
         self.round: Versioned[Round] | None = None
         self.manifest: Manifest | None = None
@@ -286,7 +288,7 @@ class Exchange:
             batch=BatchId(f"{self.run}.b.{number:06d}"),
             run=self.run,
             pool=tuple(sorted(pool)),
-            rounds=self.study.cohort.rounds_per_setup,
+            rounds=self.study.rounds_per_setup,
             minimum=self.minimum_survivors(len(pool)),
             turns=turns,
         )

@@ -16,14 +16,19 @@ from wardround.errors import WardroundError
 from wardround.federation.draw import DrawPhase
 from wardround.federation.federation import Total
 from wardround.ids import SiteName
+from wardround.secagg.partition import group_sizes
 from wardround.study import Study, Task
+from wardround.study.checks import not_asynchronous
 
 Facts = dict[str, str | int | float]
 Present = Callable[[], tuple[SiteName, ...]]
 
 
 class GroupedDriver:
-    """Every `sum` is one secure sum in each group, all at the same time; all of them are needed."""
+    """Every `sum` is one secure sum in each group, all at the same time; all of them are needed.
+
+    Where the study redraws its groups, the drivers change with them.
+    """
 
     def __init__(
         self,
@@ -33,16 +38,32 @@ class GroupedDriver:
         say: Say,
     ) -> None:
         self.exchange = exchange
+        self._groups = groups
+        self._present = present
         self._say = say
+        self._step = 0
         self._rounds: list[Facts] = []
-        self.drivers = tuple(
-            Driver(
-                one,
-                lambda number=number: groups.may_sum(number, present()),  # type: ignore[misc]
-                partial(self._hear, number + 1),
+        self._number = -1
+        self._drivers: tuple[Driver, ...] = ()
+
+    def _at(self, step: int) -> tuple[Driver, ...]:
+        """The drivers of the groups that sum at ``step``."""
+        number = self.study.partition_number(step)
+        if number != self._number:
+            self._number = number
+            self._drivers = tuple(
+                Driver(
+                    exchange,
+                    partial(self._may_sum, exchange),
+                    partial(self._hear, group),
+                    step=step,
+                )
+                for group, exchange in enumerate(self._groups.of(number), 1)
             )
-            for number, one in enumerate(groups.exchanges)
-        )
+        return self._drivers
+
+    def _may_sum(self, exchange: Exchange) -> tuple[SiteName, ...]:
+        return self._groups.may_sum(exchange, self._present())
 
     @property
     def study(self) -> Study:
@@ -59,9 +80,11 @@ class GroupedDriver:
         A group that opens no total fails the step: a sum over the others would be one over
         another set of hospitals, and would say what the group's share of it was.
         """
+        drivers = self._at(self._step)
+        self._step += 1
         self._rounds.clear()
         totals = await asyncio.gather(
-            *(driver.sum(task) for driver in self.drivers), return_exceptions=True
+            *(driver.sum(task) for driver in drivers), return_exceptions=True
         )
         opened = [one for one in totals if isinstance(one, Total)]
         for number, one in enumerate(totals, 1):
@@ -76,7 +99,7 @@ class GroupedDriver:
 
     def stream(self, task: Task) -> LiveStream:
         """Refused: no study has both groups and late cohorts (WR-STUDY-156)."""
-        return self.drivers[0].stream(task)
+        raise not_asynchronous()
 
     def _hear(self, group: int, event: str, facts: Facts) -> None:
         if event == "round":
@@ -105,8 +128,8 @@ async def federate(
 async def _draw(groups: Groups, exchange: Exchange, present: Present, say: Say) -> None:
     """Have a partition, and wait for a while until every site that is there has accepted it."""
     drawing, deadline_s = groups.drawing, exchange.study.cohort.deadline_s
-    drawn = drawing.partition is None
-    while drawing.partition is None:
+    drawn = drawing.partitions is None
+    while drawing.partitions is None:
         drawing.begin(exchange.run)
         await _settle(drawing, DrawPhase.COMMIT, deadline_s)
         draw = drawing.draw
@@ -132,7 +155,8 @@ async def _draw(groups: Groups, exchange: Exchange, present: Present, say: Say) 
             break  # it is asked again whenever it comes, and takes part from then on
         await drawing.changed.wait_for(left)
     if drawn:
-        sizes = sorted(len(group) for group in drawing.partition.groups)
+        study = exchange.study
+        sizes = sorted(group_sizes(len(study.sites), study.totals_per_step))
         say("groups", {"number": len(sizes), "smallest": sizes[0], "largest": sizes[-1]})
 
 

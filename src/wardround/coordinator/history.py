@@ -169,7 +169,10 @@ def _said(
 
 def _of(column: Column[str], run: RunId) -> ColumnElement[bool]:
     """The run's own name, and those under which its groups have their rounds."""
-    return or_(column == run, column.startswith(f"{run}.g", autoescape=True))
+    return or_(
+        column == run,
+        *(column.startswith(f"{run}.{kind}", autoescape=True) for kind in "gp"),
+    )
 
 
 def _time(value: datetime | None) -> datetime | None:

@@ -256,6 +256,14 @@ def last_rosters(connection: Connection, run: RunId, count: int) -> list[tuple[S
     return [ROUND.validate_json(state).roster for state in found][::-1]
 
 
+def group_runs(connection: Connection, run: RunId) -> tuple[RunId, ...]:
+    """Under which names the groups of a run have had set-ups."""
+    names = connection.scalars(
+        select(setups.c.run).where(setups.c.run.startswith(f"{run}.", autoescape=True)).distinct()
+    )
+    return tuple(RunId(name) for name in names)
+
+
 def save_statement(
     connection: Connection,
     scope: str,

@@ -18,7 +18,7 @@ from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.counted import records_of
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
-from wardround.federation.messages import Manifest, ModelVersion, stream_run
+from wardround.federation.messages import Manifest, ModelVersion, group_of, stream_run
 from wardround.federation.round import RoundPhase
 from wardround.governance.artefact import encode_model, save_model, sign_model
 from wardround.governance.evidence import (
@@ -255,11 +255,10 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
         .where(rounds.c.run.in_(runs))
         .order_by(*in_time, rounds.c.step, rounds.c.run, rounds.c.attempt)
     )
-    groups = None if coordinator.groups is None else coordinator.runs
     opened = coordinator.exchange
     assert opened is not None
-    exchanges = (opened,) if coordinator.groups is None else coordinator.groups.exchanges
-    cohorts = {one.run: one.sites for one in exchanges}
+    groups = coordinator.groups
+    cohorts = {opened.run: opened.sites} if groups is None else groups.cohorts
     taken = connection.execute(query).all()
     moved = traffic.load(connection, [row.round for row in taken])
     for row in taken:
@@ -274,7 +273,7 @@ def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFac
                 round=row.round,
                 step=row.step,
                 attempt=row.attempt,
-                group=None if groups is None else groups.index(row.run) + 1,
+                group=None if (place := group_of(row.run)) is None else place[1],
                 kind=manifest.kind,
                 started=row.started_at.replace(tzinfo=UTC),
                 seconds=row.seconds or 0.0,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from wardround.coordinator.rows import RoundRow, Rows, RunRow, SetupRow, StreamRow
 from wardround.federation.draw import DrawPhase
 from wardround.federation.late import CohortPhase
-from wardround.federation.messages import draw_scope
+from wardround.federation.messages import draw_scope, group_of
 from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 from wardround.ids import RunId, SiteName
@@ -112,9 +112,19 @@ def _drawing(rows: Rows, run: RunRow, study: Study) -> Stage:
 
 
 def _groups(rows: Rows, run: RunRow, study: Study) -> tuple[Stage, ...]:
-    names = {row.state.run for row in rows.setups}
-    numbered = sorted((int(name.rpartition(".g")[2]), name) for name in names if name != run.run)
-    return tuple(_chain(rows, run, name, number, study) for number, name in numbered)
+    newest = newest_partition(rows)
+    numbered: set[tuple[int, RunId]] = set()
+    for name in {row.state.run for row in rows.setups}:
+        place = group_of(name)
+        if place is not None and place[0] == newest:
+            numbered.add((place[1], name))
+    return tuple(_chain(rows, run, name, number, study) for number, name in sorted(numbered))
+
+
+def newest_partition(rows: Rows) -> int:
+    """Which partition of the study's sites, from 0, the newest groups are of."""
+    places = (group_of(row.state.run) for row in rows.setups)
+    return max((place[0] for place in places if place is not None), default=0)
 
 
 def _chain(rows: Rows, run: RunRow, name: RunId, group: int | None, study: Study) -> Stage:

@@ -13,10 +13,9 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    inspect,
 )
-from sqlalchemy.schema import CreateColumn
 
+from wardround.store.columns import add_columns
 from wardround.store.leaves import leaf_table
 
 metadata = MetaData()
@@ -218,16 +217,6 @@ def add_times(connection: Connection) -> None:
         (draws, ("phase_at",)),
         (statements, ("at",)),
     )
-
-
-def add_columns(connection: Connection, *wanted: tuple[Table, tuple[str, ...]]) -> None:
-    """Add columns that may be null, but for those that a database made since has already."""
-    for table, names in wanted:
-        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for name in names:
-            if name not in known:
-                column = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
-                connection.exec_driver_sql(f'ALTER TABLE "{table.name}" ADD COLUMN {column}')
 
 
 def add_pace(connection: Connection) -> None:

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from wardround.coordinator.rows import Rows, SaidRow
-from wardround.coordinator.stages import Stage, stages
+from wardround.coordinator.stages import Stage, newest_partition, stages
 from wardround.federation.causes import Cause
+from wardround.federation.messages import group_of
 from wardround.federation.pace import usual_s
 from wardround.federation.round import Round, RoundPhase
 from wardround.ids import SiteName
@@ -119,7 +120,7 @@ def timeline(rows: Rows, study: Study, now: datetime) -> Timeline:
     run = rows.run
     alive = rows.alive_at is not None and now - rows.alive_at < _s(SILENT_AFTER_S)
     found = stages(rows, study)
-    first = [one for one in rows.rounds if group_of(one.state.run) in (None, 1)]
+    first = [one for one in rows.rounds if (group_of(one.state.run) or (0, 1))[1] == 1]
     said: dict[SiteName, list[SaidRow]] = defaultdict(list)
     for one in rows.said:
         said[one.site].append(one)
@@ -158,7 +159,8 @@ def _lane(
     connected = rows.connected(site) if alive else None
     mine = rows.rounds
     if stage.group is not None:
-        mine = tuple(one for one in mine if group_of(one.state.run) == stage.group)
+        places = _places(site, rows)
+        mine = tuple(one for one in mine if group_of(one.state.run) in places)
     doing, since = _doing(site, rows, stage, said, connected)
     return Lane(
         site=site,
@@ -177,11 +179,15 @@ def _lane(
 
 def _stage_of(site: SiteName, rows: Rows, found: tuple[Stage, ...]) -> Stage:
     """That of the site's group: where it was in a set-up; else the first."""
-    for row in reversed(rows.setups):
-        if site in row.state.pool:
-            group = group_of(row.state.run)
-            return next((one for one in found if one.group == group), found[0])
-    return found[0]
+    newest = newest_partition(rows)
+    groups = {group for partition, group in _places(site, rows) if partition == newest}
+    return next((one for one in found if one.group in groups), found[0])
+
+
+def _places(site: SiteName, rows: Rows) -> frozenset[tuple[int, int]]:
+    """In which group of which partition a site was, as far as it was in a set-up there."""
+    runs = {row.state.run for row in rows.setups if site in row.state.pool}
+    return frozenset(place for place in map(group_of, runs) if place is not None)
 
 
 def _doing(
@@ -227,12 +233,6 @@ def _last_refusal(said: Iterable[SaidRow]) -> RefusalMark | None:
         return None
     last = max(mine, key=lambda one: (one.at is not None, one.at or 0, one.scope))
     return RefusalMark(last.scope, last.at, last.cause, last.incident)
-
-
-def group_of(run: str) -> int | None:
-    """Which group (from one) has its rounds under this name; None where one sum is over all."""
-    _, _, number = run.rpartition(".g")
-    return int(number) if number.isdigit() and ".g" in run else None
 
 
 def _s(seconds: float) -> timedelta:

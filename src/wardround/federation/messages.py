@@ -7,6 +7,7 @@ next; it carries no authority of its own, since sites act only on what the signe
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from enum import StrEnum
@@ -340,6 +341,8 @@ class Instruction(BaseModel):
     round: RoundName | None = None
     draw: Count | None = None
     """Which draw of the study's partition this is about, from 0."""
+    partition: Count = 0
+    """Of which partition the pool is a group, from 0; where groups are redrawn there are more."""
     pool: tuple[Name, ...] = ()
     rounds: Count = 0
     survivors: tuple[Name, ...] = ()
@@ -409,9 +412,18 @@ def draw_scope(number: int) -> str:
     return f"draw.{number}"
 
 
-def group_run(run: RunId, number: int) -> RunId:
-    """The name under which a group (counted from one) has its rounds, in a study with groups."""
-    return RunId(f"{run}.g{number}")
+def group_run(run: RunId, number: int, partition: int = 0) -> RunId:
+    """The name under which a group (counted from one) of a partition (from 0) has its rounds."""
+    return RunId(f"{run}.p{partition}.g{number}" if partition else f"{run}.g{number}")
+
+
+_GROUP_RUN = re.compile(r"(?:\.p([0-9]+))?\.g([0-9]+)$")
+
+
+def group_of(run: str) -> tuple[int, int] | None:
+    """Partition (from 0) and group (from one) of a `group_run`; None of a run over all sites."""
+    found = _GROUP_RUN.search(run)
+    return None if found is None else (int(found[1] or 0), int(found[2]))
 
 
 def stream_run(run: RunId, step: int) -> RunId:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wardround.errors import WardroundError
-from wardround.federation.messages import Manifest, ModelVersion, group_run
+from wardround.federation.messages import Manifest, ModelVersion, group_of, group_run
 from wardround.governance.evidence import CohortRecord, EvidenceFile, RoundRecord
 from wardround.ids import Digest, RunId, SiteName
-from wardround.secagg import Partition, SurvivorVote, draw_partition
+from wardround.secagg import Partitions, SurvivorVote, draw_partitions
 from wardround.secagg.draw import open_commitments, open_reveals, payloads_digest
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, canonical, digest, parse_json
@@ -55,8 +55,8 @@ class OpenedRound:
         """For sentences; counted from one."""
         if self.late:
             return f"cohort {self.manifest.step + 1}"
-        group = self.manifest.run.partition(".g")[2]
-        where = f"group {group}, " if group else ""
+        place = group_of(self.manifest.run)
+        where = "" if place is None else f"group {place[1]}, "
         return f"{where}step {self.manifest.step + 1}, attempt {self.manifest.attempt + 1}"
 
     @property
@@ -128,7 +128,7 @@ class Case:
         return self.study.site_keys
 
     @cached_property
-    def partition(self) -> Partition | None:
+    def partitions(self) -> Partitions | None:
         """The study's groups, drawn anew from what every hospital revealed; None without groups."""
         study, record = self.study, self.evidence.partition
         if (study.cohort.groups is None) != (record is None):
@@ -145,17 +145,33 @@ class Case:
         revealed = open_reveals(
             record.reveals, commitments, seen, study.digest, record.draw, self.keys
         )
-        return draw_partition(study.digest, record.draw, seen, revealed, study.totals_per_step)
+        return draw_partitions(
+            study.digest,
+            record.draw,
+            seen,
+            revealed,
+            study.totals_per_step,
+            redrawn=study.redraws_groups,
+        )
 
     @cached_property
     def cohorts(self) -> Mapping[RunId, tuple[SiteName, ...]]:
         """Under which names the run's rounds go, and which hospitals may be in each: a run's own
-        and all of them, or one for each group."""
+        and all of them, or one for each group, of every partition that the run came to."""
+        steps = [one.manifest.step for one in self.rounds]
+        numbers = sorted({self.study.partition_number(step) for step in (0, *steps)})
+        return {run: sites for number in numbers for run, sites in self._cohorts(number).items()}
+
+    def cohorts_at(self, step: int) -> Mapping[RunId, tuple[SiteName, ...]]:
+        """Those in which a step is summed."""
+        return self._cohorts(self.study.partition_number(step))
+
+    def _cohorts(self, number: int) -> Mapping[RunId, tuple[SiteName, ...]]:
         run = self.evidence.run
-        if self.partition is None:
+        if self.partitions is None:
             return {run: self.study.site_names}
-        groups = enumerate(self.partition.groups, 1)
-        return {group_run(run, number): group for number, group in groups}
+        groups = enumerate(self.partitions.at(number).groups, 1)
+        return {group_run(run, group, number): sites for group, sites in groups}
 
     @cached_property
     def rounds(self) -> tuple[OpenedRound, ...]:
@@ -211,7 +227,7 @@ class Case:
         never compressed, and its task stands in the stream's own record.
         """
         task = self.tasks.get(Digest(one.manifest.task))
-        return one.manifest.length if task is None else task.length
+        return one.manifest.length if task is None else task.numbers
 
     @cached_property
     def tasks(self) -> Mapping[Digest, Task]:

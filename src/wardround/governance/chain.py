@@ -101,14 +101,14 @@ def _same_root(case: Case, head: JournalHead) -> None:
 
 def _partition_recorded(case: Case) -> None:
     """One partition, settled before the first manifest, and nothing left out of how it came."""
-    record, partition = case.evidence.partition, case.partition
+    record, drawn = case.evidence.partition, case.partitions
     settled = list(case.find("partition"))
-    if record is None or partition is None:
+    if record is None or drawn is None:
         require(not settled, "The journal knows of groups, and the study has none.")
         return
     require(len(settled) == 1, f"The journal holds {len(settled)} partitions, not one.")
     require(
-        settled[0].facts == {"draw": record.draw, "partition": partition.digest},
+        settled[0].facts == {"draw": record.draw, "partition": drawn.digest},
         "The journal holds another partition than what was revealed gives.",
     )
     first = min((leaf.index for leaf in case.find("manifest")), default=settled[0].index)

@@ -151,7 +151,7 @@ def check_manifests(case: Case) -> str:
         manifest = one.manifest
         about = f"The manifest of {one.name}"
         identity = (manifest.study, manifest.study_id)
-        cohort = case.cohorts.get(one.run)
+        cohort = case.cohorts_at(manifest.step).get(one.run)
         require(
             identity == (study.digest, study.id) and cohort is not None,
             f"{about} is of another study or run.",
@@ -269,7 +269,7 @@ def check_numbering(case: Case) -> str:
     for one in case.rounds:
         attempts.setdefault((one.manifest.step, one.run), []).append(one)
     steps = len({step for step, _ in attempts})
-    expected = {(step, cohort) for step in range(steps) for cohort in case.cohorts}
+    expected = {(step, cohort) for step in range(steps) for cohort in case.cohorts_at(step)}
     require(attempts.keys() == expected, "A step is missing, in one group or in all.")
     tasks: dict[int, set[Digest]] = {}
     for (step, _), rounds in attempts.items():
@@ -286,7 +286,7 @@ def check_numbering(case: Case) -> str:
     opened = sum(case.opened_by(one) for one in case.all_completed)
     limit = case.study.disclosure.opened_numbers
     require(opened <= limit, f"{opened:,} numbers were opened; the study allows {limit:,}.")
-    each = "one total each" if case.partition is None else "one total per group and step"
+    each = "one total each" if case.partitions is None else "one total per group and step"
     return (
         f"Steps 1 to {steps} are complete, {each}; {opened:,} numbers opened, of at most {limit:,}."
     )

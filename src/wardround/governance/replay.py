@@ -173,7 +173,10 @@ def replay(case: Case) -> tuple[Candidate, bool]:
     rounds = sorted(case.completed, key=lambda one: (one.manifest.step, order[one.run]))
     steps = [list(step) for _, step in groupby(rounds, lambda one: one.manifest.step)]
     require(
-        [[one.run for one in step] for step in steps] == [list(case.cohorts)] * len(steps),
+        all(
+            [one.run for one in step] == list(case.cohorts_at(step[0].manifest.step))
+            for step in steps
+        ),
         "There is not one total for each step, or for each group and step.",
     )
     federation = ReplayFederation(case.study, steps, case.cohorts, case.streams)

@@ -22,6 +22,7 @@ from wardround.governance.findings import Check, VerificationReport
 from wardround.governance.grouping import check_groups
 from wardround.governance.ledgers import check_ledgers
 from wardround.governance.replay import check_replay
+from wardround.governance.selecting import check_selection
 from wardround.governance.streams import check_streams
 from wardround.ids import Digest
 
@@ -80,13 +81,15 @@ def verify(
 
 
 def _checks(case: Case) -> list[tuple[str, Callable[[Case], str]]]:
-    """All checks; a file that speaks of groups or of noise, or should, gets one more for each."""
+    """All checks; a file of a study with more to keep to gets one more for each of these."""
     checks = list(CHECKS)
     if case.evidence.study.get("profile") != "secure-sum":
         checks[4:4] = [("Privacy budget", check_budget), ("Ledgers", check_ledgers)]
     cohort = case.evidence.study.get("cohort")
     if case.evidence.streams or (isinstance(cohort, dict) and "asynchronous" in cohort):
         checks.insert(3, ("Late cohorts", check_streams))
+    if isinstance(cohort, dict) and cohort.get("selection") == "adaptive":
+        checks.insert(3, ("Selection", check_selection))
     if case.evidence.partition is not None or (isinstance(cohort, dict) and "groups" in cohort):
         checks.insert(2, ("Groups", check_groups))
     return checks
@@ -151,6 +154,11 @@ def _not_checked(case: Case, trust: Trust, study_holds: bool) -> tuple[str, ...]
             "What earlier runs of the study cost: each hospital's ledger counts them all, and its "
             "head stands in the manifests.",
         ]
+    if study_holds and case.study.cohort.adaptive:
+        lines.append(
+            "Who was there, and how fast each hospital was: the coordinator chose by it, and the "
+            "journal has its word for it."
+        )
     if case.evidence.streams:
         lines.append(
             "That each hospital scaled its contribution to a late cohort by its staleness: it does "

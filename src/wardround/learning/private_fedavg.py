@@ -20,7 +20,7 @@ from wardround.learning.glm import check_coefficients, largest_coefficient
 from wardround.learning.local_sgd import clip
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Records, Variables
-from wardround.learning.scaling import Scaling, gradients
+from wardround.learning.scaling import Scaling, training_gradients
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -89,11 +89,11 @@ class PrivateFedAvg:
 
     def rows(self, records: Records) -> NDArray[np.float64]:
         """Each training patient's gradient at the model, in units of the clipping norm."""
-        design = self.scaling.standardisation.design(records.x)
-        y = self.scaling.outcome(records.y)
-        rows = gradients(self.variables.family, design, y, self.coefficients) / self.clipping_norm
-        rows[records.test] = 0.0
-        return rows
+        family = self.variables.family
+        return (
+            training_gradients(family, self.scaling, records, self.coefficients)
+            / self.clipping_norm
+        )
 
     def step(self, weights: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
         """One local step along the noisy sum ``total`` of the clipped rows, both (lanes,).

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wardround.learning.glm import check_coefficients
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Records, Variables
-from wardround.learning.scaling import Scaling, gradients
+from wardround.learning.scaling import Scaling, training_gradients
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -74,11 +74,11 @@ class PrivateGradient:
 
     def rows(self, records: Records) -> NDArray[np.float64]:
         """Each training patient's gradient, in units of the clipping norm."""
-        design = self.scaling.standardisation.design(records.x)
-        y = self.scaling.outcome(records.y)
-        rows = gradients(self.variables.family, design, y, self.coefficients) / self.clipping_norm
-        rows[records.test] = 0.0
-        return rows
+        family = self.variables.family
+        return (
+            training_gradients(family, self.scaling, records, self.coefficients)
+            / self.clipping_norm
+        )
 
     def read(self, total: NDArray[np.float64], noise: float) -> NoisyGradient:
         """Back to the gradient's own units."""

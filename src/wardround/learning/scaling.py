@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wardround.learning.glm import Standardisation, mean
 from wardround.learning.parameters import Reader
-from wardround.learning.records import Family, Variables
+from wardround.learning.records import Family, Records, Variables
 
 if TYPE_CHECKING:
     from wardround.trust.canonical import JSON
@@ -81,4 +81,14 @@ def gradients(
     """Each patient's gradient of the log-likelihood at the coefficients ``at``, (patients, m)."""
     residual = y - mean(family, predictor(design, at))
     each: NDArray[np.float64] = design * residual[:, np.newaxis]
+    return each
+
+
+def training_gradients(
+    family: Family, scaling: Scaling, records: Records, at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The same of records in their own units, and 0 for who is held out, (patients, m)."""
+    design = scaling.standardisation.design(records.x)
+    each = gradients(family, design, scaling.outcome(records.y), at)
+    each[records.test] = 0.0
     return each

@@ -14,7 +14,7 @@ from wardround.secagg.encoding import FixedPoint, RingArray, RingBits
 from wardround.secagg.late import Bond, LateMember
 from wardround.secagg.masking import Member
 from wardround.secagg.messages import Advert, Deal, RecoveryShares, SurvivorVote
-from wardround.secagg.partition import Partition, draw_partition
+from wardround.secagg.partition import Partition, Partitions, draw_partitions
 from wardround.secagg.recovery import Unmasking
 from wardround.secagg.setup import adverts_digest, open_adverts, open_deals, setup_digest
 from wardround.secagg.votes import check_survivors, require_votes
@@ -36,6 +36,7 @@ __all__ = [
     "Member",
     "Offer",
     "Partition",
+    "Partitions",
     "Ready",
     "RecoveryShares",
     "Reveal",
@@ -47,7 +48,7 @@ __all__ = [
     "check_survivors",
     "cohort_manifest",
     "default_corrupt",
-    "draw_partition",
+    "draw_partitions",
     "open_adverts",
     "open_deals",
     "require_votes",

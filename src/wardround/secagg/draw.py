@@ -2,8 +2,9 @@
 
 Every site of the study commits to 32 random bytes. Once it has seen the signed commitments of all,
 it reveals its bytes, under one signature with the digest of all commitments that it saw. From the
-reveals of all follows the partition (`partition.draw_partition`), and each site signs that it has
-accepted it.
+reveals of all follows the partition (`partition.draw_partitions`), and each site signs that it has
+accepted it. In a study that redraws its groups all later partitions follow from the same reveals,
+so that nobody has a choice among them either.
 
 A site takes part in draws one after the other, in none after it has accepted a partition, and
 accepts none of a draw once it has committed itself in a later one. So all honest sites hold the

@@ -1,5 +1,8 @@
 """Splitting a study's sites into groups, as a function of random bytes from every one of them.
 
+The same bytes give one partition, or in a study that redraws its groups a whole sequence of them:
+each is a uniform partition of its own, and whoever can't choose the first can't choose any.
+
 Each group then sums on its own, against the whole of the adversary: all ``corrupt`` sites may sit
 in one group, so no threshold rests on how the draw came out. Which sites share a group only
 matters to whoever compares the groups' totals.
@@ -17,6 +20,7 @@ from wardround.secagg.expand import Keystream
 from wardround.trust.canonical import digest_json
 
 _VERSION = "wardround partition v1"
+_AGAIN = b"wardround partition v1, number "
 _WORD_BYTES = 4
 _BLOCK_BYTES = 4096
 
@@ -41,6 +45,44 @@ class Partition:
         return digest_json([list(group) for group in self.groups])
 
 
+@dataclass(frozen=True)
+class Partitions:
+    """What a draw settles, over ``sites`` in ascending order: the study's partition, or if
+    groups are ``redrawn`` as many as it takes.
+
+    ``seed`` is 32 bytes and no secret: everybody works it out from the reveals.
+    """
+
+    sites: tuple[SiteName, ...]
+    groups: int
+    seed: bytes
+    redrawn: bool = False
+
+    def at(self, number: int) -> Partition:
+        """Partition ``number``, from 0.
+
+        Uniform over all ordered partitions into groups of `group_sizes`, and independent of the
+        others, if the seed is: the sites in ascending order are shuffled (Fisher and Yates;
+        Durstenfeld 1964) with numbers from AES-256-CTR, each drawn by rejection so that none is
+        likelier than another, and then cut. Raises ValueError for a second one where there is one.
+        """
+        if number < 0 or (number and not self.redrawn):
+            raise ValueError(number)
+        key = derive.hkdf(self.seed, _AGAIN + str(number).encode()) if number else self.seed
+        words, sites = _words(Keystream(key)), list(self.sites)
+        for last in range(len(sites) - 1, 0, -1):
+            chosen = _below(last + 1, words)
+            sites[last], sites[chosen] = sites[chosen], sites[last]
+        return _cut(sites, self.groups)
+
+    @property
+    def digest(self) -> Digest:
+        """A name for all of them, as sites sign it."""
+        if not self.redrawn:
+            return self.at(0).digest
+        return digest_json({"first": self.at(0).digest, "seed": self.seed.hex()})
+
+
 def group_sizes(sites: int, groups: int) -> tuple[int, ...]:
     """How large the groups are, in the order of drawing: sizes differ by one at most."""
     smaller, larger = divmod(sites, groups)
@@ -61,28 +103,24 @@ def least_group(corrupt: int, minimum_sites: int, tolerated: int) -> int:
     return MAXIMUM_SITES + 1
 
 
-def draw_partition(
+def draw_partitions(
     study: Digest,
     draw: int,
     commitments: Digest,
     revealed: Mapping[SiteName, bytes],
     groups: int,
-) -> Partition:
-    """The partition that 32 random bytes of each site make; the same for whoever computes it.
+    *,
+    redrawn: bool = False,
+) -> Partitions:
+    """What 32 random bytes of each site make, the same for whoever computes it.
 
-    Uniform over all ordered partitions into groups of `group_sizes`, as long as the bytes of one
-    site are uniform and the others' don't depend on them: the sites in ascending order are
-    shuffled (Fisher and Yates; Durstenfeld 1964) with numbers from AES-256-CTR under an HKDF of
-    all bytes, each drawn by rejection so that none is likelier than another, and then cut.
+    The seed is an HKDF of all bytes: uniform, as long as the bytes of one site are and the others'
+    don't depend on them.
     """
-    sites = sorted(revealed)
+    sites = tuple(sorted(revealed))
     secret = b"".join(revealed[site] for site in sites)
     seed = derive.hkdf(secret, label(study, draw, "seed", commitments, str(groups)))
-    words = _words(Keystream(seed))
-    for last in range(len(sites) - 1, 0, -1):
-        chosen = _below(last + 1, words)
-        sites[last], sites[chosen] = sites[chosen], sites[last]
-    return _cut(sites, groups)
+    return Partitions(sites, groups, seed, redrawn)
 
 
 def label(study: Digest, draw: int, purpose: str, *parts: str | bytes) -> bytes:

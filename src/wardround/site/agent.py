@@ -157,6 +157,7 @@ class Agent:
                     setbacks += 1
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
+                self._door.carried.forget()
                 return
 
     @property
@@ -287,7 +288,7 @@ class Agent:
     def _settle(self, ask: Instruction) -> Status:
         """Accept the partition, and tell the hospital with whom it will be summed."""
         status = self._seat.grouping.accept(ask)
-        partition = self._seat.grouping.partition
+        partition = self._seat.grouping.partition()
         if partition is not None:
             group = partition.group_of(self._custody.site)
             self._say("group", of=len(partition.groups), sites=", ".join(group))

@@ -42,6 +42,7 @@ from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.quantised import Quantised
 from wardround.site import cohorts, opened, records
+from wardround.site.carried import Carried
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
 from wardround.site.halt import halt, refuse_halted
@@ -105,6 +106,8 @@ class Door:
         self._check_task = check_task
         self._now = now
         self._clipped = Patients(self._study, worker)
+        self.carried = Carried(self._study, custody.site)
+        """What was computed here and not sent yet, in a study that sends it bit by bit."""
         self._checked_on: date | None = None
         self._terms: Terms | None = None
         self._list: bytes | None = None
@@ -145,6 +148,7 @@ class Door:
             path = self._room(order)
             values = await self._compute(order, terms)
             self._bound(order.task, values)
+            values = self._carry(order, values)
             ring = self._encode(order, values)
             self._noise(order, values, ring)
             self._protect(order, ring)
@@ -257,7 +261,7 @@ class Door:
         """Profile, manifest and task are what the signed study and the hospital's policy allow."""
         manifest, task = order.manifest, order.task
         terms = self._terms_for(task, late=order.late is not None)
-        whole = self._seat.grouping.whole
+        whole = self._whole(manifest)
         if order.late is None:
             adversary = self._study.adversary(len(manifest.roster), whole)
             least = self._study.minimum_survivors(len(manifest.roster), whole)
@@ -391,9 +395,13 @@ class Door:
                 return
             opened.check(connection, self._study.digest, self._opened(task), terms.opened_numbers)
 
+    def _whole(self, manifest: Manifest) -> int:
+        """How many sites may be in a round's roster: the study's, or this one's group."""
+        return self._seat.grouping.whole(self._study.partition_number(manifest.step))
+
     def _opened(self, task: Task) -> int:
         """Numbers that the study opens with this task: in each group, whichever is this site's."""
-        return task.length * self._study.totals_per_step
+        return task.numbers * self._study.totals_per_step
 
     async def _compute(self, order: Order, terms: Terms) -> Vector | PatientSum | NoisyUpdate:
         """The task is computed now, or was before, for whoever is ready."""
@@ -401,12 +409,17 @@ class Door:
             return self._held(order.late)
         if self._study.privacy is not None:
             return await self._compute_in_private(order)
-        return await self._run(order.task, terms)
+        left = self.carried.left(order.manifest.run, order.task, self._patients)
+        return await self._run(order.task, terms, left)
 
-    async def _run(self, task: Task, terms: Terms) -> Vector:
-        """The task runs in the sandbox, beside the records."""
+    async def _run(self, task: Task, terms: Terms, left: Vector | None = None) -> Vector:
+        """The task runs in the sandbox, beside the records, and beside what is ``left``."""
+        request, array = self._request(task, terms), task.model
+        if left is not None and array is not None:
+            request["carried"] = len(left)
+            array = np.concatenate([array, left])
         try:
-            return await self._worker.call(self._request(task, terms), task.model)
+            return await self._worker.call(request, array)
         except WardroundError as error:
             if error.code.startswith("WR-SANDBOX"):  # it may have ended: the next has a new one
                 self._list = None
@@ -453,6 +466,14 @@ class Door:
         if found != (task.length,):
             raise _refused("WR-SITE-012", "The computation returned another shape than agreed.")
 
+    def _carry(
+        self, order: Order, values: Vector | PatientSum | NoisyUpdate
+    ) -> Vector | PatientSum | NoisyUpdate:
+        """In a task of several steps: what has its turn; the rest stays here, in memory alone."""
+        if order.task.turns is None or not isinstance(values, np.ndarray):
+            return values
+        return self.carried.answer(order.manifest.run, order.task, self._patients, values)
+
     def _encode(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.
 
@@ -461,7 +482,7 @@ class Door:
         Behind the values there is room for the lanes by which a total that is garbage is found.
         """
         task, roster = order.task, order.manifest.roster
-        whole = self._seat.grouping.whole
+        whole = self._whole(order.manifest)
         encoding = headroom(self._study, task, len(roster), whole).encoding
         ring: RingArray = np.empty(task.elements + LANES, encoding.dtype)
         if isinstance(values, np.ndarray):
@@ -480,7 +501,7 @@ class Door:
         if self._study.profile is Profile.SECURE_SUM and isinstance(values, np.ndarray):
             return
         if isinstance(values, PatientSum):
-            whole = self._seat.grouping.whole
+            whole = self._whole(order.manifest)
             shared = carriers(self._study, len(order.manifest.roster), whole)
             size, source = len(values.steps), self._clipped.source()
             ring[:-LANES] += noise_share(values.line.event, shared, source, size).view(np.uint64)

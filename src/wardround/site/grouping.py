@@ -1,9 +1,10 @@
-"""The site's part in drawing the study's partition, and the group that it keeps to ever after.
+"""The site's part in drawing the study's groups, and the group that it keeps to ever after.
 
 The attacker is the coordinator, with up to f of the other sites: it starts draws as it likes, shows
 each site other commitments and reveals, and asks for set-ups among whomever it likes. What it must
 not get is a second partition at this site, or a sum with members of another group: sums over
-groups that overlap differ by a few hospitals.
+groups that overlap differ by a few hospitals. Where noise protects the patients and the study
+redraws its groups, it must not get other ones than those that all hospitals drew.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wardround.secagg.draw import (
     open_reveals,
     payloads_digest,
 )
-from wardround.secagg.partition import Partition, draw_partition
+from wardround.secagg.partition import Partition, draw_partitions
 from wardround.site import partitions
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study
@@ -50,40 +51,36 @@ class Grouping:
         self._state = state
         self._random_bytes = random_bytes
 
-    @property
-    def partition(self) -> Partition | None:
-        """The one that this site has accepted for the study."""
+    def partition(self, number: int = 0) -> Partition | None:
+        """Partition ``number`` of those that this site has accepted for the study."""
         if self._study.cohort.groups is None:
             return None
         with self._state.database.begin() as connection:
             accepted = partitions.accepted(connection, self._study.digest)
-        return None if accepted is None else accepted.partition
+        return None if accepted is None else accepted.at(number)
 
-    @property
-    def whole(self) -> int:
-        """How many sites this one may ever sum with, itself included: the study's, or its group's.
+    def whole(self, number: int) -> int:
+        """How many sites this one may sum with in partition ``number``, itself included.
 
-        A group that is not drawn yet counts as the largest that there can be.
+        They are the study's, or its group's. A group that is not drawn yet counts as the largest
+        that there can be.
         """
-        partition = self.partition
+        partition = self.partition(number)
         if partition is not None:
             return len(partition.group_of(self._me))
         return -(-len(self._study.sites) // self._study.totals_per_step)
 
-    def require_together(self, sites: Iterable[SiteName]) -> None:
+    def require_together(self, sites: Iterable[SiteName], number: int) -> None:
         """Return if the study lets this site sum with those; raises WR-SITE-080.
 
-        With groups: only with members of its own, and not before there are any.
+        With groups: only with members of its own in partition ``number``, and not before there
+        are any.
         """
         if self._study.cohort.groups is None:
             return
-        partition = self.partition
+        partition = self.partition(number)
         if partition is None or not set(sites) <= set(partition.group_of(self._me)):
-            raise WardroundError(
-                "WR-SITE-080",
-                "The coordinator asks for a sum with sites outside this site's own group.",
-                "The agent refuses; tell the study's coordinator.",
-            )
+            raise other_group()
 
     def commit(self, ask: Instruction) -> Status:
         """Fresh random bytes for a draw, kept here, and the signed commitment to them."""
@@ -134,11 +131,20 @@ class Grouping:
             revealed = open_reveals(
                 ask.envelopes, part.commitments, part.seen, study.digest, draw, study.site_keys
             )
+            drawn = draw_partitions(
+                study.digest,
+                draw,
+                part.seen,
+                revealed,
+                study.totals_per_step,
+                redrawn=study.redraws_groups,
+            )
             found = partitions.Accepted(
                 draw,
                 part.seen,
                 payloads_digest(ask.envelopes),
-                draw_partition(study.digest, draw, part.seen, revealed, study.totals_per_step),
+                drawn.at(0),
+                drawn.seed if drawn.redrawn else None,
             )
             before = partitions.accepted(connection, study.digest)
             if before not in (None, found):
@@ -149,17 +155,17 @@ class Grouping:
                 self._me,
                 found.commitments,
                 found.reveals,
-                found.partition.digest,
+                drawn.digest,
             ).sign(self._key)
             if before is None:
                 partitions.accept(connection, study.digest, found)
                 transaction.record(
                     "partition",
                     draw=draw,
-                    partition=found.partition.digest,
+                    partition=drawn.digest,
                     commitments=found.commitments,
                     reveals=found.reveals,
-                    group=list(found.partition.group_of(self._me)),
+                    group=list(found.first.group_of(self._me)),
                 )
         return Status(StatusKind.ACCEPTANCE, envelope)
 
@@ -181,6 +187,15 @@ class Grouping:
         if newest is None or newest.draw != draw:
             raise _over()
         return newest
+
+
+def other_group() -> WardroundError:
+    """The coordinator asks for a sum over other sites than this one's group."""
+    return WardroundError(
+        "WR-SITE-080",
+        "The coordinator asks for a sum with sites outside this site's own group.",
+        "The agent refuses; tell the study's coordinator.",
+    )
 
 
 def _over() -> WardroundError:
@@ -205,6 +220,6 @@ def _second_partition() -> WardroundError:
     return WardroundError(
         "WR-SITE-084",
         "This site has accepted another partition of the study, and keeps to it.",
-        "The agent refuses; a study has one partition. If the coordinator has lost it, its state "
-        "must be restored from a backup.",
+        "The agent refuses; a study's groups are drawn once. If the coordinator has lost them, "
+        "its state must be restored from a backup.",
     )

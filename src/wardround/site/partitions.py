@@ -1,4 +1,4 @@
-"""A site's draws and its one accepted partition as rows: a restart must not undo them."""
+"""A site's draws and the groups that it has accepted as rows: a restart must not undo them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from wardround.ids import Digest, SiteName
 from wardround.secagg.draw import Commitment
-from wardround.secagg.partition import Partition
+from wardround.secagg.partition import Partition, Partitions
 from wardround.site.tables import draws, partitions
 
 
@@ -26,12 +26,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A partition, and the digests of the commitments and reveals that it follows from."""
+    """What was drawn, and the digests of the commitments and reveals that it follows from.
+
+    ``first`` is the study's partition; where groups are redrawn, the others follow from ``seed``.
+    """
 
     draw: int
     commitments: Digest
     reveals: Digest
-    partition: Partition
+    first: Partition
+    seed: bytes | None = None
+
+    def at(self, number: int) -> Partition:
+        """Partition ``number``, from 0."""
+        if not number or self.seed is None:
+            return self.first
+        sites = tuple(sorted(site for group in self.first.groups for site in group))
+        return Partitions(sites, len(self.first.groups), self.seed, redrawn=True).at(number)
 
 
 def newest(connection: Connection, study: Digest) -> Part | None:
@@ -68,22 +79,23 @@ def bind(
 
 
 def accepted(connection: Connection, study: Digest) -> Accepted | None:
-    """The partition that this site has accepted."""
+    """What this site has accepted for the study."""
     row = connection.execute(select(partitions).where(partitions.c.study == study)).first()
     if row is None:
         return None
     groups = tuple(tuple(group) for group in orjson.loads(row.groups))
-    return Accepted(row.draw, row.commitments, row.reveals, Partition(groups))
+    return Accepted(row.draw, row.commitments, row.reveals, Partition(groups), row.seed)
 
 
 def accept(connection: Connection, study: Digest, found: Accepted) -> None:
-    """Keep a partition; the primary key admits one."""
+    """Keep what was drawn; the primary key admits one outcome."""
     connection.execute(
         insert(partitions).values(
             study=study,
             draw=found.draw,
             commitments=found.commitments,
             reveals=found.reveals,
-            groups=orjson.dumps(found.partition.groups),
+            groups=orjson.dumps(found.first.groups),
+            seed=found.seed,
         )
     )

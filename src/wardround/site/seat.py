@@ -22,7 +22,7 @@ from wardround.secagg.graph import COMPLETE_UP_TO
 from wardround.secagg.masking import Member, RoundMember
 from wardround.secagg.sparse import Choices, Proved, SparseMember, Tree
 from wardround.site import records
-from wardround.site.grouping import Grouping
+from wardround.site.grouping import Grouping, other_group
 from wardround.site.late import LateSeat
 from wardround.store.journalled import JournalledDatabase
 from wardround.study import Study
@@ -46,6 +46,8 @@ class Seat:
         self._member: Member | SparseMember | None = None
         self._batch: BatchId | None = None
         self._accepted = False
+        self._partition = 0
+        """Of which partition, from 0, this batch's pool is a group."""
         self._choice: Status | None = None
         self._dealt: Status | None = None
         self._masked: tuple[Manifest, Digest] | None = None
@@ -59,7 +61,7 @@ class Seat:
         if batch != self._batch:
             known = set(self._study.site_keys)
             late = batch == late_batch(ask.run)  # whose keys are for `LateMember` alone
-            beyond = ask.rounds > self._study.cohort.rounds_per_setup
+            beyond = ask.rounds > self._study.rounds_per_setup
             proper = len(set(pool)) == len(pool) > 0 and set(pool) <= known
             if late or beyond or not proper:
                 raise WardroundError(
@@ -67,16 +69,18 @@ class Seat:
                     "The coordinator asks for a set-up with sites or rounds outside the study.",
                     "The agent refuses; tell the study's coordinator.",
                 )
-            self.grouping.require_together(pool)
+            self.grouping.require_together(pool, ask.partition)
             self.leave()
             self._member = self._new_member(ask, batch)
             self._batch = batch
+            self._partition = ask.partition
         envelope = self._at(batch).advert()
         self._journal("advert", batch=batch, statement=digest(envelope.payload))
         return Status(StatusKind.ADVERT, envelope)
 
     def _new_member(self, ask: Instruction, batch: BatchId) -> Member | SparseMember:
-        study, keys, whole = self._study, self._study.site_keys, self.grouping.whole
+        study, keys = self._study, self._study.site_keys
+        whole = self.grouping.whole(ask.partition)
         if len(ask.pool) <= COMPLETE_UP_TO:
             return Member(
                 study.digest,
@@ -139,10 +143,13 @@ class Seat:
                 member.accept(ask.envelopes, ask.blobs)
             self._accepted = True
         self._require_setup(member, manifest)
-        self.grouping.require_together(manifest.roster)
+        number = self._study.partition_number(manifest.step)
+        if number != self._partition:
+            raise other_group()
+        self.grouping.require_together(manifest.roster, number)
         if self._masked is not None:
             # The coordinator names any index it likes: no further than there can be rounds.
-            end = min(manifest.index, self._study.cohort.rounds_per_setup)
+            end = min(manifest.index, self._study.rounds_per_setup)
             for index in range(self._masked[0].index, end):
                 member.forget(index)
 

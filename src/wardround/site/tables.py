@@ -15,6 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from wardround.store.columns import add_columns
 from wardround.store.leaves import leaf_table
 
 metadata = MetaData()
@@ -118,8 +119,10 @@ partitions = Table(
     Column("commitments", String, nullable=False),
     Column("reveals", String, nullable=False),
     Column("groups", LargeBinary, nullable=False),
+    Column("seed", LargeBinary, nullable=True),
 )
-"""The one partition that this site has accepted for a study, and what it follows from."""
+"""The groups that this site has accepted for a study, and what they follow from: one partition, or
+in a study that redraws its groups the first, and the seed of the others."""
 
 exact = Table(
     "exact",
@@ -192,4 +195,9 @@ def add_halts(connection: Connection) -> None:
     halts.create(connection, checkfirst=True)
 
 
-MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger, add_exact, add_halts)
+def add_seeds(connection: Connection) -> None:
+    """Version 7: what the groups follow from that are redrawn."""
+    add_columns(connection, (partitions, ("seed",)))
+
+
+MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger, add_exact, add_halts, add_seeds)

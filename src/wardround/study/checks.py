@@ -100,6 +100,14 @@ def _groups(study: Study) -> Iterator[WardroundError]:
     groups = study.cohort.groups
     if groups is None:
         return
+    if groups.redraw_steps is not None and study.privacy is None:
+        yield WardroundError(
+            "WR-STUDY-171",
+            "Without noise, sums over other groups of the same hospitals subtract to a few "
+            "hospitals' own, so the groups stay as they were drawn.",
+            "Leave redraw_steps out, or plan the study with noise (`[privacy]`).",
+            path="cohort.groups.redraw_steps",
+        )
     count, corrupt = len(study.sites), study.corrupt_sites
     least = least_group(corrupt, study.cohort.minimum_sites, groups.tolerated_dropouts)
     if study.smallest_cohort >= least:
@@ -282,6 +290,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
             path="model.fedavg",
         )
     yield from _compression(study)
+    yield from _random_k(study)
     grid = len(study.model.ridges) > 1
     if grid != (study.model.folds is not None) or (grid and wanted):
         yield WardroundError(
@@ -297,7 +306,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
 
 def _compression(study: Study) -> Iterator[WardroundError]:
     settings = study.model.fedavg
-    compressed = settings is not None and settings.compression is not Compression.NONE
+    compressed = settings is not None and settings.compression.lane_bits is not None
     if compressed and study.privacy is not None:
         yield WardroundError(
             "WR-STUDY-161",
@@ -312,6 +321,44 @@ def _compression(study: Study) -> Iterator[WardroundError]:
             "Asynchronous cohorts don't compress their updates yet.",
             'Set compression = "none", or leave [cohort.asynchronous] out.',
             path="model.fedavg.compression",
+        )
+
+
+def _random_k(study: Study) -> Iterator[WardroundError]:
+    """Sending the coordinates in turns, with a memory of the rest, fits plain averaging alone."""
+    settings = study.model.fedavg
+    if settings is None:
+        return
+    if settings.compression is not Compression.RANDOM_K:
+        if settings.sent_share is not None:
+            yield WardroundError(
+                "WR-STUDY-163",
+                "sent_share is there without need.",
+                'It belongs to compression = "random-k": remove it, or choose that.',
+                path="model.fedavg.sent_share",
+            )
+        return
+    if study.privacy is not None:
+        yield WardroundError(
+            "WR-STUDY-164",
+            "Under differential privacy no hospital can keep what it did not send.",
+            "What one patient adds to a round would be in the sums of many later ones, beyond the "
+            'clipped sensitivity that is paid for. Set compression = "none".',
+            path="model.fedavg.compression",
+        )
+    if study.cohort.asynchronous is not None:
+        yield WardroundError(
+            "WR-STUDY-164",
+            "Asynchronous cohorts are made of different hospitals, with no turns in common.",
+            'Set compression = "none", or leave [cohort.asynchronous] out.',
+            path="model.fedavg.compression",
+        )
+    if settings.server not in (None, ServerStep.FEDAVG):
+        yield WardroundError(
+            "WR-STUDY-164",
+            "Adaptive server steps take a coordinate that is not sent for one that does not move.",
+            'Leave server out, or set compression = "none" or "rotate8".',
+            path="model.fedavg.server",
         )
 
 

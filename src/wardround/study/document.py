@@ -260,6 +260,26 @@ class Study(Closed):
         return 1 if self.cohort.groups is None else self.cohort.groups.number
 
     @property
+    def redraws_groups(self) -> bool:
+        """Whether there is more than one partition into groups."""
+        return self.cohort.groups is not None and self.cohort.groups.redraw_steps is not None
+
+    def partition_number(self, step: int) -> int:
+        """Which partition, from 0, the groups of a step (from 0) are of."""
+        groups = self.cohort.groups
+        if groups is None or groups.redraw_steps is None:
+            return 0
+        return step // groups.redraw_steps
+
+    @property
+    def rounds_per_setup(self) -> int:
+        """For how many rounds a set-up has keys: no more than are held by the same groups."""
+        groups = self.cohort.groups
+        if groups is None or groups.redraw_steps is None:
+            return self.cohort.rounds_per_setup
+        return min(self.cohort.rounds_per_setup, groups.redraw_steps)
+
+    @property
     def smallest_cohort(self) -> int:
         """How many sites the smallest cohort has while nobody is missing: all, or a group's."""
         return len(self.sites) // self.totals_per_step

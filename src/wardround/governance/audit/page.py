@@ -95,7 +95,13 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}\u00a0%".replace("-", "\N{MINUS SIGN}")
 
 
-_PAGE = Page(Path(__file__).parent, "audit", short=short, percent=_percent)
+_PAGE = Page(
+    Path(__file__).parent,
+    "audit",
+    Path(__file__).parents[1] / "sheet.css",
+    short=short,
+    percent=_percent,
+)
 
 
 def _once(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

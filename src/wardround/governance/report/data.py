@@ -149,6 +149,8 @@ class StudyFacts(Facts):
     minimum_survivors: Count
     groups: Count | None = None
     """How many random groups have a total each; None where one sum is over all hospitals."""
+    redraw_steps: Count | None = None
+    """After how many steps the groups are others; None where they stay as they were drawn."""
     minimum_cell: Count
     minimum_cohort: Count
     opened_numbers_limit: Count | None = None

@@ -92,13 +92,23 @@ def _groups(data: ReportData) -> tuple[Statement, ...]:
         return ()
     smaller, larger = divmod(len(study.sites), study.groups)
     size = f"{smaller}" if not larger else f"{smaller} or {smaller + 1}"
+    groups = f"Groups: sums over {study.groups} random groups of {size} hospitals"
+    drawn = (
+        "Who is with whom was drawn by all hospitals together, once for the study (each "
+        "committed itself before any revealed), and each hospital’s agent sums with its own "
+        "group only. The coordinator knows each group’s total. Each is protected as if every "
+        "corrupt hospital of the study were in that group."
+    )
+    if study.redraw_steps is None:
+        return (Statement(f"{groups}.", drawn),)
+    every = "step" if study.redraw_steps == 1 else f"{study.redraw_steps} steps"
     return (
         Statement(
-            f"Groups: sums over {study.groups} random groups of {size} hospitals.",
-            "Who is with whom was drawn by all hospitals together, once for the study (each "
-            "committed itself before any revealed), and each hospital’s agent sums with its own "
-            "group only. The coordinator knows each group’s total. Each is protected as if every "
-            "corrupt hospital of the study were in that group.",
+            f"{groups}, others after every {every}.",
+            f"{drawn} All later groups follow from the same draw. Sums over other groups of the "
+            "same hospitals can be subtracted: in the course of a run the coordinator learns much "
+            "about what each hospital’s own sums were. What protects a patient is the noise in "
+            "each group’s total, and every total is counted.",
         ),
     )
 

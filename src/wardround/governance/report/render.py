@@ -121,7 +121,7 @@ def share(value: float) -> str:
     return f"{value:.3f}"
 
 
-_PAGE = Page(Path(__file__).parent, "report", share=share)
+_PAGE = Page(Path(__file__).parent, "report", Path(__file__).parents[1] / "sheet.css", share=share)
 
 
 def size(count: int) -> str:

@@ -1,0 +1,62 @@
+"""Eight hospitals whose sums are over groups, and their whole runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from ward import Ward, until
+from wardround.algorithms import Candidate
+from wardround.algorithms.plan import run_study
+from wardround.coordinator.federate import GroupedDriver, federate
+from wardround.coordinator.results import Published, gather_evidence, publish
+from wardround.governance import EvidenceFile, verify
+from wardround.governance.artefact import encode_model, sign_model
+from wardround.ids import SiteName
+from wardround.trust.canonical import digest
+from wardround.trust.dsse import Envelope
+
+EIGHT = tuple(SiteName(f"site-{letter}") for letter in "abcdefgh")
+
+
+async def federated(ward: Ward) -> GroupedDriver:
+    return await asyncio.wait_for(
+        federate(ward.coordinator, lambda event, facts: ward.said.append((event, dict(facts)))), 30
+    )
+
+
+@dataclass
+class _Home:
+    results: Path
+
+
+async def play(ward: Ward, results: Path) -> tuple[Candidate, EvidenceFile, Published]:
+    """Start the agents of a ward, run its study to the end, and publish what came of it."""
+    for hospital in ward.hospitals.values():
+        hospital._ending = lambda documents, _model: digest(
+            Envelope.from_json(documents["signature"]).payload
+        )
+        await hospital.start()
+    await ward.coordinator.wait_for_sites(len(EIGHT), 10.0)
+    ward.drive()
+    candidate = await asyncio.wait_for(run_study(await federated(ward)), 120)
+    coordinator = ward.coordinator
+    exchange = coordinator.exchange
+    model = encode_model(candidate, ward.study, exchange.run)
+    signature = orjson.loads(sign_model(model, coordinator.key).to_json())
+    exchange.finish(
+        {"description": model.description.decode(), "signature": signature}, model.weights
+    )
+    await until(lambda: len(exchange.witnesses) == len(EIGHT))
+    evidence = gather_evidence(coordinator, candidate)
+    published = publish(_Home(results), coordinator, candidate, evidence, datetime.now(UTC))
+    return candidate, evidence, published
+
+
+def failures(evidence: EvidenceFile) -> set[str]:
+    """The checks that evidence does not pass."""
+    return {check.name for check in verify(evidence).failures}
