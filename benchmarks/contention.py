@@ -89,6 +89,7 @@ def _report(taken: dict[str, list[float]], used: dict[str, float]) -> Report:
         "p99_ratio": ratios["capped"],
         "p99_ratio_default": ratios["default"],
         "p99_ratio_uncapped": ratios["uncapped"],
+        "processors_used_capped": used["capped"] / CYCLES,
     }
     notes = [
         "p99_ratio: capped against idle; aim at most 1.5. processors_used: by training.",

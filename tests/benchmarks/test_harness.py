@@ -120,4 +120,9 @@ def test_each_condition_of_contention_is_measured(monkeypatch):
     monkeypatch.setattr(contention, "SLICE_S", 0.5)
     report = contention.run()
     assert [row["requests"] for row in report.results] == [100] * 4
-    assert report.figures.keys() == {"p99_ratio", "p99_ratio_default", "p99_ratio_uncapped"}
+    assert report.figures.keys() == {
+        "p99_ratio",
+        "p99_ratio_default",
+        "p99_ratio_uncapped",
+        "processors_used_capped",
+    }

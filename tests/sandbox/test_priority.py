@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import requires
-from wardround.sandbox import CAPS, Limit, Limits, Priority, probe
+from wardround.sandbox import CAPS, Limit, Limits, Priority, libc, probe
+from wardround.sandbox.priority import processors_for
 
 
 @pytest.mark.parametrize("priority", list(Priority))
@@ -39,6 +43,44 @@ async def test_the_worker_runs_as_it_was_told(make_worker):
     await worker.close()
 
 
+@pytest.mark.parametrize(
+    ("limits", "usable", "expected"),
+    [
+        (Limits(), {0, 1, 2, 3}, {0, 1, 2, 3}),
+        (Limits(cpu_share=0.5), {0, 1, 2, 3}, {2, 3}),
+        (Limits(cpu_share=0.5), {1, 4, 6}, {4, 6}),
+        (Limits(cpu_share=0.5), {5}, {5}),
+        (Limits(cpu_share=0.5, processors=(0,)), {0, 1}, {0}),
+        (Limits(processors=(7,)), {0, 1}, {7}),
+    ],
+)
+def test_a_share_leaves_half_of_the_processors_alone_unless_told_where(limits, usable, expected):
+    assert processors_for(limits, frozenset(usable)) == expected
+
+
+async def test_a_worker_with_a_share_keeps_to_its_half(make_worker):
+    """Every process of its session that computes, read from outside."""
+    limits = Limits(cpu_share=0.5, priority=Priority.IDLE)
+    worker = await make_worker("double", limits)
+    inside = [one for one in _descendants(os.getpid()) if _policy(one) == os.SCHED_IDLE]
+    requires.host(bool(inside), "this host lets nobody be idle")
+    expected = processors_for(limits, frozenset(os.sched_getaffinity(0)))
+    assert all(os.sched_getaffinity(one) == expected for one in inside)
+    await worker.close()
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+async def test_a_worker_asks_for_longer_turns_than_anybody(make_worker, priority):
+    """Whoever has shorter ones need not wait for the end of its turn."""
+    release = tuple(int(part) for part in platform.release().split(".")[:2])
+    requires.host(release >= (6, 12), "Linux before 6.12 knows no turns")
+    worker = await make_worker("double", Limits(priority=priority))
+    turns = [_turn_ms(one) for one in _descendants(os.getpid())]
+    assert max(turns) == 100
+    assert _turn_ms(0) < 100
+    await worker.close()
+
+
 _AGENT = """
 import os, threading
 from wardround.sandbox import Priority, agent_yields
@@ -64,6 +106,14 @@ def _policy(process: int) -> int | None:
         return os.sched_getscheduler(process)
     except OSError:
         return None
+
+
+def _turn_ms(process: int) -> float:
+    """Read a process's turn as the kernel has it (sched_getattr(2))."""
+    number = {"x86_64": 315, "aarch64": 275}[libc.MACHINE]
+    told = ctypes.create_string_buffer(48)
+    libc.syscall(number, process, ctypes.c_void_p(ctypes.addressof(told)), len(told), 0)
+    return struct.unpack("=IIQiIQQQ", told.raw)[5] / 1e6
 
 
 def _descendants(process: int) -> list[int]:

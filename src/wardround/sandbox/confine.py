@@ -74,7 +74,7 @@ def confine(
         rlimits.go_first()
     attempt(Limit.PRIORITY, lambda: priority.yield_processor(limits.priority))
     attempt(Limit.IO_PRIORITY, lambda: priority.yield_disk(limits.priority))
-    attempt(Limit.PROCESSORS, lambda: priority.stay_on(limits.processors))
+    attempt(Limit.PROCESSORS, lambda: priority.stay_on_processors(limits))
     attempt(Limit.NO_NEW_PRIVILEGES, privileges.refuse_new_privileges)
     attempt(Limit.CAPABILITIES, privileges.give_up_rights)
     attempt(Limit.FILESYSTEM, lambda: landlock.restrict(readable))

@@ -60,6 +60,31 @@ def syscall(number: int, *arguments: int | ctypes.c_void_p) -> int:
     return _checked(int(_LIBC.syscall(ctypes.c_long(number), *wide)), f"system call {number}")
 
 
+class _SchedulingAttributes(ctypes.Structure):
+    """``struct sched_attr`` in its first version (linux/sched/types.h)."""
+
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("policy", ctypes.c_uint32),
+        ("flags", ctypes.c_uint64),
+        ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32),
+        ("runtime_ns", ctypes.c_uint64),
+        ("deadline_ns", ctypes.c_uint64),
+        ("period_ns", ctypes.c_uint64),
+    )
+
+
+def set_turn(number: int, *, policy: int, nice: int, turn_ns: int) -> None:
+    """Say how long this thread's turns on a processor may be; see sched_setattr(2).
+
+    ``number`` is that call's. Linux before 6.12 knows no such turns and ignores ``turn_ns``.
+    """
+    asked = _SchedulingAttributes(policy=policy, nice=nice, runtime_ns=turn_ns)
+    asked.size = ctypes.sizeof(asked)
+    syscall(number, 0, ctypes.c_void_p(ctypes.addressof(asked)), 0)
+
+
 class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 

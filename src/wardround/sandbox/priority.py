@@ -3,8 +3,14 @@
 Niceness alone is not enough. Where the kernel schedules by session (``sched_autogroup_enabled``,
 usual on desktops and many servers), niceness counts only among processes of one session, and a
 worker has a session of its own; so the session is made nice as well (sched(7), "The autogroup
-feature"). Nothing here needs an administrator, and nothing that was given up can be taken back by
-an ordinary user; a worker's system-call filter refuses even to try.
+feature"). ``SCHED_IDLE`` ends at the session's edge, too: another session's program that wakes may
+wait there for a tick of the kernel's clock (4 ms at 250 Hz), however nice the worker is. Two things
+help. A worker asks for long turns, and whoever has shorter ones, which is everybody else, takes the
+processor from it on waking (Linux 6.12). When one of two programs hands over to the other, the
+worker may still come in between for a tick, because the kernel then goes by who had less than its
+due, and no priority changes that; so a worker with a share keeps to one half of the processors,
+and on the other half nobody meets it. Nothing here needs an administrator, and nothing that was
+given up can be taken back by an ordinary user; a worker's system-call filter refuses even to try.
 """
 
 from __future__ import annotations
@@ -12,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +36,9 @@ _POLICY = {
 _BEST_EFFORT_LAST, _WHEN_IDLE = (2 << 13) | 7, 3 << 13
 _OF_A_PROCESS = 1
 
+_TURN_NS = 100_000_000
+"""The longest turn that the kernel grants; its own are a few milliseconds."""
+
 _AUTOGROUP = Path("/proc/self/autogroup")
 _TRIES, _PAUSE_S = 20, 0.05
 """The kernel lets ordinary users change an autogroup ten times a second, all of them together."""
@@ -45,6 +53,9 @@ def yield_processor(priority: Priority) -> None:
     """Lower this thread's place in the queue for the processor; raises ``OSError``."""
     nice = max(NICENESS[priority], os.getpriority(os.PRIO_PROCESS, 0))
     os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with suppress(OSError):  # more than the limit promises: a kernel may not know of turns
+        # Before the policy, because an idle thread can't ask; it keeps what it has asked for.
+        libc.set_turn(_number("sched_setattr"), policy=os.SCHED_BATCH, nice=nice, turn_ns=_TURN_NS)
     os.sched_setscheduler(0, _POLICY[priority], os.sched_param(0))
     _make_session_nice(NICENESS[priority])
 
@@ -54,9 +65,22 @@ def yield_disk(priority: Priority) -> None:
     _set_disk_priority(0, priority)
 
 
-def stay_on(processors: Iterable[int]) -> None:
-    """Run on these processors only, or anywhere if none is named; raises ``OSError``."""
-    os.sched_setaffinity(0, frozenset(processors) or os.sched_getaffinity(0))
+def processors_for(limits: Limits, usable: frozenset[int]) -> frozenset[int]:
+    """Where a worker runs: where it is told to; with a share in the upper half; else anywhere.
+
+    The upper half, rather than one processor, so that the workers of several studies on a large
+    machine still find their shares.
+    """
+    if limits.processors:
+        return frozenset(limits.processors)
+    if limits.cpu_share < 1:
+        return frozenset(sorted(usable)[len(usable) // 2 :])
+    return usable
+
+
+def stay_on_processors(limits: Limits) -> None:
+    """Run only where :func:`processors_for` says; raises ``OSError``."""
+    os.sched_setaffinity(0, processors_for(limits, frozenset(os.sched_getaffinity(0))))
 
 
 def agent_yields(priority: Priority) -> None:
@@ -87,8 +111,8 @@ def held(limits: Limits) -> frozenset[Limit]:
         if _disk_priority() == disk_priority(limits.priority):
             found.add(Limit.IO_PRIORITY)
     with suppress(OSError):
-        anywhere = not limits.processors
-        if anywhere or os.sched_getaffinity(0) == frozenset(limits.processors):
+        here = frozenset(os.sched_getaffinity(0))
+        if not limits.processors or here == frozenset(limits.processors):
             found.add(Limit.PROCESSORS)
     return frozenset(found)
 

@@ -105,6 +105,7 @@ _OTHERS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "memfd_create": (319, 279),
         "ioprio_set": (251, 30),
         "ioprio_get": (252, 31),
+        "sched_setattr": (314, 274),
     }
 )
 

@@ -51,7 +51,8 @@ class Worker(Closed):
             "0.5 is half of one processor, and a computation never has more than one.",
         ),
     ] = 1.0
-    """Share of one processor that a computation may use; it never has more than one. Below 1, the
+    """Share of one processor that a computation may use; it never has more than one. Below 1, it
+    keeps to the upper half of the processors by number, unless `processors` names others, and the
     limit `cpu_share` is required."""
 
     priority: Annotated[
@@ -73,8 +74,8 @@ class Worker(Closed):
             "Write, for example, processors = [2, 3], or leave it out; `nproc` says how many.",
         ),
     ] = ()
-    """The only processors, by number, on which computations run; any, if left out. When named, the
-    limit `processors` is required."""
+    """The only processors, by number, on which computations run; any, or with a `cpu_share` below 1
+    the upper half, if left out. When named, the limit `processors` is required."""
 
     @property
     def limits(self) -> Limits:
