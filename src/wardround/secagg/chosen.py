@@ -89,6 +89,11 @@ class Chosen:
         return self.exact.largest
 
     @property
+    def bounded_from(self) -> int:
+        """From which element on `largest` holds: all of them."""
+        return 0
+
+    @property
     def resolution(self) -> float:
         """The step between neighbouring encodings."""
         return self.exact.resolution
