@@ -17,10 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from fastapi import FastAPI, Request
@@ -37,8 +36,8 @@ from wardround.coordinator.server import server
 from wardround.coordinator.spool import Spool
 from wardround.federation.messages import PART_BYTES
 from wardround.ids import Digest, RoundId, SiteName
+from wardround.learning.error_feedback import tell
 from wardround.sandbox import BASE_LIMITS, ConfinedWorker, Limits, probe
-from wardround.secagg.quantised import LaneBits
 from wardround.simulation.inprocess import Keys
 from wardround.site import tables
 from wardround.site.agent import Agent
@@ -55,7 +54,7 @@ from wardround.study import (
     approve,
     sign_exclusions,
 )
-from wardround.study.task import Lanes
+from wardround.study.task import Compression, Lanes, Turns
 from wardround.trust.authority import CertificateAuthority, make_csr, peer_identity
 from wardround.trust.canonical import JSON
 from wardround.trust.dsse import Envelope
@@ -132,6 +131,8 @@ class CoordinatorParty:
         self._driver: Driver | None = None
         self._sites = len(study.sites)
         self._model: NDArray[np.float64] | None = None
+        self._turns = 0
+        self._left: NDArray[np.float64] | None = None
 
     async def start(self) -> None:
         """Listen, and begin a run when every site is there."""
@@ -142,8 +143,8 @@ class CoordinatorParty:
         match order:
             case {"do": "sum", "length": int(length)}:
                 return await self._sum(length)
-            case {"do": "update", "length": int(length), "bits": bits, "step": bool(step)}:
-                return await self._update(length, cast("LaneBits | None", bits), step)
+            case {"do": "update", "length": int(length), "scheme": str(scheme), "step": bool(step)}:
+                return await self._update(length, Compression(scheme), step)
             case {"do": "drop", "round": str(name)}:
                 self._plain.drop(RoundId(name))
                 return {}
@@ -159,27 +160,43 @@ class CoordinatorParty:
             self._driver = Driver(self._coordinator.open_run(), self._coordinator.present)
         return self._driver
 
-    async def _update(self, length: int, bits: LaneBits | None, step: bool) -> dict[str, JSON]:
-        """One round as FedAvg has them: float64 numbers, and updates in lanes of ``bits``, if any.
+    async def _update(self, length: int, scheme: Compression, step: bool) -> dict[str, JSON]:
+        """One round as FedAvg has them: float64 numbers, and updates compressed by ``scheme``.
 
-        The model is another one altogether, or with ``step`` the last one, a training step on.
+        The model is another one altogether, or with ``step`` the last one, a training step on: with
+        random-k only where it was a coordinate's turn before.
         """
         driver = await self._open()
         random = np.random.default_rng()
+        nonce: dict[str, JSON] = {"nonce": secrets.token_hex(8)}
+        turns = None
+        if scheme is Compression.RANDOM_K:
+            names = driver.study.site_names
+            nonce["included"] = tell([names] * self._turns, names)
+            self._turns += 1
+            turns = Turns(length, length // 10, self._turns, driver.study.digest)
         if step and self._model is not None:
-            model = self._model * (1 + 1e-3 * random.normal(size=length))
+            model = self._model.copy()
+            before = None if turns is None else replace(turns, number=turns.number - 1)
+            where = slice(None) if before is None else before.coordinates
+            model[where] *= 1 + 1e-3 * random.normal(size=len(model[where]))
         else:
             model = random.normal(size=length) / np.sqrt(length)
         self._model = model
         expected = model / 2 * self._sites
         # Noise as long as a third of the clipping norm, so that there is room as there usually is.
         norm = 3 * float(np.linalg.norm(expected))
+        bits = scheme.lane_bits
         lanes = None if bits is None else Lanes(bits, length, norm)
-        nonce: dict[str, JSON] = {"nonce": secrets.token_hex(8)}
-        task = Task("echo", nonce, length, 2.0**22, 64, model, lanes)
+        task = Task("echo", nonce, length, 2.0**22, 64, model, lanes, turns)
         started = time.perf_counter()
         total = await driver.sum(task)
         seconds = time.perf_counter() - started
+        if turns is not None:  # what has its turn, with all that was left of it
+            self._left = expected if self._left is None else self._left + expected
+            expected = np.zeros(length)
+            expected[turns.coordinates] = self._left[turns.coordinates]
+            self._left -= expected
         error = float(np.linalg.norm(total.values - expected) / np.linalg.norm(expected))
         driver.exchange.save_checkpoint()
         with self._coordinator.state.database.begin() as connection:

@@ -12,6 +12,7 @@ from wardround.ids import RoundId
 from wardround.learning.registry import compute
 from wardround.learning.specify import check_task
 from wardround.secagg.quantised import Quantised
+from wardround.site.carried import Carried
 from wardround.study import Study
 from wardround.study.plan import headroom
 from wardround.study.task import Task
@@ -49,6 +50,7 @@ class PlainFederation:
         self.study = study
         self.sites = sites
         self.absent = absent
+        self.carried = {name: Carried(study, name) for name in sites}
         self.tasks = []
         self.said = []
 
@@ -64,15 +66,29 @@ class PlainFederation:
         survivors = []
         for name in sorted(set(self.sites) - set(absent)):
             try:
-                vector = compute(self.sites[name], self.request(task), task.model)
+                vector = self.computed(name, task)
             except WardroundError as error:
                 if not error.code.startswith("WR-PRIVACY"):
                     raise
                 continue  # it refuses, and the sum is over the others
-            total += encoded(encoding, vector)
+            total += encoded(encoding, self.carry(name, task, vector))
             survivors.append(name)
         values = encoding.decode(total)
         return Total(values, tuple(survivors), RoundId(f"round-{len(self.tasks)}"))
+
+    def computed(self, name, task):
+        """As a site computes it: in a task with turns beside what it has not sent."""
+        left = self.carried[name].left("run", task, frozenset())
+        if left is None:
+            return compute(self.sites[name], self.request(task), task.model)
+        request = {**self.request(task), "carried": len(left)}
+        return compute(self.sites[name], request, np.concatenate([task.model, left]))
+
+    def carry(self, name, task, vector):
+        """In a task with turns: what has its turn, and the rest stays with the site."""
+        if task.turns is None:
+            return vector
+        return self.carried[name].answer("run", task, frozenset(), vector)
 
     def request(self, task):
         rules = self.study.disclosure

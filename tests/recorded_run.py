@@ -27,7 +27,6 @@ from wardround.governance import (
 from wardround.governance.artefact import encode_model, sign_model
 from wardround.governance.replay import without_waiting
 from wardround.ids import BatchId, RoundId, RunId, SiteName
-from wardround.learning.registry import compute
 from wardround.secagg import Member, SurvivorVote, setup_digest
 from wardround.study import Study
 from wardround.study.approval import approve
@@ -179,7 +178,7 @@ class RecordedRun(PlainFederation):
         total = np.zeros(task.elements, encoding.dtype)
         packets, votes = {}, {}
         for site in survivors:
-            total += encoded(encoding, compute(self.sites[site], self.request(task), task.model))
+            total += encoded(encoding, self.carry(site, task, self.computed(site, task)))
             packets[site] = PacketHeader(
                 study=manifest.study,
                 run=RUN,
@@ -208,7 +207,7 @@ class RecordedRun(PlainFederation):
                 ).sign(KEYS[site])
                 self.keep("vote", scope, site, votes[site])
             data = total.tobytes()
-            self.record("total", round=scope, total=digest(data), opened=task.length)
+            self.record("total", round=scope, total=digest(data), opened=task.numbers)
         self.rounds.append(
             RoundRecord(
                 manifest=signed,

@@ -12,18 +12,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.algorithms.ask import ask
+from wardround.algorithms.ask import ask, ask_whom
 from wardround.algorithms.glm import constants
 from wardround.federation.federation import Federation
-from wardround.learning.agreed import server_step
+from wardround.ids import SiteName
+from wardround.learning.agreed import averaging, server_step
 from wardround.learning.buffered import BufferedFedAvg, mean_scale
 from wardround.learning.contribution import from_total
+from wardround.learning.error_feedback import sent_of, tell
 from wardround.learning.fit import Fit, Rule, check_size, covariance, newton_step, relative_change
 from wardround.learning.glm import Standardisation
 from wardround.learning.local_sgd import FedAvg, require_clipped
 from wardround.learning.newton import NEWTON
 from wardround.learning.specify import specify
+from wardround.secagg.chosen import cycle_rounds
 from wardround.secagg.quantised import rounding
+from wardround.study.task import Compression
 from wardround.trust.canonical import JSON
 
 
@@ -65,30 +69,42 @@ async def fit(
 async def _in_rounds(
     federation: Federation, choice: dict[str, JSON], rule: Rule, records: int
 ) -> tuple[NDArray[np.float64], int, bool]:
-    """Rounds over everybody: the weights, how many rounds, and whether they settled."""
-    study = federation.study
+    """Rounds over everybody: the weights, how many rounds, and whether they settled.
+
+    Where only some coordinates travel in a round, they have settled when nothing has moved for so
+    many rounds that each has had its turn; and a site learns from the task in whose totals it was.
+    """
+    study, settings = federation.study, averaging(federation.study)
     step, expected = server_step(study), records
-    settings = study.model.fedavg
-    assert settings is not None
     norm, bits = settings.clipping_norm, settings.compression.lane_bits
-    compressed = bits is not None
     error = norm * rounding(len(_start(choice)), bits, len(study.sites)) if bits else 0.0
     weights, settled, done = _start(choice), False, 0
+    rounded = settings.compression.lane_bits is not None
+    partly = settings.compression is Compression.RANDOM_K
+    cycle = cycle_rounds(len(weights), sent_of(settings.share_sent, len(weights)))
+    included: list[tuple[SiteName, ...]] = []
+    still = 0
     state = step.init(weights)
     for done in range(1, _rounds(federation) + 1):
         asked: dict[str, JSON] = {**choice, "round": done}
-        if compressed:
+        if rounded:
             asked["expected"] = expected
-        totals, _ = await ask(federation, FedAvg, asked, weights)
+        if partly and included:
+            asked["included"] = tell(included, study.site_names)
+        totals, survivors = await ask_whom(federation, FedAvg, asked, weights)
+        included.append(survivors)
         while totals.outgrown:  # hospitals are back that were missing when records were counted
             expected = totals.records
             totals, _ = await ask(federation, FedAvg, {**asked, "expected": expected}, weights)
-        error_of_mean = error * expected / totals.records if compressed else 0.0
-        mean = require_clipped(totals.update, norm, rounding=error_of_mean)
+        mean = totals.update
+        if not partly:  # there, what was kept for some rounds arrives together, and may be longer
+            error_of_mean = error * expected / totals.records
+            mean = require_clipped(mean, norm, rounding=error_of_mean)
         change, state = step.update(mean, state)
         weights = weights + change
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)
-        settled = relative_change(change, weights) <= rule.tolerance
+        still = still + 1 if relative_change(change, weights) <= rule.tolerance else 0
+        settled = still >= cycle
         if settled:
             break
     return weights, done, settled

@@ -326,7 +326,7 @@ class Driver:
             connection = transaction.connection
             opened = records.Opened(task.hash, state.round, name)
             records.save_total(connection, exchange.run, step, opened)
-            transaction.record("total", round=state.round, total=name, opened=task.length)
+            transaction.record("total", round=state.round, total=name, opened=task.numbers)
             if suspects and self._can_blame():
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)

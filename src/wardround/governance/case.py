@@ -222,7 +222,7 @@ class Case:
         never compressed, and its task stands in the stream's own record.
         """
         task = self.tasks.get(Digest(one.manifest.task))
-        return one.manifest.length if task is None else task.length
+        return one.manifest.length if task is None else task.numbers
 
     @cached_property
     def tasks(self) -> Mapping[Digest, Task]:

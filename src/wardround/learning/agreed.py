@@ -11,6 +11,7 @@ from wardround.learning.records import Family, Variables
 from wardround.study import Study
 from wardround.study.plan import lines, require_privacy
 from wardround.study.profiles import Profile
+from wardround.study.sections import FedAvg as Averaging
 from wardround.study.task import Compression, ServerStep
 from wardround.trust.canonical import JSON
 
@@ -92,9 +93,7 @@ def _measured(study: Study) -> list[JSON]:
 
 
 def _agreed_local_training(study: Study) -> dict[str, JSON]:
-    plan, settings = require_privacy(study).training, study.model.fedavg
-    if settings is None:
-        raise _no_fedavg()
+    plan, settings = require_privacy(study).training, averaging(study)
     (line,) = (line for line in lines(study) if "private_fedavg" in line.kinds)
     here = expected_training(study) / len(study.sites)
     return {
@@ -138,9 +137,7 @@ def agreed_variables(study: Study) -> dict[str, JSON]:
 
 def agreed_training(study: Study) -> dict[str, JSON]:
     """The ``training`` that every `fedavg` and `buffered_fedavg` task carries."""
-    settings = study.model.fedavg
-    if settings is None:
-        raise _no_fedavg()
+    settings = averaging(study)
     told: dict[str, JSON] = {
         "local_epochs": settings.local_epochs,
         "batch_size": settings.batch_size,
@@ -149,6 +146,9 @@ def agreed_training(study: Study) -> dict[str, JSON]:
     }
     if settings.compression is not Compression.NONE:
         told["compression"] = settings.compression.value
+    if settings.compression is Compression.RANDOM_K:
+        told["sent_share"] = settings.share_sent
+        told["sites"] = len(study.sites)
     if settings.proximal_mu is not None:
         told["proximal_mu"] = settings.proximal_mu
     return told
@@ -156,9 +156,7 @@ def agreed_training(study: Study) -> dict[str, JSON]:
 
 def server_step(study: Study) -> server.Step:
     """What the study makes of the mean update of a round or a cohort; raises WR-LEARN-003."""
-    settings = study.model.fedavg
-    if settings is None:
-        raise _no_fedavg()
+    settings = averaging(study)
     make = _SERVER_STEPS[settings.server or ServerStep.FEDAVG]
     rate = settings.server_learning_rate
     return make() if rate is None else make(rate)
@@ -174,13 +172,16 @@ _SERVER_STEPS = {
 }
 
 
-def _no_fedavg() -> WardroundError:
-    return WardroundError(
-        "WR-LEARN-003",
-        "The study doesn't say how FedAvg is to train.",
-        "Add a [model.fedavg] table to the study.",
-        path="model.fedavg",
-    )
+def averaging(study: Study) -> Averaging:
+    """How the study's hospitals train on their own; raises WR-LEARN-003 where it doesn't say."""
+    if study.model.fedavg is None:
+        raise WardroundError(
+            "WR-LEARN-003",
+            "The study doesn't say how FedAvg is to train.",
+            "Add a [model.fedavg] table to the study.",
+            path="model.fedavg",
+        )
+    return study.model.fedavg
 
 
 def _range(concept: str) -> list[JSON]:

@@ -6,12 +6,18 @@ The server adds sum_i n_i Delta_i / sum_i n_i; n_i travels inside the same prote
 Where updates are compressed (`secagg.quantised`), a site sends n_i Delta_i / N, with N the largest
 number of records that the federation has had so far. As long as the n_i of a round add up to at
 most N, the sum of all that is no longer than the clipping norm, which is what lanes have room for.
+
+With ``random-k`` only a share of the update travels in a round and the rest stays with the site
+(`error_feedback`), which trains on from the model *and* what it has not sent. So it does not
+compute over and over again what it only has not told yet: from the model alone, the same move would
+be made in each round and added up, and overshoot by as much. What is not sent is then as a part of
+the model that is averaged now and then (partial model averaging: Lee et al. 2022).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -19,6 +25,7 @@ from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.learning.contribution import Answer, Limits, unit
+from wardround.learning.error_feedback import WINDOW, sent_of, width
 from wardround.learning.glm import (
     Standardisation,
     check_coefficients,
@@ -39,7 +46,9 @@ MAXIMUM_EPOCHS = 5
 _FIXED_POINT = 1e-3
 """Far more than the fixed-point sum of as many updates as there can be may be off."""
 
-COMPRESSIONS = ("rotate16", "rotate8")
+ROUNDED = ("rotate16", "rotate8")
+RANDOM_K = "random-k"
+COMPRESSIONS = (*ROUNDED, RANDOM_K)
 """What a task may say of how updates travel; where it says nothing they are exact."""
 
 
@@ -58,7 +67,9 @@ class FedAvgTotals:
 class LocalTraining:
     """How a site trains on its own, from a model of everybody's.
 
-    With ``compression`` the first m are divided by ``expected``, N above.
+    With ``compression`` by rounding the first m are divided by ``expected``, N above; with random-k
+    ``sent_share`` of them travel, and ``included`` says who was in the totals of the rounds before
+    (`error_feedback.tell`); ``carried`` is what this site has not sent, n * update in its units.
     ``decay`` is the ridge per record, so that local and pooled objectives have one optimum;
     ``proximal_mu`` pulls the local model towards the one that was sent out (FedProx: Li et al.
     2020, equation 2); ``round`` seeds the order of records, which is reproducible and protects
@@ -77,6 +88,9 @@ class LocalTraining:
     compression: str | None = None
     expected: int = 1
     proximal_mu: float = 0.0
+    sent_share: float = 1.0
+    included: str = ""
+    carried: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, parameters: Mapping[str, JSON], model: NDArray[np.float64] | None) -> Self:
@@ -85,6 +99,8 @@ class LocalTraining:
         variables = Variables.parse(reader)
         training = reader.table("training")
         compression = _compression(parameters, training)
+        rounded, partly = compression in ROUNDED, compression == RANDOM_K
+        number = reader.whole("round", int(partly), 1 << 20)
         # As it was before there was such a pull, where the study asks for none.
         pulled = "proximal_mu" in training
         task = cls(
@@ -96,22 +112,34 @@ class LocalTraining:
             learning_rate=training.number("learning_rate", 1e-9, 1e3),
             clipping_norm=training.number("clipping_norm", 1e-9, 1e6),
             decay=reader.number("decay", 0.0, 1e6),
-            round=reader.whole("round", 0, 1 << 20),
+            round=number,
             compression=compression,
-            expected=1 if compression is None else reader.whole("expected", 1, 1 << 48),
+            expected=reader.whole("expected", 1, 1 << 48) if rounded else 1,
             proximal_mu=training.number("proximal_mu", 1e-9, 1e3) if pulled else 0.0,
+            sent_share=training.number("sent_share", 0.0, 1.0) if partly else 1.0,
+            included=_included(reader, training, number) if partly else "",
         )
         training.done()
         reader.done()
         return task
 
+    @property
+    def sent(self) -> int:
+        """How many of the m coordinates travel in a round."""
+        return sent_of(self.sent_share, len(self.coefficients))
+
     def update(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """The clipped update (m,) that one site's training comes to."""
+        start = self.coefficients
+        if self.carried is not None:
+            start = start + self.carried * unit(self.clipping_norm) / len(y)
         with np.errstate(over="ignore", invalid="ignore"):  # `clip` deals with what diverges
-            return clip(self._train(design, y) - self.coefficients, self.clipping_norm)
+            return clip(self._train(start, design, y) - start, self.clipping_norm)
 
-    def _train(self, design: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = self.coefficients.copy()
+    def _train(
+        self, start: NDArray[np.float64], design: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        weights = start.copy()
         order = np.random.default_rng(self.round)
         for _ in range(self.local_epochs):
             shuffled = order.permutation(len(y))
@@ -132,6 +160,10 @@ class FedAvg(LocalTraining):
     """Lanes: n * update (m), log-likelihood at the received model, records n."""
 
     kind: ClassVar[str] = "fedavg"
+
+    def beside(self, carried: NDArray[np.float64]) -> FedAvg:
+        """The same at a site that has not sent ``carried``, shape (m,)."""
+        return replace(self, carried=carried)
 
     @property
     def units(self) -> NDArray[np.float64]:
@@ -155,7 +187,7 @@ class FedAvg(LocalTraining):
         n = round(lanes[-1])
         if n == 0:
             raise nothing_left()
-        outgrown = self.compression is not None and n > self.expected
+        outgrown = self.compression in ROUNDED and n > self.expected
         return FedAvgTotals(lanes[:-2] * self.expected / n, float(lanes[-2]), n, outgrown)
 
 
@@ -166,7 +198,7 @@ def _compression(parameters: Mapping[str, JSON], training: Reader) -> str | None
         return None
     named = training.text("compression")
     if named not in COMPRESSIONS:
-        raise training.malformed("compression", "must be rotate16 or rotate8")
+        raise training.malformed("compression", "must be rotate16, rotate8 or random-k")
     return named
 
 
@@ -189,6 +221,15 @@ def require_clipped(
             "see which one. The run ends: leave out whom you don't trust.",
         )
     return update
+
+
+def _included(reader: Reader, training: Reader, number: int) -> str:
+    """Who was in the totals before round ``number``: nothing to say in the first."""
+    characters = width(training.whole("sites", 1, 1 << 20)) * min(number - 1, WINDOW)
+    told = reader.text("included") if characters else ""
+    if len(told) != characters or set(told) - set("0123456789abcdef"):
+        raise reader.malformed("included", "must say of each round before who was in its total")
+    return told
 
 
 def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:

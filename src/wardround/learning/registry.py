@@ -19,7 +19,7 @@ from wardround.learning.contribution import BOUND, Computation, Limits, to_vecto
 from wardround.learning.counts import OutcomeCounts
 from wardround.learning.folds import FoldNewton, FoldScores
 from wardround.learning.histogram import Histogram
-from wardround.learning.local_sgd import FedAvg
+from wardround.learning.local_sgd import RANDOM_K, FedAvg
 from wardround.learning.moments import Moments
 from wardround.learning.newton import NewtonLinear, NewtonLogistic
 from wardround.learning.parameters import Reader
@@ -116,9 +116,10 @@ def compute(
 
     ``columns`` holds the study's features and outcome and `TEST_COLUMN`, each of shape
     (records,); ``request`` is ``{"kind", "parameters", "length", "limits": {"minimum_cell",
-    "minimum_cohort"}}``. Returns shape (length,), no element beyond `BOUND` in magnitude. Raises
-    WR-LEARN-001 to -008, and WR-PRIVACY-001 or -002 where the site has too few records for the
-    study; no error tells a value.
+    "minimum_cohort"}}``, and with ``"carried"`` so many numbers behind the model are what the site
+    has computed and not sent (`FedAvg.beside`). Returns shape (length,), no element beyond `BOUND`
+    in magnitude. Raises WR-LEARN-001 to -008, and WR-PRIVACY-001 or -002 where the site has too few
+    records for the study; no error tells a value.
     """
     if request.get("kind") in PRIVATE_KINDS:
         return compute_rows(columns, request, model)
@@ -132,7 +133,18 @@ def compute(
     parameters = request.get("parameters")
     if not isinstance(parameters, Mapping):
         raise reader.malformed("parameters", "must be a table")
+    carried = reader.whole("carried", 1, 1 << 31) if "carried" in reader else 0
+    whole, model = model, model if model is None or not carried else model[:-carried]
     computation = find(reader.text("kind")).parse(parameters, model)
+    if carried:
+        if (
+            whole is None
+            or not isinstance(computation, FedAvg)
+            or computation.compression != RANDOM_K
+            or carried != len(computation.coefficients)
+        ):
+            raise reader.malformed("carried", "belongs to a task that is a step of several")
+        computation = computation.beside(whole[-carried:])
     if reader.whole("length", 1, 1 << 31) != length(computation):
         raise reader.malformed("length", "must be what the task's parameters make it")
     records = Records.take(columns, computation.variables)

@@ -22,12 +22,12 @@ from wardround.learning.agreed import (
     is_private,
 )
 from wardround.learning.contribution import BOUND, RESOLUTION, unit
-from wardround.learning.local_sgd import FedAvg
+from wardround.learning.local_sgd import RANDOM_K, FedAvg
 from wardround.learning.registry import PRIVATE_KINDS, find, find_private, length, private_length
 from wardround.secagg.encoding import RingBits
 from wardround.secagg.headroom import choose
 from wardround.study import Study, Task
-from wardround.study.task import Lanes
+from wardround.study.task import Lanes, Turns
 from wardround.trust.canonical import JSON
 
 
@@ -55,6 +55,7 @@ def specify(
             path="task.kind",
         )
     lanes: Lanes | None = None
+    turns: Turns | None = None
     complete: dict[str, JSON] = {**parameters, "variables": agreed_variables(study)}
     if is_private(study):
         complete |= agreed_private(study, kind)
@@ -65,7 +66,7 @@ def specify(
             complete["training"] = agreed_training(study)
         computation = find(kind).parse(complete, model)
         elements = length(computation)
-        lanes = _lanes(study, computation)
+        lanes, turns = _lanes(study, computation), _turns(study, computation)
         ring = choose(BOUND, len(study.sites), RESOLUTION).encoding.ring_bits
     return Task(
         kind=kind,
@@ -75,6 +76,7 @@ def specify(
         ring_bits=ring,
         model=model,
         lanes=lanes,
+        turns=turns,
     )
 
 
@@ -88,6 +90,18 @@ def _lanes(study: Study, computation: object) -> Lanes | None:
         return None
     norm = computation.clipping_norm / float(unit(computation.clipping_norm))
     return Lanes(bits, len(computation.coefficients), norm)
+
+
+def _turns(study: Study, computation: object) -> Turns | None:
+    """Which coordinates of an update travel where only some do in each round.
+
+    The seed is the study, which every hospital has signed: so a coordinator can't choose whose turn
+    it is, nor try seeds until it likes one.
+    """
+    if not isinstance(computation, FedAvg) or computation.compression != RANDOM_K:
+        return None
+    m = len(computation.coefficients)
+    return Turns(m, computation.sent, computation.round, study.digest)
 
 
 def check_task(study: Study, task: Task) -> None:

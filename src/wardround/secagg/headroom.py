@@ -10,10 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 from wardround.errors import WardroundError
+from wardround.secagg.chosen import Chosen
 from wardround.secagg.encoding import FixedPoint, RingBits
-from wardround.secagg.quantised import Encoding
+from wardround.secagg.quantised import Quantised
+
+Encoding: TypeAlias = FixedPoint | Quantised | Chosen
+"""How a contribution becomes ring elements."""
 
 _RINGS: tuple[RingBits, RingBits] = (32, 64)
 _LN2 = Fraction(693_147_180_560, 10**12)

@@ -209,7 +209,3 @@ class Quantised:
                 element = (element - low) >> self.lane_bits
             place = out[start * lanes : (start + len(element)) * lanes]
             place[:] = steps.ravel()[: len(place)]
-
-
-Encoding: TypeAlias = FixedPoint | Quantised
-"""How a contribution becomes ring elements."""

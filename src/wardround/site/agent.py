@@ -170,6 +170,7 @@ class Agent:
                     break
             if ask.ask is Ask.FINISH and accepted and asked is None:
                 self._seat.leave()
+                self._door.carried.forget()
                 return
 
     @property

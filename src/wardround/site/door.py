@@ -42,6 +42,7 @@ from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.quantised import Quantised
 from wardround.site import cohorts, opened, records
+from wardround.site.carried import Carried
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
 from wardround.site.halt import halt, refuse_halted
@@ -110,6 +111,8 @@ class Door:
         self._check_task = check_task
         self._now = now
         self._clipped = Patients(self._study, worker)
+        self.carried = Carried(self._study, custody.site)
+        """What was computed here and not sent yet, in a study that sends it bit by bit."""
         self._checked_on: date | None = None
         self._terms: Terms | None = None
         self._list: bytes | None = None
@@ -150,6 +153,7 @@ class Door:
             path = self._room(order)
             values = await self._compute(order, terms)
             self._bound(order.task, values)
+            values = self._carry(order, values)
             ring = self._encode(order, values)
             self._noise(order, values, ring)
             self._protect(order, ring)
@@ -403,7 +407,7 @@ class Door:
 
     def _opened(self, task: Task) -> int:
         """Numbers that the study opens with this task: in each group, whichever is this site's."""
-        return task.length * self._study.totals_per_step
+        return task.numbers * self._study.totals_per_step
 
     async def _compute(self, order: Order, terms: Terms) -> Vector | PatientSum | NoisyUpdate:
         """The task is computed now, or was before, for whoever is ready."""
@@ -411,12 +415,17 @@ class Door:
             return self._held(order.late)
         if self._study.privacy is not None:
             return await self._compute_in_private(order)
-        return await self._run(order.task, terms)
+        left = self.carried.left(order.manifest.run, order.task, self._patients)
+        return await self._run(order.task, terms, left)
 
-    async def _run(self, task: Task, terms: Terms) -> Vector:
-        """The task runs in the sandbox, beside the records."""
+    async def _run(self, task: Task, terms: Terms, left: Vector | None = None) -> Vector:
+        """The task runs in the sandbox, beside the records, and beside what is ``left``."""
+        request, array = self._request(task, terms), task.model
+        if left is not None and array is not None:
+            request["carried"] = len(left)
+            array = np.concatenate([array, left])
         try:
-            return await self._worker.call(self._request(task, terms), task.model)
+            return await self._worker.call(request, array)
         except WardroundError as error:
             if error.code.startswith("WR-SANDBOX"):  # it may have ended: the next has a new one
                 self._list = None
@@ -462,6 +471,14 @@ class Door:
         found = values.shape if isinstance(values, np.ndarray) else values.steps.shape
         if found != (task.length,):
             raise _refused("WR-SITE-012", "The computation returned another shape than agreed.")
+
+    def _carry(
+        self, order: Order, values: Vector | PatientSum | NoisyUpdate
+    ) -> Vector | PatientSum | NoisyUpdate:
+        """In a task of several steps: what has its turn; the rest stays here, in memory alone."""
+        if order.task.turns is None or not isinstance(values, np.ndarray):
+            return values
+        return self.carried.answer(order.manifest.run, order.task, self._patients, values)
 
     def _encode(self, order: Order, values: Vector | PatientSum | NoisyUpdate) -> RingArray:
         """Fixed point in the ring, with head-room for the whole roster; out of range is refused.

@@ -290,6 +290,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
             path="model.fedavg",
         )
     yield from _compression(study)
+    yield from _random_k(study)
     grid = len(study.model.ridges) > 1
     if grid != (study.model.folds is not None) or (grid and wanted):
         yield WardroundError(
@@ -305,7 +306,7 @@ def _model(study: Study) -> Iterator[WardroundError]:
 
 def _compression(study: Study) -> Iterator[WardroundError]:
     settings = study.model.fedavg
-    compressed = settings is not None and settings.compression is not Compression.NONE
+    compressed = settings is not None and settings.compression.lane_bits is not None
     if compressed and study.privacy is not None:
         yield WardroundError(
             "WR-STUDY-161",
@@ -320,6 +321,44 @@ def _compression(study: Study) -> Iterator[WardroundError]:
             "Asynchronous cohorts don't compress their updates yet.",
             'Set compression = "none", or leave [cohort.asynchronous] out.',
             path="model.fedavg.compression",
+        )
+
+
+def _random_k(study: Study) -> Iterator[WardroundError]:
+    """Sending the coordinates in turns, with a memory of the rest, fits plain averaging alone."""
+    settings = study.model.fedavg
+    if settings is None:
+        return
+    if settings.compression is not Compression.RANDOM_K:
+        if settings.sent_share is not None:
+            yield WardroundError(
+                "WR-STUDY-163",
+                "sent_share is there without need.",
+                'It belongs to compression = "random-k": remove it, or choose that.',
+                path="model.fedavg.sent_share",
+            )
+        return
+    if study.privacy is not None:
+        yield WardroundError(
+            "WR-STUDY-164",
+            "Under differential privacy no hospital can keep what it did not send.",
+            "What one patient adds to a round would be in the sums of many later ones, beyond the "
+            'clipped sensitivity that is paid for. Set compression = "none".',
+            path="model.fedavg.compression",
+        )
+    if study.cohort.asynchronous is not None:
+        yield WardroundError(
+            "WR-STUDY-164",
+            "Asynchronous cohorts are made of different hospitals, with no turns in common.",
+            'Set compression = "none", or leave [cohort.asynchronous] out.',
+            path="model.fedavg.compression",
+        )
+    if settings.server not in (None, ServerStep.FEDAVG):
+        yield WardroundError(
+            "WR-STUDY-164",
+            "Adaptive server steps take a coordinate that is not sent for one that does not move.",
+            'Leave server out, or set compression = "none" or "rotate8".',
+            path="model.fedavg.server",
         )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wardround.errors import WardroundError
 from wardround.privacy.events import FRACTIONAL_BITS, Gaussian, Skellam, deviation
+from wardround.secagg.chosen import Chosen
 from wardround.secagg.encoding import FixedPoint
 from wardround.secagg.headroom import Headroom, Noise
 from wardround.secagg.quantised import Quantised
@@ -124,12 +125,16 @@ def carriers(study: Study, roster: int, whole: int | None = None) -> int:
 def headroom(study: Study, task: Task, roster: int, whole: int | None = None) -> Headroom:
     """How a task's contributions are encoded for a roster of so many sites.
 
-    Without noise as finely as the ring allows, or in the lanes that the task has; private sums all
-    on the one scale of their sensitivity, with room for the noise of everybody on the roster.
+    Without noise as finely as the ring allows, of a task with turns only those values whose turn it
+    is, or in the lanes that it has; private sums all on the one scale of their sensitivity, with
+    room for the noise of everybody on the roster.
     """
     if study.privacy is None:
         exact = FixedPoint.fit(task.bound, roster, task.ring_bits)
-        lanes = task.lanes
+        lanes, turns = task.lanes, task.turns
+        if turns is not None:
+            first, sent, number = turns.first, turns.sent, turns.number
+            return Headroom(Chosen(exact, first, sent, number, turns.seed_bytes))
         if lanes is None:
             return Headroom(exact)
         seed = bytes.fromhex(task.hash.removeprefix("sha256:"))

@@ -496,12 +496,25 @@ class FedAvg(Closed):
         Compression,
         Rule(
             "WR-STUDY-160",
-            'be "none", "rotate16" or "rotate8"',
-            '"rotate16" sends a quarter and "rotate8" an eighth of the bytes; "none" is exact.',
+            'be "none", "rotate16", "rotate8" or "random-k"',
+            '"rotate16" sends a quarter and "rotate8" an eighth of the bytes, "random-k" a share '
+            'of the coordinates; "none" is exact.',
         ),
     ] = Compression.NONE
-    """How updates are made smaller on their way: not at all, or rotated and rounded at random to 16
-    or 8 bits a number, which adds an error without bias."""
+    """How updates are made smaller on their way: not at all; or rotated and rounded at random to 16
+    or 8 bits a number, which adds an error without bias; or a share of the coordinates in each
+    round, the same for all, while each hospital adds what it did not send to its next update."""
+
+    sent_share: Annotated[
+        float | None,
+        Field(ge=0.001, le=1),
+        Rule(
+            "WR-STUDY-162",
+            "be a number from 0.001 to 1",
+            "0.1, a tenth of the coordinates in each round, is a fair start.",
+        ),
+    ] = None
+    """Only for `random-k`: which share of the coordinates is sent in a round; left out, 0.1."""
 
     server: Annotated[
         ServerStep | None,
@@ -536,6 +549,13 @@ class FedAvg(Closed):
         ),
     ] = None
     """FedProx: the weight of the pull of local training towards the model that was sent out."""
+
+    @property
+    def share_sent(self) -> float:
+        """Which share of an update's coordinates travels in a round."""
+        if self.compression is not Compression.RANDOM_K:
+            return 1.0
+        return 0.1 if self.sent_share is None else self.sent_share
 
 
 class Model(Closed):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wardround.errors import WardroundError
 from wardround.ids import Digest
+from wardround.secagg.chosen import coordinates
 from wardround.secagg.encoding import RingBits
 from wardround.secagg.quantised import RING_BITS as LANES_RING_BITS
 from wardround.secagg.quantised import LaneBits, ring_elements
@@ -29,7 +30,9 @@ Vector: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
 
 MAXIMUM_LENGTH = 1 << 28
 MAXIMUM_PARAMETER_BYTES = 1 << 20
+MAXIMUM_ROUND = 1 << 20
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DTYPES: Mapping[str, np.dtype[np.float32] | np.dtype[np.float64]] = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
@@ -44,15 +47,19 @@ class ModelKind(StrEnum):
 
 
 class Compression(StrEnum):
-    """How the hospitals' updates are made smaller on the wire (see `secagg.quantised`)."""
+    """How the hospitals' updates are made smaller on the wire.
+
+    See `secagg.quantised` for the two that rotate, `secagg.chosen` for the last.
+    """
 
     NONE = "none"
     ROTATE16 = "rotate16"
     ROTATE8 = "rotate8"
+    RANDOM_K = "random-k"
 
     @property
     def lane_bits(self) -> LaneBits | None:
-        """Bits a value, or None without compression."""
+        """Bits a value, or None where values are not rounded."""
         lanes: dict[Compression, LaneBits] = {Compression.ROTATE16: 16, Compression.ROTATE8: 8}
         return lanes.get(self)
 
@@ -130,6 +137,55 @@ class Lanes:
         return cls(bits, _whole("lanes.first", wire["first"]), float(norm))
 
 
+@dataclass(frozen=True)
+class Turns:
+    """That of the ``first`` values of an answer only ``sent`` travel, those whose turn it is.
+
+    ``number`` counts rounds of training from 1, and with the public ``seed`` decides which
+    (`secagg.chosen`). What is not sent stays at the site, as its memory for later rounds: a task
+    with turns is a step of several. Raises WR-STUDY-060 when built wrongly.
+    """
+
+    first: int
+    sent: int
+    number: int
+    seed: Digest
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= MAXIMUM_LENGTH:
+            raise _malformed("turns.first", f"must lie between 1 and {MAXIMUM_LENGTH}")
+        if not 1 <= self.sent <= self.first:
+            raise _malformed("turns.sent", "must lie between 1 and turns.first")
+        if not 1 <= self.number <= MAXIMUM_ROUND:
+            raise _malformed("turns.number", f"must lie between 1 and {MAXIMUM_ROUND}")
+        if not _DIGEST.fullmatch(self.seed):
+            raise _malformed("turns.seed", "must be a SHA-256")
+
+    @property
+    def seed_bytes(self) -> bytes:
+        """The seed itself."""
+        return bytes.fromhex(self.seed.removeprefix("sha256:"))
+
+    @property
+    def coordinates(self) -> NDArray[np.int64]:
+        """Which of the first values travel, shape (sent,), ascending."""
+        return coordinates(self.seed_bytes, self.first, self.sent, self.number)
+
+    def to_wire(self) -> dict[str, JSON]:
+        """As a task's document has them."""
+        return {"first": self.first, "sent": self.sent, "number": self.number, "seed": self.seed}
+
+    @classmethod
+    def from_wire(cls, wire: JSON) -> Turns:
+        """From an untrusted document; raises WR-STUDY-060."""
+        if not isinstance(wire, Mapping) or set(wire) != {"first", "sent", "number", "seed"}:
+            raise _malformed("turns", "must have first, sent, number and seed")
+        first, sent, number = (
+            _whole(f"turns.{key}", wire[key]) for key in ("first", "sent", "number")
+        )
+        return cls(first, sent, number, Digest(str(wire["seed"])))
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """One question to every site, whose answers are vectors that will only be seen summed.
@@ -137,9 +193,10 @@ class Task:
     ``length`` is the number of elements of the answer; ``bound`` the largest absolute value that
     any element may have at one site, from which the fixed-point encoding follows; ``ring_bits``
     the width of the ring Z(2^ring_bits) in which answers are summed; ``model`` a flat vector that
-    every site needs (weights, coefficients), or None; ``lanes`` says which part of the answers
-    travels compressed, or None. Two tasks are the same when their ``hash``
-    is: it covers everything, the model by its digest. Raises WR-STUDY-060 when built wrongly.
+    every site needs (weights, coefficients), or None; ``lanes`` or ``turns`` say which part of the
+    answers travels compressed, and how; at most one of them is there. Two tasks are the same when
+    their ``hash`` is: it covers everything, the model by its digest. Raises WR-STUDY-060 when
+    built wrongly.
     """
 
     kind: str
@@ -149,6 +206,7 @@ class Task:
     ring_bits: RingBits
     model: Vector | None = field(default=None, repr=False)
     lanes: Lanes | None = None
+    turns: Turns | None = None
 
     def __post_init__(self) -> None:
         if not _KIND.fullmatch(self.kind):
@@ -163,6 +221,8 @@ class Task:
             self.lanes.first <= self.length and self.ring_bits == LANES_RING_BITS
         ):
             raise _malformed("lanes", "must fit the length, in the ring of 64 bits")
+        if self.turns is not None and (self.lanes or self.turns.first > self.length):
+            raise _malformed("turns", "must fit the length, and have no lanes beside them")
         object.__setattr__(self, "parameters", _frozen_parameters(self.parameters))
         if self.model is not None:
             object.__setattr__(self, "model", _frozen_model(self.model))
@@ -171,8 +231,15 @@ class Task:
     def elements(self) -> int:
         """How many ring elements an answer takes."""
         if self.lanes is None:
-            return self.length
+            return self.numbers
         return ring_elements(self.lanes.first, self.length, self.lanes.bits)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers its total opens."""
+        if self.turns is None:
+            return self.length
+        return self.length - self.turns.first + self.turns.sent
 
     @cached_property
     def model_digest(self) -> Digest | None:
@@ -202,7 +269,10 @@ class Task:
             "model": model,
         }
         # Left out where there are none, so that every other task is named as it always was.
-        return wire if self.lanes is None else {**wire, "lanes": self.lanes.to_wire()}
+        for name, part in (("lanes", self.lanes), ("turns", self.turns)):
+            if part is not None:
+                wire[name] = part.to_wire()
+        return wire
 
     @classmethod
     def from_wire(
@@ -214,7 +284,7 @@ class Task:
         when the bytes aren't the model that the document names.
         """
         expected = {"format", "kind", "parameters", "length", "bound", "ring_bits", "model"}
-        if set(wire) - {"lanes"} != expected or wire["format"] != 1:
+        if set(wire) - {"lanes", "turns"} != expected or wire["format"] != 1:
             raise _malformed("format", "must be 1, with exactly the keys of that format")
         kind, parameters, bound = wire["kind"], wire["parameters"], wire["bound"]
         if not isinstance(kind, str):
@@ -232,6 +302,7 @@ class Task:
             ring_bits=cast("RingBits", _whole("ring_bits", wire["ring_bits"])),
             model=model,
             lanes=Lanes.from_wire(wire["lanes"]) if "lanes" in wire else None,
+            turns=Turns.from_wire(wire["turns"]) if "turns" in wire else None,
         )
         if isinstance(wire["model"], Mapping):
             # It has just been compared with the bytes: hashing a large model once is enough.
