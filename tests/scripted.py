@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from bedside import RUN, Bedside
 from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, Ask, Instruction
@@ -9,6 +11,9 @@ from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
 from wardround.site.door import Order
 from wardround.site.link import Asked
+from wardround.trust.canonical import JSON
+from wardround.trust.journal import Checkpoint, sign_checkpoint
+from wardround.trust.keys import SigningKey
 
 STOP = Instruction(ask=Ask.STOP, run=RUN, reason="the test is over")
 
@@ -49,6 +54,19 @@ class Told:
 
     def __call__(self, event: str, /, **facts: object) -> None:
         self.events.append((event, facts))
+
+
+def finish(bedside: Bedside, **documents: JSON) -> Instruction:
+    """The end of a run, under the coordinator's journal; ``documents`` change what comes."""
+    signed = checkpoint(bedside.head.size, bedside.head.root, bedside.keys.coordinator)
+    head = {"journal": bedside.head.model_dump(), "checkpoint": signed}
+    return Instruction(ask=Ask.FINISH, run=RUN, documents={**head, **documents})
+
+
+def checkpoint(size: int, root: str, key: SigningKey) -> JSON:
+    """The head of a journal under somebody's signature."""
+    signed = sign_checkpoint(Checkpoint("there", size, bytes.fromhex(root)), key)
+    return orjson.loads(signed.to_json())
 
 
 def contribute(bedside: Bedside, order: Order, **changes: object) -> Instruction:

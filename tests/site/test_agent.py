@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from bedside import ME, RUN, Bedside
-from scripted import Script, Told, contribute
+from scripted import Script, Told, checkpoint, contribute, finish
 from ward import SITES, code_of
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask, Instruction, Manifest, Witness
@@ -21,7 +21,6 @@ from wardround.learning.specify import specify
 from wardround.site.agent import Agent
 from wardround.site.link import Asked
 from wardround.trust.canonical import JSON, digest
-from wardround.trust.journal import Checkpoint, sign_checkpoint
 from wardround.trust.keys import SigningKey
 
 
@@ -30,18 +29,6 @@ def bedside(tmp_path: Path) -> Bedside:
     one = Bedside(tmp_path)
     one.set_up()
     return one
-
-
-def finish(bedside: Bedside, **documents: JSON) -> Instruction:
-    signed = checkpoint(bedside.head.size, bedside.head.root, bedside.keys.coordinator)
-    head = {"journal": bedside.head.model_dump(), "checkpoint": signed}
-    return Instruction(ask=Ask.FINISH, run=RUN, documents={**head, **documents})
-
-
-def checkpoint(size: int, root: str, key: SigningKey) -> JSON:
-    """The head of a journal under somebody's signature."""
-    signed = sign_checkpoint(Checkpoint("there", size, bytes.fromhex(root)), key)
-    return orjson.loads(signed.to_json())
 
 
 def agent(bedside: Bedside, script: Script, told: Told, ending: object = None) -> Agent:

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from bedside import ME, RUN, Bedside
-from scripted import Script, Told
+from scripted import Script, Told, finish
 from turns import MODEL, step
 from ward import SITES
 from wardround.clinical.table import FeatureTable
-from wardround.federation.messages import Ask, Instruction
 from wardround.ids import RunId
 from wardround.learning.registry import compute
 from wardround.site.agent import Agent
@@ -122,8 +121,7 @@ async def test_after_a_withdrawal_nothing_of_before_is_sent(bedside: Bedside) ->
 async def test_when_the_run_is_over_nothing_is_kept(bedside: Bedside) -> None:
     heard = Overheard(bedside)
     await heard.round(1, 0)
-    head = {"journal": bedside.head.model_dump()}
-    script = Script(Instruction(ask=Ask.FINISH, run=RUN, documents=head))
+    script = Script(finish(bedside))
     papers, door, seat, state = bedside.papers, bedside.door, bedside.seat, bedside.state
     await Agent(papers, script, door, seat, state, lambda _said, _model: None, Told()).run()
     bedside.set_up()

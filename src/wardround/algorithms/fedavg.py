@@ -79,6 +79,7 @@ async def _in_rounds(
     norm, bits = settings.clipping_norm, settings.compression.lane_bits
     error = norm * rounding(len(_start(choice)), bits, len(study.sites)) if bits else 0.0
     weights, settled, done = _start(choice), False, 0
+    rounded = settings.compression.lane_bits is not None
     partly = settings.compression is Compression.RANDOM_K
     cycle = cycle_rounds(len(weights), sent_of(settings.share_sent, len(weights)))
     included: list[tuple[SiteName, ...]] = []
@@ -86,7 +87,7 @@ async def _in_rounds(
     state = step.init(weights)
     for done in range(1, _rounds(federation) + 1):
         asked: dict[str, JSON] = {**choice, "round": done}
-        if bits:
+        if rounded:
             asked["expected"] = expected
         if partly and included:
             asked["included"] = tell(included, study.site_names)
@@ -96,8 +97,9 @@ async def _in_rounds(
             expected = totals.records
             totals, _ = await ask(federation, FedAvg, {**asked, "expected": expected}, weights)
         mean = totals.update
-        if not partly:  # else what is sent has gathered over rounds, and nothing bounds it
-            mean = require_clipped(mean, norm, rounding=error * expected / totals.records)
+        if not partly:  # there, what was kept for some rounds arrives together, and may be longer
+            error_of_mean = error * expected / totals.records
+            mean = require_clipped(mean, norm, rounding=error_of_mean)
         change, state = step.update(mean, state)
         weights = weights + change
         federation.say("fedavg", round=done, log_likelihood=totals.log_likelihood)

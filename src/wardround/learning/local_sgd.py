@@ -202,15 +202,6 @@ def _compression(parameters: Mapping[str, JSON], training: Reader) -> str | None
     return named
 
 
-def _included(reader: Reader, training: Reader, number: int) -> str:
-    """Who was in the totals before round ``number``: nothing to say in the first."""
-    characters = width(training.whole("sites", 1, 1 << 20)) * min(number - 1, WINDOW)
-    told = reader.text("included") if characters else ""
-    if len(told) != characters or set(told) - set("0123456789abcdef"):
-        raise reader.malformed("included", "must say of each round before who was in its total")
-    return told
-
-
 def require_clipped(
     update: NDArray[np.float64], norm: float, *, rounding: float = 0.0
 ) -> NDArray[np.float64]:
@@ -230,6 +221,15 @@ def require_clipped(
             "see which one. The run ends: leave out whom you don't trust.",
         )
     return update
+
+
+def _included(reader: Reader, training: Reader, number: int) -> str:
+    """Who was in the totals before round ``number``: nothing to say in the first."""
+    characters = width(training.whole("sites", 1, 1 << 20)) * min(number - 1, WINDOW)
+    told = reader.text("included") if characters else ""
+    if len(told) != characters or set(told) - set("0123456789abcdef"):
+        raise reader.malformed("included", "must say of each round before who was in its total")
+    return told
 
 
 def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
