@@ -7,6 +7,7 @@ nothing that anybody could choose.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,7 +112,16 @@ def test_its_evidence_verifies_and_its_report_says_what_redrawing_costs(
     page = published.report.read_text()
     assert "2 random groups of 4 hospitals, others after every 2 steps" in page
     assert "can be subtracted" in page
+    assert "at least 3 hospitals of a group; the shares of 2 of them" in page
     assert published.verified
+
+
+def test_a_hospital_answers_in_one_group_of_each_step(finished: tuple[object, ...]) -> None:
+    """The report counts what a hospital gave against the plan, not what all groups opened."""
+    published = finished[2]
+    page = re.sub(r"<[^>]*>", " ", published.report.read_text())
+    # Planned once, five times and once, with so many more for rounds that fail.
+    assert re.findall(r"([0-9]+) +of (14|6|2)\b", page) == [("2", "14"), ("5", "6"), ("1", "2")]
 
 
 def test_every_answer_was_charged(finished: tuple[object, ...]) -> None:

@@ -129,14 +129,16 @@ def _accountant(plan: tuple[Release, ...]) -> str:
 
 
 def _assumptions(study: Study, privacy: Privacy) -> tuple[str, ...]:
-    corrupt, survivors = study.corrupt_sites, study.minimum_survivors()
+    corrupt, smallest = study.corrupt_sites, study.smallest_cohort
+    survivors = study.minimum_survivors(smallest, smallest)
+    where = "" if study.cohort.groups is None else " of a group"
     found = [
         f"The coordinator may do anything; at most {corrupt} of the {len(study.sites)} hospitals "
         "work with it.",
     ]
     if privacy.noise is NoisePlacement.SHARED:
         found.append(
-            f"A total is opened over at least {survivors} hospitals; the shares of "
+            f"A total is opened over at least {survivors} hospitals{where}; the shares of "
             f"{survivors - corrupt} of them carry the whole noise. Whoever else answers only adds "
             "to it."
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,7 @@ def privacy_facts(study: Study, rounds: Sequence[RoundFacts]) -> PrivacyFacts:
                 purpose=line.purpose.value,
                 releases=line.releases,
                 spare=line.spare,
-                answered=sum(one.kind in line.kinds for one in rounds),
+                answered=_answers(one for one in rounds if one.kind in line.kinds),
                 noise_multiplier=line.event.noise_multiplier,
                 sampling_rate=line.event.sampling_rate,
                 share=cost / sum(costs),
@@ -122,6 +123,15 @@ def privacy_facts(study: Study, rounds: Sequence[RoundFacts]) -> PrivacyFacts:
             for line, cost in zip(plan, costs, strict=True)
         ),
     )
+
+
+def _answers(rounds: Iterable[RoundFacts]) -> int:
+    """How often a hospital was asked at most: of the groups of a step it is in one."""
+    attempts = Counter((one.step, one.group) for one in rounds)
+    most: Counter[int] = Counter()
+    for (step, _), count in attempts.items():
+        most[step] = max(most[step], count)
+    return most.total()
 
 
 def model_facts(description: Mapping[str, JSON], digest: Digest) -> ModelFacts:
