@@ -90,12 +90,15 @@ STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
 
 
 class Blackout(StrEnum):
-    """Who else loses their power at that moment."""
+    """Who else loses their power at that moment.
+
+    Never everybody: the shares that open a total are given once, and those who gave them and the
+    coordinator that was to have them must not all lose their power just in between.
+    """
 
     ALONE = ""
-    BOTH = ", and the coordinator's"
-    """A hospital and the coordinator."""
-    ALL = ", and everybody's"
+    BOTH = ", and another's"
+    """A hospital and the coordinator, whichever of them comes to the point."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,11 @@ class Enumeration:
         party.die_at, party.again = death.place, death.again
         for one in trial.parties.values():
             one.loss = death.loss
-        if death.blackout is Blackout.ALL:
-            trial.together = frozenset(trial.parties)
-        elif death.blackout is Blackout.BOTH:
-            trial.together = frozenset({COORDINATOR, death.party})
+        if death.blackout is Blackout.BOTH:
+            sites = self.cast.sites
+            other = sites[death.place.time % len(sites)]
+            hospital = other if death.party == COORDINATOR else death.party
+            trial.together = frozenset({COORDINATOR, hospital})
         lost = None
         try:
             await trial.run()
@@ -177,7 +181,7 @@ class Enumeration:
     def _repeats(self, death: Death) -> bool:
         """Whether the same totals must come out: no noise is drawn anew, nobody left out."""
         study = self.cast.study
-        alone = death.party == COORDINATOR and death.blackout is not Blackout.ALL
+        alone = death.party == COORDINATOR and death.blackout is Blackout.ALONE
         return study.privacy is None and (study.cohort.asynchronous is None or alone)
 
 
@@ -208,20 +212,16 @@ def _deaths(trial: Trial, name: str) -> Iterator[Death]:
 
 
 def _double(deaths: Iterable[Death]) -> Iterator[Death]:
-    """Of each death without power, in turn: everybody's with it, the coordinator's, a second one.
+    """Of each death without power, in turn: somebody else's with it, or a second one later.
 
-    All three of each would be as many again as there are single ones, and several times as slow.
+    Both of each would be nearly as many again as there are single ones, and twice as slow.
     """
     dark = [one for one in deaths if one.loss is Loss.NAMES]
     for number, one in enumerate(dark):
-        others = Blackout.ALL if one.party == COORDINATOR else Blackout.BOTH
-        match number % 3:
-            case 0:
-                yield Death(one.party, one.place, one.loss, Blackout.ALL)
-            case 1:
-                yield Death(one.party, one.place, one.loss, others)
-            case _:
-                yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
+        if number % 2:
+            yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
+        else:
+            yield Death(one.party, one.place, one.loss, Blackout.BOTH)
 
 
 def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:

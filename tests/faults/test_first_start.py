@@ -1,4 +1,4 @@
-"""A party's first start, found by the enumeration: a power cut there left a log without a database."""
+"""A first start, found by the enumeration: a power cut there left a log without a database."""
 
 from __future__ import annotations
 
