@@ -9,9 +9,9 @@ from wardround.learning.fit import Grid, Rule
 from wardround.learning.parameters import Reader
 from wardround.learning.records import Family, Variables
 from wardround.study import Study
+from wardround.study.model import FedAvg as Averaging
 from wardround.study.plan import lines, require_privacy
 from wardround.study.profiles import Profile
-from wardround.study.sections import FedAvg as Averaging
 from wardround.study.task import Compression, ServerStep
 from wardround.trust.canonical import JSON
 

@@ -26,6 +26,8 @@ from wardround.secagg.adversary import (
 from wardround.secagg.cohort import CohortTerms, smallest_cohort
 from wardround.secagg.graph import GraphRule, choose
 from wardround.study.checks import disagreements, not_asynchronous
+from wardround.study.cohort import Cohort
+from wardround.study.model import Model
 from wardround.study.policy import CompliancePolicy
 from wardround.study.privacy import Privacy
 from wardround.study.profiles import Profile
@@ -44,11 +46,9 @@ from wardround.study.sections import (
     DRAFT,
     NAME_PATTERN,
     AdversaryStatement,
-    Cohort,
     Coordinator,
     Data,
     Disclosure,
-    Model,
     Site,
     Words,
 )
