@@ -196,9 +196,10 @@ class Trial:
                 if one.task.done() and not isinstance(one.task.exception(), Killed):
                     one.task.result()
             if self._driving.done() and not self._driving.cancelled():
-                if isinstance(self._driving.exception(), Killed):
-                    continue
-                self._driving.result()
+                if not isinstance(self._driving.exception(), Killed):
+                    self._driving.result()
+                elif not self.finished:
+                    continue  # else nothing more happens, of which there is anything to hear
             if self.finished and all(
                 one.task.done() or site in self.countersigned for site, one in self._sites.items()
             ):

@@ -5,7 +5,9 @@ patients who consent now. An agent that restarts has lost it, and a withdrawal e
 what a patient had a part in is not to be used any more; either way the next round starts from an
 empty memory, and what had not been sent is never sent. Whether an answer came into a total it
 learns from the next task. A coordinator that lied about that would spoil its own model, and be
-found out by whoever replays the run; it would still see sums over everybody alone.
+found out by whoever replays the run. Each sum is still over everybody, but those of two runs that
+were told different things subtract to one hospital's part, as those of two runs do of which one
+left it out: without noise that is so, and the study's limit on opened numbers is over all runs.
 """
 
 from __future__ import annotations
