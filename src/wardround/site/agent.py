@@ -33,7 +33,7 @@ from wardround.site.link import Asked, Link
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import wants_room
+from wardround.store.room import no_room, wants_room
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, digest
 from wardround.trust.dsse import Envelope
@@ -205,6 +205,8 @@ class Agent:
                 raise
             reason = error
         except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
+            if wants_room(error):
+                raise no_room() from error
             reason = _upset(error)
         if reason is self._door.stopped:
             self._say("stopped", what=ask.ask.value, **told(reason))
