@@ -204,7 +204,7 @@ class Agent:
             if wants_room(error):
                 raise
             reason = error
-        except Exception as error:  # noqa: BLE001 - whatever the coordinator sent upset something
+        except Exception as error:
             if wants_room(error):
                 raise no_room() from error
             reason = _upset(error)
