@@ -202,7 +202,7 @@ class Agent:
             return await self._carry_out(ask, body)
         except WardroundError as error:
             if wants_room(error):
-                raise
+                raise no_room(error.path) from error
             reason = error
         except Exception as error:
             if wants_room(error):
