@@ -25,7 +25,8 @@ from wardround.secagg import Member
 from wardround.secagg.setup import setup_digest
 from wardround.simulation.inprocess import ENTRY, Keys
 from wardround.site import opened, tables
-from wardround.site.door import Custody, Door, Order
+from wardround.site.door import Custody, Door
+from wardround.site.order import Order
 from wardround.site.outward import BEFORE_THE_RECORDS
 from wardround.site.seat import Seat
 from wardround.store import Database

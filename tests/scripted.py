@@ -9,8 +9,8 @@ from wardround.errors import WardroundError
 from wardround.federation.messages import PART_BYTES, Ask, Instruction
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
-from wardround.site.door import Order
 from wardround.site.link import Asked
+from wardround.site.order import Order
 from wardround.trust.canonical import JSON
 from wardround.trust.journal import Checkpoint, sign_checkpoint
 from wardround.trust.keys import SigningKey

@@ -12,7 +12,7 @@ from bedside import ME, PEERS, Bedside, code
 from wardround.federation.messages import Ask, Audit, AuditAnswer, Instruction
 from wardround.federation.packet import Packet
 from wardround.site.audit import audit
-from wardround.site.door import Order
+from wardround.site.order import Order
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope, sign
 

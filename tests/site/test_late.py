@@ -27,8 +27,8 @@ from wardround.secagg import (
 )
 from wardround.secagg.cohort import binding, late_batch
 from wardround.secagg.setup import setup_digest
-from wardround.site.door import Order
 from wardround.site.late import Held, Late
+from wardround.site.order import Order
 from wardround.study import Task
 from wardround.study.plan import headroom
 from wardround.trust.canonical import digest

@@ -43,6 +43,7 @@ class Groups:
         """Which partition these are of, from 0."""
         self._make = make
         self._intakes: tuple[Intake, ...] = ()
+        self._places: dict[SiteName, int] = {}
         self._intake = intake
         drawing.changed = main.changed
         self.open()
@@ -72,6 +73,9 @@ class Groups:
         for exchange in self.exchanges:
             exchange.spool.clear()
         self._intakes = tuple(Intake(exchange) for exchange in self.exchanges)
+        self._places = {
+            site: place for place, one in enumerate(self.exchanges) for site in one.sites
+        }
         self.main.changed.notify()
 
     def _made(self, number: int) -> tuple[Exchange, ...]:
@@ -149,7 +153,7 @@ class Groups:
     def _place(self, site: SiteName) -> int:
         if not self.exchanges:
             raise refused("WR-COORD-036", "The study's groups have not been drawn yet.")
-        return self._partition(self.number).number_of(site) - 1
+        return self._places[site]
 
     def _accepted(self) -> frozenset[SiteName]:
         draw = self.drawing.draw

@@ -25,11 +25,12 @@ from wardround.secagg.cohort import late_batch
 from wardround.site import records
 from wardround.site.audit import audit
 from wardround.site.custody import Custody
-from wardround.site.door import Door, Order
+from wardround.site.door import Door
 from wardround.site.download import Download
 from wardround.site.hours import OpeningHours
 from wardround.site.late import Late
 from wardround.site.link import Asked, Link
+from wardround.site.order import Order
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase

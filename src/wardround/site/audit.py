@@ -14,7 +14,7 @@ from wardround.federation.messages import Audit, AuditAnswer, Instruction, Packe
 from wardround.federation.packet import Status, StatusKind
 from wardround.site import records
 from wardround.site.custody import Custody
-from wardround.site.door import payload_digest
+from wardround.site.spool import payload_digest
 from wardround.store.journalled import JournalledDatabase
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope

@@ -8,12 +8,9 @@ which order, and it may restart, repeat and contradict itself.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -41,55 +38,27 @@ from wardround.sandbox.interface import Vector, Worker
 from wardround.secagg import LANES, Checksum
 from wardround.secagg.encoding import RingArray
 from wardround.secagg.quantised import Quantised
-from wardround.site import cohorts, opened, records
+from wardround.site import cohorts, opened, records, spool
 from wardround.site.carried import Carried
 from wardround.site.custody import Custody, computable
 from wardround.site.entry import LedgerEntry
-from wardround.site.halt import halt, refuse_halted
+from wardround.site.halt import halt, refuse_halted, stopped
 from wardround.site.late import Held, Late
 from wardround.site.ledger import PrivacyLedger
+from wardround.site.order import Order
 from wardround.site.outward import cause_of
 from wardround.site.patients import NoisyUpdate, Patients, PatientSum
 from wardround.site.seat import Seat
 from wardround.site.witness import Witnesses
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import needs_room, wants_room
+from wardround.store.room import wants_room
 from wardround.study import Study, Task, check_approval, load_exclusions
 from wardround.study.hospital import Terms, combine
 from wardround.study.plan import carriers, headroom, line_of
 from wardround.study.profiles import Profile, refuse_if_incomplete
 from wardround.trust.canonical import digest, digest_json
 from wardround.trust.dsse import Envelope
-from wardround.trust.keys import sync_folder
 from wardround.trust.merkle import verify_consistency
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the coordinator asks: a manifest that it signed, and the task that it names."""
-
-    manifest: Manifest
-    manifest_digest: Digest
-    task: Task
-    consistency: tuple[bytes, ...]
-    """Merkle proof from the coordinator's journal as seen last to the one in the manifest."""
-    late: Late | None = None
-    """In a late cohort: what was computed before, from an older version of the model maybe."""
-
-    @property
-    def asked(self) -> Digest:
-        """The hash by which the manifest must name the task: in a stream that of its question."""
-        return self.task.hash if self.late is None else self.late.held.version.task
-
-    @property
-    def model(self) -> Digest | None:
-        """The model that the manifest must name: in a stream the newest."""
-        return self.task.model_digest if self.late is None else self.late.newest.model
-
-    @property
-    def version(self) -> Digest | None:
-        """What the manifest must name as the newest version, from which staleness is counted."""
-        return None if self.late is None else self.late.newest.digest
 
 
 class Door:
@@ -216,7 +185,7 @@ class Door:
         envelope = Envelope.from_json(row.envelope)
         header = PacketHeader.open(envelope, self._custody.key.public)
         path = Path(row.spooled)
-        if payload_digest(path) != header.payload:
+        if spool.payload_digest(path) != header.payload:
             raise _refused("WR-SITE-016", "The spooled packet of this round is gone or altered.")
         return Packet(header, envelope, path)
 
@@ -449,7 +418,7 @@ class Door:
         """Halt the study here, durably, and return what this agent ends with."""
         with self._state.transaction() as transaction:
             halt(transaction, self._study, why, self._now())
-        self.stopped = _stopped(why)
+        self.stopped = stopped(why)
         return self.stopped
 
     @staticmethod
@@ -536,24 +505,9 @@ class Door:
             return self._ledger.propose(connection, line, order.manifest, self._now())
 
     def _room(self, order: Order) -> Path:
-        """Where the packet will lie, with room for it: its keys are good for one answer only.
-
-        It is written over the packet of the round before: fresh pages of a file cost more than
-        masking what they hold.
-        """
-        path = self._custody.spool / f"{order.manifest.round}.packet"
-        try:
-            with needs_room(path):
-                for older in self._custody.spool.glob("*.packet"):
-                    older.rename(path)  # a new round means that earlier ones are over
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-                try:
-                    os.posix_fallocate(descriptor, 0, order.manifest.payload_bytes)
-                finally:
-                    os.close(descriptor)
-        except OSError as error:
-            raise _refused("WR-SITE-015", "The packet can't be written to the spool.") from error
-        return path
+        """Where the packet will lie, with room for it: its keys are good for one answer only."""
+        manifest = order.manifest
+        return spool.room(self._custody.spool, manifest.round, manifest.payload_bytes)
 
     def _sign(
         self, order: Order, ring: RingArray, charge: LedgerEntry | None, path: Path
@@ -564,19 +518,7 @@ class Door:
         """
         manifest = order.manifest
         data = ring.view(np.uint8).data
-        parts = []
-        try:
-            descriptor = os.open(path, os.O_WRONLY)
-            with needs_room(path), os.fdopen(descriptor, "wb") as file:
-                for start in range(0, len(data), PART_BYTES):
-                    part = data[start : start + PART_BYTES]
-                    parts.append(sha256(part).digest())
-                    file.write(part)
-                file.truncate()
-                os.fsync(file.fileno())
-            sync_folder(path.parent)
-        except OSError as error:
-            raise _refused("WR-SITE-015", "The packet can't be written to the spool.") from error
+        parts = spool.write(path, data)
         header = PacketHeader(
             study=self._study.digest,
             run=manifest.run,
@@ -590,7 +532,7 @@ class Door:
             part_bytes=PART_BYTES,
             ledger=None if charge is None else charge.head,
         )
-        return Packet(header, header.sign(self._custody.key), path, tuple(parts))
+        return Packet(header, header.sign(self._custody.key), path, parts)
 
     def _journal(
         self,
@@ -632,26 +574,6 @@ class Door:
             )
         if order.late is not None:
             self._seat.late.given()
-
-
-def _stopped(why: str) -> WardroundError:
-    return WardroundError(
-        "WR-SITE-111",
-        f"A computation failed in a study with noise ({why}); the agent stops, and tells the "
-        "coordinator nothing.",
-        "A refusal would be about the patients, without noise. Look into it here; when the cause "
-        "is mended, approve the study again and start the agent.",
-    )
-
-
-def payload_digest(path: Path) -> Digest | None:
-    """The digest over the parts of a spooled payload; None when it can't be read."""
-    try:
-        with path.open("rb") as file:
-            parts = iter(lambda: file.read(PART_BYTES), b"")
-            return digest(b"".join(sha256(part).digest() for part in parts))
-    except OSError:
-        return None
 
 
 def _content(path: Path) -> bytes:

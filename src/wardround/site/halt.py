@@ -24,6 +24,17 @@ def halt(transaction: Transaction, study: Study, why: str, now: datetime) -> Non
     transaction.record("halted", study=study.digest, why=why, at=now.isoformat(timespec="seconds"))
 
 
+def stopped(why: str) -> WardroundError:
+    """What an agent ends with that has come to a halt."""
+    return WardroundError(
+        "WR-SITE-111",
+        f"A computation failed in a study with noise ({why}); the agent stops, and tells the "
+        "coordinator nothing.",
+        "A refusal would be about the patients, without noise. Look into it here; when the cause "
+        "is mended, approve the study again and start the agent.",
+    )
+
+
 def refuse_halted(connection: Connection, study: Study) -> None:
     """Raise WR-SITE-112 while the study is at a halt here."""
     row = connection.execute(select(halts).where(halts.c.study == study.digest)).first()
