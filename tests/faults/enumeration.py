@@ -22,6 +22,7 @@ from faults.outcome import Outcome, examine
 from faults.points import Place
 from faults.trial import COORDINATOR, FOUR, SITES, SIX, Cast, Trial, prepare
 from wardround.ids import SiteName
+from wardround.study.task import Compression
 from wardround.trust.canonical import JSON
 
 TRIES = 3
@@ -67,6 +68,23 @@ STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
                 "minimum_sites": 3,
                 "asynchronous": {"sites": 4, "tolerated_dropouts": 1, "sum_deadline_s": 2.0},
             },
+        },
+    ),
+    "random-k": (
+        SITES,
+        {
+            "model": {
+                "kind": "logistic",
+                "algorithm": "fedavg",
+                "fedavg": {
+                    "rounds": 2,
+                    "learning_rate": 0.5,
+                    "compression": "random-k",
+                    "sent_share": 0.5,
+                },
+            },
+            "data": {"outcome": "malignant", "features": ["radius_mean"]},
+            "cohort": {"minimum_sites": 3},
         },
     ),
     "groups": (
@@ -179,10 +197,17 @@ class Enumeration:
         return End(party.deaths > 0, lost)
 
     def _repeats(self, death: Death) -> bool:
-        """Whether the same totals must come out: no noise is drawn anew, nobody left out."""
+        """Whether the same totals must come out.
+
+        No noise is drawn anew, and no hospital was left out of a cohort, or lost with its memory
+        what it had not sent yet.
+        """
         study = self.cast.study
         alone = death.party == COORDINATOR and death.blackout is Blackout.ALONE
-        return study.privacy is None and (study.cohort.asynchronous is None or alone)
+        fedavg = study.model.fedavg
+        remembers = fedavg is not None and fedavg.compression is Compression.RANDOM_K
+        same_again = study.cohort.asynchronous is None and not remembers
+        return study.privacy is None and (same_again or alone)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import pytest
 
 from faults.enumeration import (
     COORDINATOR,
-    SITES,
     STUDIES,
     Blackout,
     Death,
@@ -23,6 +22,9 @@ from faults.enumeration import (
 )
 
 SHARES = 48
+
+IN_FULL = ("secure-sum", "private")
+"""Studies of which every party's every death is died, and with others' too."""
 
 
 def survive(one: Enumeration, deaths: Sequence[Death], by_chance: float = 0.0) -> None:
@@ -42,11 +44,11 @@ def of_each_role(deaths: Iterable[Death]) -> list[Death]:
 def test_a_death_of_each_kind_loses_nothing(study: str) -> None:
     with enumeration(study) as one:
         deaths = stratified(one.deaths, 1)
-        # The code is the same but for what streams and groups add, and their runs are long.
-        survive(one, deaths if one.cast.sites == SITES else deaths[::3], by_chance=0.1)
+        # The code is the same but for what the others add, and their runs are long.
+        survive(one, deaths if study in IN_FULL else deaths[::3], by_chance=0.1)
 
 
-@pytest.mark.parametrize("study", ["secure-sum", "private"])
+@pytest.mark.parametrize("study", IN_FULL)
 def test_nothing_is_lost_when_two_lose_their_power_or_one_twice(study: str) -> None:
     with enumeration(study) as one:
         both = [death for death in one.double if death.blackout is Blackout.BOTH]
@@ -58,7 +60,7 @@ def test_nothing_is_lost_when_two_lose_their_power_or_one_twice(study: str) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("study", ["secure-sum", "private"])
+@pytest.mark.parametrize("study", IN_FULL)
 def test_no_death_loses_anything(study: str, share: int) -> None:
     """In a private study no charge is lost or saved, either."""
     with enumeration(study) as one:
@@ -69,7 +71,7 @@ def test_no_death_loses_anything(study: str, share: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("study", ["secure-sum", "private"])
+@pytest.mark.parametrize("study", IN_FULL)
 def test_no_two_deaths_without_power_lose_anything(study: str, share: int) -> None:
     with enumeration(study) as one:
         assert len(one.double) > 400
@@ -79,8 +81,8 @@ def test_no_two_deaths_without_power_lose_anything(study: str, share: int) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("study", ["stream", "groups", "redrawn groups"])
-def test_no_death_loses_anything_in_streams_and_groups(study: str, share: int) -> None:
+@pytest.mark.parametrize("study", sorted(set(STUDIES) - set(IN_FULL)))
+def test_no_death_loses_anything_in_the_other_studies(study: str, share: int) -> None:
     """Who is with whom, and gives which shares, is drawn: a few points are not there each time."""
     with enumeration(study) as one:
         deaths = of_each_role(one.deaths)
