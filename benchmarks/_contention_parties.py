@@ -13,7 +13,6 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
 
 import numpy as np
 import uvicorn
@@ -23,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from benchmarks._process import answer
 from wardround.learning.fit import Rule
 from wardround.learning.own import compute, fit_request
 from wardround.learning.records import TEST_COLUMN, Family
@@ -99,20 +99,15 @@ def visit(port: int, seconds: float) -> list[float]:
 def train() -> None:
     """Fit again and again, until killed."""
     columns, request = training_columns(), training_request()
-    _answer({"ready": True})
+    answer({"ready": True})
     while True:
         compute(columns, request, None)
 
 
 def _visitor(port: int) -> None:
-    _answer({"ready": True})
+    answer({"ready": True})
     for line in sys.stdin:
-        _answer({"ms": [*visit(port, float(json.loads(line)["seconds"]))]})
-
-
-def _answer(document: Mapping[str, JSON]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+        answer({"ms": [*visit(port, float(json.loads(line)["seconds"]))]})
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ masking keys, under its hospital's signature. A party obeys JSON lines on standa
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from benchmarks._process import serve
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.exchange import Exchange
@@ -182,28 +180,6 @@ def _memory(what: str) -> int:
     raise RuntimeError(f"this machine does not tell {what}")
 
 
-async def _obey(party: Coordinating | Agents) -> None:
-    await party.start()
-    gc.freeze()  # as the services do
-    _answer({"ready": True})
-    orders: asyncio.Queue[str] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        for line in sys.stdin:
-            loop.call_soon_threadsafe(orders.put_nowait, line)
-        os._exit(0)  # the benchmark has ended
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        _answer(await party.obey(json.loads(await orders.get())))
-
-
-def _answer(document: Mapping[str, JSON]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
-
-
 def main(words: list[str]) -> None:
     """``coordinator FOLDER PORT POOL`` or ``agents FOLDER URL COUNTS``, counts as JSON by site."""
     role, folder, where, *rest = words
@@ -212,7 +188,7 @@ def main(words: list[str]) -> None:
         if role == "coordinator"
         else Agents(Path(folder), where, json.loads(rest[0]))
     )
-    asyncio.run(_obey(party))
+    asyncio.run(serve(party))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,9 @@ JSON lines on standard input and answers on standard output.
 from __future__ import annotations
 
 import asyncio
-import gc
-import json
-import os
 import resource
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +21,7 @@ import numpy as np
 from fastapi import FastAPI, Request
 from numpy.typing import NDArray
 
+from benchmarks._process import serve
 from wardround.clinical.quarantine import Quarantine
 from wardround.clinical.table import FeatureTable
 from wardround.coordinator import traffic
@@ -315,28 +312,6 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-async def _obey(party: CoordinatorParty | SiteParty) -> None:
-    await party.start()
-    gc.freeze()  # as the services do
-    _answer({"ready": True})
-    orders: asyncio.Queue[str] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        for line in sys.stdin:
-            loop.call_soon_threadsafe(orders.put_nowait, line)
-        os._exit(0)  # the benchmark has ended
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        _answer(await party.obey(json.loads(await orders.get())))
-
-
-def _answer(document: Mapping[str, JSON]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
-
-
 @dataclass(frozen=True)
 class Arguments:
     """``coordinator FOLDER PORT`` or ``site FOLDER URL NAME [KBIT_S]``, the line's both ways."""
@@ -354,4 +329,4 @@ class Arguments:
 
 
 if __name__ == "__main__":
-    asyncio.run(_obey(Arguments(tuple(sys.argv[1:])).party()))
+    asyncio.run(serve(Arguments(tuple(sys.argv[1:])).party()))

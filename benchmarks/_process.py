@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from typing import Protocol
+
+from wardround.trust.canonical import JSON
 
 
 class Party:
@@ -48,6 +54,42 @@ class Party:
         """End the process."""
         self._process.kill()
         self._process.wait()
+
+
+class Obedient(Protocol):
+    """What such a process is inside."""
+
+    async def start(self) -> None:
+        """Do what comes before the first order."""
+        ...
+
+    async def obey(self, order: Mapping[str, JSON], /) -> dict[str, JSON]:
+        """Carry an order out and return its answer."""
+        ...
+
+
+async def serve(party: Obedient) -> None:
+    """Have ``party`` carry out one order after the other, until the benchmark has ended."""
+    await party.start()
+    gc.freeze()  # as the services do
+    answer({"ready": True})
+    orders: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        for line in sys.stdin:
+            loop.call_soon_threadsafe(orders.put_nowait, line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        answer(await party.obey(json.loads(await orders.get())))
+
+
+def answer(document: Mapping[str, JSON]) -> None:
+    """Answer an order, or say that this process is ready."""
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
 
 
 def free_port() -> int:

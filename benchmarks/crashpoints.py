@@ -9,7 +9,8 @@ journals, ledgers and evidence in order. The harness is that of the tests (``tes
 Each death is written down as it is over, so a run that was interrupted goes on where it was as
 long as the code is the same. Three variables of the environment choose:
 
-- ``CRASHPOINTS_STUDIES``: names of studies, with commas, or ``all`` (see `faults.enumeration`);
+- ``CRASHPOINTS_STUDIES``: names of studies, with commas, or ``all`` (see `faults.enumeration`); of
+  itself one whose totals are exact, and one with noise, in which each answer has its charge;
 - ``CRASHPOINTS_SHARE``: ``2/8`` for the second eighth of the deaths;
 - ``CRASHPOINTS_RECORD``: the file in which they are written down (``build/crashpoints.jsonl``).
 """
@@ -43,7 +44,7 @@ RECORD = ROOT / "build" / "crashpoints.jsonl"
 def run() -> Report:
     """How many deaths there are, how many were died, and how many of those were survived."""
     harness = _harness()
-    wanted = os.environ.get("CRASHPOINTS_STUDIES", "secure-sum")
+    wanted = os.environ.get("CRASHPOINTS_STUDIES", "secure-sum,private")
     studies = list(harness.STUDIES) if wanted == "all" else wanted.split(",")
     share, of = map(int, os.environ.get("CRASHPOINTS_SHARE", "1/1").split("/"))
     record = Path(os.environ.get("CRASHPOINTS_RECORD", RECORD)).absolute()
