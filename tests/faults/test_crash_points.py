@@ -49,12 +49,13 @@ def test_a_death_of_each_kind_loses_nothing(study: str) -> None:
 
 
 @pytest.mark.parametrize("study", IN_FULL)
-def test_nothing_is_lost_when_two_lose_their_power_or_one_twice(study: str) -> None:
+def test_nothing_is_lost_when_several_lose_their_power_or_one_twice(study: str) -> None:
     with enumeration(study) as one:
         both = [death for death in one.double if death.blackout is Blackout.BOTH]
+        every = [death for death in one.double if death.blackout is Blackout.ALL]
         twice = [death for death in one.double if death.again]
-        for deaths in (both, twice):
-            survive(one, deaths[3 :: len(deaths) // 6][:6], by_chance=0.1)
+        for deaths in (both, every, twice):
+            survive(one, deaths[3 :: len(deaths) // 5][:5], by_chance=0.1)
 
 
 @pytest.mark.slow
