@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from zlib import crc32
 
 from faults.disk import Loss
 from faults.outcome import Outcome, examine
@@ -257,6 +258,14 @@ def _double(deaths: Iterable[Death], *, everybody: bool) -> Iterator[Death]:
                 yield Death(one.party, one.place, one.loss, Blackout.ALL)
 
 
+def share_of(deaths: Iterable[Death], number: int, of: int) -> list[Death]:
+    """One of so many shares, from 0: by a death's name, so that every process means the same.
+
+    Each records a run of its own, in which a poll more or less moves all that comes after it.
+    """
+    return [one for one in deaths if crc32(str(one).encode()) % of == number]
+
+
 def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:
     """Of every role and kind of point so many, spread over the run and over the losses."""
     strata: dict[tuple[bool, str], list[Death]] = {}
@@ -288,5 +297,6 @@ __all__ = [
     "Loss",
     "counted",
     "enumeration",
+    "share_of",
     "stratified",
 ]

@@ -18,6 +18,7 @@ from faults.enumeration import (
     Enumeration,
     Loss,
     enumeration,
+    share_of,
     stratified,
 )
 
@@ -66,7 +67,7 @@ def test_no_death_loses_anything(study: str, share: int) -> None:
     """In a private study no charge is lost or saved, either."""
     with enumeration(study) as one:
         assert len(one.deaths) > 3500
-        survive(one, one.deaths[share::SHARES], by_chance=0.01)
+        survive(one, share_of(one.deaths, share, SHARES), by_chance=0.01)
 
 
 @pytest.mark.slow
@@ -76,7 +77,7 @@ def test_no_death_loses_anything(study: str, share: int) -> None:
 def test_no_two_deaths_without_power_lose_anything(study: str, share: int) -> None:
     with enumeration(study) as one:
         assert len(one.double) > 400
-        survive(one, one.double[share::SHARES], by_chance=0.01)
+        survive(one, share_of(one.double, share, SHARES), by_chance=0.01)
 
 
 @pytest.mark.slow
@@ -88,4 +89,4 @@ def test_no_death_loses_anything_in_the_other_studies(study: str, share: int) ->
     with enumeration(study) as one:
         deaths = of_each_role(one.deaths)
         assert len(deaths) > 2500
-        survive(one, deaths[share::SHARES], by_chance=0.05)
+        survive(one, share_of(deaths, share, SHARES), by_chance=0.05)
