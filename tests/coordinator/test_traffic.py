@@ -20,6 +20,7 @@ from ward import SITES, Ward, code_of, open_ward, until
 from wardround.coordinator import coordinator as coordinators
 from wardround.coordinator import traffic
 from wardround.coordinator.http import create_app
+from wardround.coordinator.server import server
 from wardround.coordinator.traffic import Moved
 from wardround.ids import SiteName
 from wardround.learning.specify import specify
@@ -213,7 +214,7 @@ async def test_a_killed_coordinator_loses_what_was_counted_since_its_last_decisi
         await ward.driver.sum(ward.task())
         lost, known = door.whole, door.at_last_decision
         assert known.bytes_in == lost.bytes_in > 0, "whatever was sent was decided upon"
-        monkeypatch.setattr(ward.coordinator, "_write_traffic", lambda: None)
+        monkeypatch.setattr(ward.coordinator, "write_traffic", lambda: None)
         await ward.stop_serving()
         by_site = summed(written(ward)).values()
         assert sum(one.bytes_in for one in by_site) == known.bytes_in
@@ -226,6 +227,19 @@ async def test_a_killed_coordinator_loses_what_was_counted_since_its_last_decisi
         missing = lost.bytes_out - known.bytes_out
         assert sum(one.bytes_in for one in after) == door.whole.bytes_in
         assert sum(one.bytes_out for one in after) >= door.whole.bytes_out - missing
+
+
+async def test_a_server_that_ends_says_so_when_the_last_answer_is_out(tmp_path: Path) -> None:
+    async with open_ward(tmp_path, "https", start=False) as ward:
+        stopped = asyncio.Event()
+        app = create_app(ward.coordinator)
+        one = server(app, ward.loopback, 0, ward.context, stopped.set)
+        serving = asyncio.create_task(one.serve())
+        await until(lambda: one.started)
+        assert not stopped.is_set()
+        one.should_exit = True
+        await serving
+        assert stopped.is_set()
 
 
 async def test_what_a_failed_commit_had_written_is_not_forgotten(ward: Ward) -> None:

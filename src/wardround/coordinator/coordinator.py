@@ -203,7 +203,7 @@ class Coordinator:
         """Count what a hospital sent and was sent, for what is under way."""
         self.traffic.count(self._scope_of(site), site, bytes_in, bytes_out)
         if self.traffic.unwritten_bytes >= MOST_UNWRITTEN_BYTES:
-            self._write_traffic()
+            self.write_traffic()
 
     def _scope_of(self, site: SiteName) -> str | None:
         exchange = self.exchange
@@ -216,8 +216,10 @@ class Coordinator:
                 exchange = self.stream
         return exchange.scope_of(site)
 
-    def _write_traffic(self) -> None:
+    def write_traffic(self) -> None:
         """Write the counts down by themselves; where there is no room, with what comes next."""
+        if not self.traffic.pending:
+            return
         try:
             with self.state.transaction():
                 pass
@@ -358,6 +360,5 @@ class Coordinator:
         if self.groups is not None:
             self.groups.close()
         self.refusals.close()
-        if self.traffic.pending:
-            self._write_traffic()
+        self.write_traffic()
         self.state.close()

@@ -72,7 +72,8 @@ async def _listening(
     context: ssl.SSLContext = server_context(
         keys / "server.pem", keys / "server.key", keys / "ca.pem"
     )
-    http = server(create_app(coordinator), home.host, home.port, context)
+    app = create_app(coordinator)
+    http = server(app, home.host, home.port, context, coordinator.write_traffic)
     # Bound here: uvicorn itself would end the whole program where the port is taken.
     task = asyncio.create_task(http.serve(bound(home.host, home.port)))
     while not http.started:

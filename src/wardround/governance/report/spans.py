@@ -31,7 +31,7 @@ _KINDS = {
     "private_residuals": "Noisy evaluation",
 }
 
-_SETUPS = "Masking keys"
+_SETUPS = "Set-up of masking keys"
 
 
 def lanes(data: ReportData) -> tuple[list[dict[str, object]], Markup | None]:
@@ -106,9 +106,9 @@ def _away(resumed_s: Sequence[float]) -> str:
     if not resumed_s:
         return ""
     times = "once" if len(resumed_s) == 1 else f"{len(resumed_s)} times"
-    when = ", ".join(f"{at:.0f} s" for at in resumed_s)
+    when = ", ".join(f"{at:.0f}\N{NO-BREAK SPACE}s" for at in resumed_s)
     named = f", {when} after the start" if len(resumed_s) <= _NAMED else ""
     return (
-        f" The coordinator was away and went on {times}{named} (dashed lines); what was under way "
-        "then took as long as it was away, too."
+        f" The coordinator was away and went on {times}{named} (dashed lines); while it was away, "
+        "the time of what was under way went on."
     )
