@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from wardround.governance.report.data import ReportData, SiteTraffic
@@ -38,12 +38,22 @@ class MovedTable:
 
 def moved(data: ReportData) -> MovedTable | None:
     """The table, or None where nothing was counted."""
-    parts: dict[str, Sequence[Mapping[str, SiteTraffic]]] = {
+    parts: dict[str, list[Mapping[str, SiteTraffic]]] = {
         "Set-ups of masking keys": [one.traffic for one in data.setups],
-        "Rounds": [one.traffic for one in data.rounds if ".c." not in one.round],
-        "Late cohorts": [one.traffic for one in data.rounds if ".c." in one.round],
-        "Before, between and after": list(data.other_traffic.values()),
+        "Rounds": [],
+        "Late cohorts": [],
+        "Streams, between cohorts": [],
+        "Before, between and after": [],
     }
+    for entry in data.rounds:
+        parts["Late cohorts" if ".c." in entry.round else "Rounds"].append(entry.traffic)
+    for name, traffic in data.other_traffic.items():
+        if ".c." in name:  # it failed before it masked
+            parts["Late cohorts"].append(traffic)
+        elif ".s" in name:
+            parts["Streams, between cohorts"].append(traffic)
+        else:
+            parts["Before, between and after"].append(traffic)
     table = MovedTable(least=bool(data.resumed))
     by_site: dict[str, Line] = {}
     for label, scopes in parts.items():
