@@ -28,13 +28,13 @@ from wardround.coordinator.rows import ABSENT_AFTER_S
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.timeline import Timeline, timeline
-from wardround.coordinator.traffic import Traffic
+from wardround.coordinator.traffic import MOST_UNWRITTEN_BYTES, Traffic
 from wardround.errors import WardroundError
 from wardround.federation.messages import LedgerReport, Present, malformed, stream_run
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import no_room
+from wardround.store.room import no_room, wants_room
 from wardround.study import Study, Task, refuse_if_incomplete
 from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
@@ -72,10 +72,12 @@ class Coordinator:
             )
         self.study = study
         self.key = key
+        self.traffic = Traffic()
         self.state = JournalledDatabase(
             database or Database.file(folder / "state.db", tables.MIGRATIONS),
             tables.journal,
             f"wardround/{trust_domain(study)}/{study.id}",
+            beside=self.traffic,
         )
         self.blobs = Blobs(folder / "blobs")
         self.spool = Spool(folder / "spool")
@@ -84,7 +86,6 @@ class Coordinator:
         )
         self.inspected = inspected
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
-        self.traffic = Traffic()
         self.exchange: Exchange | None = None
         self.groups: Groups | None = None
         """In a study with groups: where its sums are opened; ``exchange`` then opens none."""
@@ -124,6 +125,7 @@ class Coordinator:
             else:
                 records.resume_run(transaction.connection, run, self._now())
                 transaction.record("resumed", run=run, at=self._now().isoformat())
+        self.traffic.open_run(run)
         before = self.exchange
         if self._intake is not None:
             self._intake.close(no_room())
@@ -134,7 +136,6 @@ class Coordinator:
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
-        self.exchange.traffic = self.traffic
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
             drawing = Drawing(self.study, self.state, self._now)
@@ -153,11 +154,9 @@ class Coordinator:
     def _open_group(self, run: RunId, number: int) -> Exchange:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
-        exchange = Exchange(
+        return Exchange(
             self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
         )
-        exchange.traffic = self.traffic
-        return exchange
 
     def open_stream(self, task: Task, number: int) -> Streaming:
         """The exchange of the run's stream of that number (from 0), as far as it has come."""
@@ -201,13 +200,32 @@ class Coordinator:
         return self.present()
 
     def count(self, site: SiteName, bytes_in: int, bytes_out: int) -> None:
-        """Count what a hospital sent and was sent, under the round that is under way."""
+        """Count what a hospital sent and was sent, for what is under way."""
+        self.traffic.count(self._scope_of(site), site, bytes_in, bytes_out)
+        if self.traffic.unwritten_bytes >= MOST_UNWRITTEN_BYTES:
+            self.write_traffic()
+
+    def _scope_of(self, site: SiteName) -> str | None:
         exchange = self.exchange
         if exchange is None:
+            return None
+        if exchange.ending is None:
+            if self.groups is not None and self.groups.exchanges:
+                exchange = self.groups.exchange_of(site)
+            elif self.stream is not None:
+                exchange = self.stream
+        return exchange.scope_of(site)
+
+    def write_traffic(self) -> None:
+        """Write the counts down by themselves; where there is no room, with what comes next."""
+        if not self.traffic.pending:
             return
-        if self.groups is not None and self.groups.exchanges and exchange.ending is None:
-            exchange = self.groups.exchange_of(site)
-        self.traffic.count(exchange.scope, site, bytes_in, bytes_out)
+        try:
+            with self.state.transaction():
+                pass
+        except WardroundError as error:
+            if not wants_room(error):
+                raise
 
     def exchange_for(self, peer: Peer) -> Exchange:
         """The running exchange of a site's group, for a site whose approval is at hand."""
@@ -342,4 +360,5 @@ class Coordinator:
         if self.groups is not None:
             self.groups.close()
         self.refusals.close()
+        self.write_traffic()
         self.state.close()

@@ -310,13 +310,12 @@ class Driver:
 
     async def conduct(self, task: Task, step: int) -> Total | None:
         """See the round in flight through; None when it failed."""
-        started = time.monotonic()
         await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
         for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
         while self._phase() is RoundPhase.OPENING:
             await self._settle(self._has_payloads)
-            total = await self._open(task, step, started)
+            total = await self._open(task, step)
             if total is not None:
                 return total
             await self._settle(lambda: self._phase() is not RoundPhase.RECOVER)
@@ -330,7 +329,7 @@ class Driver:
         self.say("round-failed", step=step, reason=latest.state.reason or "")
         return None
 
-    async def _open(self, task: Task, step: int, started: float) -> Total | None:
+    async def _open(self, task: Task, step: int) -> Total | None:
         exchange = self.exchange
         exchange.flush()
         assert exchange.round is not None and exchange.manifest is not None
@@ -371,7 +370,6 @@ class Driver:
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.
         stored = asyncio.to_thread(partial(exchange.blobs.put, ring.data, durable=True))
         values, name = await asyncio.gather(asyncio.to_thread(room.encoding.decode, ring), stored)
-        seconds = time.monotonic() - started
         with exchange.state.transaction() as transaction:
             connection = transaction.connection
             opened = records.Opened(task.hash, state.round, name)
@@ -381,9 +379,8 @@ class Driver:
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)
                 self._blame(transaction, false, state.round)
-            exchange.round = records.replace_round(
-                connection, exchange.round, state.on_opened(), seconds
-            )
+            exchange.round = records.replace_round(connection, exchange.round, state.on_opened())
+            seconds = records.round_lasted_s(connection, state.round)
         exchange.spool.drop(state.round)
         exchange.changed.notify()
         self.say(

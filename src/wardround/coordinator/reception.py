@@ -101,8 +101,12 @@ class Reception:
         certificate = _shown(request)
         with self._coordinator.refusals.noted(None):
             if certificate is None and self._coordinator.inspected:
-                return self._inspected(request)
-            return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
+                visitor = self._inspected(request)
+            else:
+                peer = self._coordinator.enrolment.identify(certificate)
+                visitor = Visitor(peer, request, self)
+        request.scope[VISITOR] = visitor.peer.site
+        return visitor
 
     def _inspected(self, request: Request) -> Visitor:
         """Whom a request's own signature proves; before its body is read, as anybody may send."""
@@ -129,7 +133,6 @@ class Reception:
             )
             if visitor.inspected:  # proved by now: a renewed certificate comes into force
                 self._coordinator.enrolment.identify(peer.certificate)
-            request.scope[VISITOR] = peer.site
             self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
 
 

@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import orjson
 
@@ -73,7 +72,8 @@ async def _listening(
     context: ssl.SSLContext = server_context(
         keys / "server.pem", keys / "server.key", keys / "ca.pem"
     )
-    http = server(create_app(coordinator), home.host, home.port, context)
+    app = create_app(coordinator)
+    http = server(app, home.host, home.port, context, coordinator.write_traffic)
     # Bound here: uvicorn itself would end the whole program where the port is taken.
     task = asyncio.create_task(http.serve(bound(home.host, home.port)))
     while not http.started:
@@ -143,12 +143,11 @@ async def drive(
     Waits while the disk is full, and then goes on as after a restart.
     """
     present = await coordinator.wait_for_sites(len(coordinator.study.sites), wait_s)
-    started = datetime.now(UTC)
     while True:
         try:
             exchange = coordinator.open_run()
             say("run", {"run": exchange.run, "sites": len(present)})
-            return await _carry_through(home, coordinator, say, started, len(present))
+            return await _carry_through(home, coordinator, say, len(present))
         except (WardroundError, OSError) as error:
             if not wants_room(error):
                 raise
@@ -157,7 +156,7 @@ async def drive(
 
 
 async def _carry_through(
-    home: CoordinatorHome, coordinator: Coordinator, say: Say, started: datetime, present: int
+    home: CoordinatorHome, coordinator: Coordinator, say: Say, present: int
 ) -> Published:
     study, exchange = coordinator.study, coordinator.exchange
     assert exchange is not None
@@ -182,7 +181,7 @@ async def _carry_through(
     await _farewell(coordinator, max(present, needed), needed)
     # Published first: a crash in between leaves a run that is carried on, not one without results.
     evidence = gather_evidence(coordinator, candidate)
-    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence)
     with coordinator.state.transaction() as transaction:
         name = digest(signature.payload)
         records.end_run(transaction.connection, exchange.run, "finished", model=name)
