@@ -238,11 +238,18 @@ class Driver:
         closing = self._ceiling(clock())
         while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
             left = closing - clock()
-            if left <= 0 or len(self._without_culprits(exchange.sites)) < self._least:
+            if len(self._without_culprits(exchange.sites)) < self._least:
+                raise WardroundError(
+                    "WR-COORD-083",
+                    "Too few hospitals are left that have sent no false shares.",
+                    "See in the journal who is a culprit; the others need a new study.",
+                )
+            if left <= 0:
                 raise WardroundError(
                     "WR-ROUND-004",
                     f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                    "Wait until more agents are connected and start the run again.",
+                    "When more agents are connected, start `wardround coordinator serve` again: "
+                    "the run goes on.",
                 )
             await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool
