@@ -120,8 +120,8 @@ class Driver:
             "WR-ROUND-002",
             f"Step {step} ({task.kind}) got no total in {self.study.cohort.attempts} attempts: "
             f"{reason}.",
-            "See which hospitals were missing in the journal; start the run again when enough "
-            "of them are connected.",
+            "See which hospitals were missing in the journal; start another run when enough of "
+            "them are connected.",
         )
 
     def stream(self, task: Task) -> LiveStream:
