@@ -27,7 +27,7 @@ class Script:
         self.polls: list[int] = []
         self.blobs: dict[Digest, bytes] = {}
         self.refuse: list[str] = []
-        self.bytes_out = 0
+        self.bytes_out = self.bytes_in = 0
 
     async def next(self, seen: int) -> Asked | None:
         self.polls.append(seen)

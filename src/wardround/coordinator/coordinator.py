@@ -125,6 +125,18 @@ class Coordinator:
             else:
                 records.resume_run(transaction.connection, run, self._now())
                 transaction.record("resumed", run=run, at=self._now().isoformat())
+        return self._open(run)
+
+    def latest_run(self) -> records.Run | None:
+        """The run that was started last, if there was any."""
+        with self.state.database.begin() as connection:
+            return records.latest_run(connection)
+
+    def reopen(self, run: RunId) -> Exchange:
+        """The exchange of a run that has ended, for hospitals that have not heard so yet."""
+        return self._open(run)
+
+    def _open(self, run: RunId) -> Exchange:
         self.traffic.open_run(run)
         before = self.exchange
         if self._intake is not None:
@@ -242,6 +254,11 @@ class Coordinator:
         if self.stream is not None:
             return self.stream
         return self.exchange if self.groups is None else self.groups.exchange_of(peer.site)
+
+    def take_leave(self, site: SiteName) -> None:
+        """A hospital's agent knows that the run is over."""
+        if self.exchange is not None:
+            self.exchange.take_leave(site)
 
     def ledger_report(self, site: SiteName) -> LedgerReport:
         """What was last heard of a site's privacy ledger, for that site's start."""

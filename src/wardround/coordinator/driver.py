@@ -121,8 +121,8 @@ class Driver:
             "WR-ROUND-002",
             f"Step {step} ({task.kind}) got no total in {self.study.cohort.attempts} attempts: "
             f"{reason}.",
-            "See which hospitals were missing in the journal; start the run again when enough "
-            "of them are connected.",
+            "See which hospitals were missing in the journal; start another run when enough of "
+            "them are connected.",
         )
 
     def stream(self, task: Task) -> LiveStream:
@@ -263,11 +263,18 @@ class Driver:
         closing = self._ceiling(clock())
         while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
             left = closing - clock()
-            if left <= 0 or len(self._without_culprits(exchange.sites)) < self._least:
+            if len(self._without_culprits(exchange.sites)) < self._least:
+                raise WardroundError(
+                    "WR-COORD-083",
+                    "Too few hospitals are left that have sent no false shares.",
+                    "See in the journal who is a culprit; the others need a new study.",
+                )
+            if left <= 0:
                 raise WardroundError(
                     "WR-ROUND-004",
                     f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                    "Wait until more agents are connected and start the run again.",
+                    "When more agents are connected, start `wardround coordinator serve` again: "
+                    "the run goes on.",
                 )
             await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool

@@ -100,6 +100,8 @@ class Exchange:
         self.manifest_envelope: Envelope | None = None
         self.task: bytes = b""
         self.ending: tuple[Instruction, bytes] | None = None
+        self.departed: set[SiteName] = set()
+        """Who has been told here that the run is over, and will not ask again."""
         ceiling_s = study.cohort.deadline_s
         floor_s = min(study.cohort.deadline_floor_s, ceiling_s)
         self.stopwatch = Stopwatch(Limits(floor_s, ceiling_s), clock)
@@ -426,6 +428,11 @@ class Exchange:
         }
         self.ending = Instruction(ask=Ask.FINISH, run=self.run, documents=ending), body
         self.spool.clear()
+        self.changed.notify()
+
+    def take_leave(self, site: SiteName) -> None:
+        """A hospital's agent knows that the run is over."""
+        self.departed.add(site)
         self.changed.notify()
 
     def stop(self, reason: str) -> None:

@@ -358,6 +358,26 @@ def save_checkpoint(connection: Connection, size: int, envelope: Envelope) -> No
         connection.execute(insert(checkpoints).values(size=size, envelope=envelope.to_json()))
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run, and whether it is ``running``, ``finished`` or ``failed``."""
+
+    run: RunId
+    state: str
+    reason: str | None
+    """Why it failed."""
+    ending: bool
+    """Whether the sites have been told that it is over."""
+
+
+def latest_run(connection: Connection) -> Run | None:
+    """The run that was started last, if there was any; all before it have ended."""
+    row = connection.execute(select(runs).order_by(runs.c.started_at.desc()).limit(1)).first()
+    if row is None:
+        return None
+    return Run(row.run, row.state, row.reason, row.ending_at is not None)
+
+
 def running(connection: Connection) -> RunId | None:
     """The run that has not ended, if there is one."""
     run: RunId | None = connection.scalar(select(runs.c.run).where(runs.c.state == "running"))

@@ -314,8 +314,8 @@ class Streaming(Exchange):
         return WardroundError(
             "WR-ROUND-040",
             f"No cohort of {size} hospitals came together in time; {waiting} are ready.",
-            "See in the journal which hospitals were lost; start the run again when enough of "
-            "them are connected, or tolerate a dropout in each cohort.",
+            "See in the journal which hospitals were lost; start the coordinator again when enough "
+            "of them are connected (the run goes on), or tolerate a dropout in each cohort.",
         )
 
     # What the sites say.
