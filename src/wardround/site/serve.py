@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from wardround.clinical import FeatureTable
@@ -23,7 +23,7 @@ from wardround.site.link import Patience, https_client
 from wardround.site.local import Figures, keep_model, write_local_report
 from wardround.site.memory import open_memory
 from wardround.site.pace import Pace
-from wardround.site.papers import Papers, keep_renewed
+from wardround.site.papers import Papers, keep_renewed, under_renewal
 from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
@@ -105,13 +105,11 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     )
     say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     try:
-        await agent.run()
+        await under_renewal(agent.run(), _keep_renewed(home, agent, key, say, pace))
         with database.begin() as connection:
             numbers = opened.spent(connection, study.digest)
     finally:
-        renewal.cancel()
         await agent.close()
         await worker.close()
     # Last of all: the others need not wait while a hospital looks at its own records.
@@ -150,9 +148,15 @@ async def _keep_renewed(
     async with asyncio.TaskGroup() as changing:
 
         def change_over() -> None:
-            changing.create_task(agent.link.use(open_line(home, pace), _named(home)))
+            changing.create_task(_go_on(agent, open_line(home, pace), _named(home)))
 
         await keep_renewed(papers, agent.link, say, change_over)
+
+
+async def _go_on(agent: Agent, line: httpx.AsyncClient, named: Digest | None) -> None:
+    """Use another connection from now on; how the old one ends is of no account."""
+    with suppress(OSError):
+        await agent.link.use(line, named)
 
 
 def open_line(home: SiteHome, pace: Pace) -> httpx.AsyncClient:
