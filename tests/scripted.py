@@ -6,6 +6,7 @@ import orjson
 
 from bedside import RUN, Bedside
 from wardround.errors import WardroundError
+from wardround.federation.causes import Hindrance
 from wardround.federation.messages import PART_BYTES, Ask, Instruction
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
@@ -28,6 +29,7 @@ class Script:
         self.blobs: dict[Digest, bytes] = {}
         self.refuse: list[str] = []
         self.bytes_out = 0
+        self.hindrance: Hindrance | None = None
 
     async def next(self, seen: int) -> Asked | None:
         self.polls.append(seen)

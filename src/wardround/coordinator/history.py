@@ -77,6 +77,7 @@ class History:
             approved=frozenset(connection.scalars(select(approvals.c.site))),
             heard=presence.heard,
             alive_at=presence.at,
+            hindered=presence.hindered,
             times={
                 (SiteName(one.site), one.kind): tuple(orjson.loads(one.seconds))
                 for one in connection.execute(select(answer_times))

@@ -207,6 +207,7 @@ async def _next(coordinator: Coordinator, peer: Peer, request: Request) -> Respo
         raise malformed("query") from error
     if not asked >= 0:  # nor a number at all: a clock that waits for NaN never stands still
         raise malformed("query")
+    coordinator.hear_hindrance(peer.site, request.query_params.get("waits", ""))
     wait = min(asked, MAXIMUM_WAIT_S)
     message = coordinator.instruction_now(peer.site, seen)
     if message is not None or not wait:

@@ -61,8 +61,9 @@ def _told(error: Exception, in_use: bytes) -> dict[str, str | int | float]:
     """Why there is no new certificate, and how long the present one counts."""
     if wants_room(error):
         error = no_room()
-    named = isinstance(error, WardroundError)
-    why = f"{error.code}: {error.problem}" if named else f"{type(error).__name__}."
+    why = f"{type(error).__name__}."
+    if isinstance(error, WardroundError):
+        why = f"{error.code}: {error.problem}"
     hours = (certificate_expiry(in_use) - datetime.now(UTC)).total_seconds() / 3600
     return {
         "code": "WR-COORD-085",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from wardround.coordinator.rows import Rows, SaidRow
+from wardround.coordinator.rows import Hindered, Rows, SaidRow
 from wardround.coordinator.stages import Stage, newest_partition, stages
 from wardround.federation.causes import Cause
 from wardround.federation.messages import group_of
@@ -24,6 +24,9 @@ from wardround.trust.canonical import JSON
 
 SILENT_AFTER_S = 20.0
 """A coordinator that has not written down for this long whom it heard of does not run."""
+
+
+_GOING = ("waiting", "running", "ending")
 
 
 class Doing(StrEnum):
@@ -74,6 +77,8 @@ class Lane:
     group: int | None = None
     usual_s: float | None = None
     """How long its answer to what it is asked now takes as a rule, where that is known."""
+    hindered: Hindered | None = None
+    """What it says itself that it waits for, at its own end."""
 
     def count(self, mark: Mark) -> int:
         """In how many rounds that became of it."""
@@ -107,7 +112,9 @@ class Timeline:
     @property
     def changes(self) -> tuple[object, ...]:
         """What has to differ for something to have happened; time alone does not."""
-        doing = tuple((lane.doing, lane.connected, lane.refusal) for lane in self.lanes)
+        doing = tuple(
+            (lane.doing, lane.connected, lane.refusal, lane.hindered) for lane in self.lanes
+        )
         return self.run, self.state, self.alive, self.rounds, self.stages, doing
 
     def lane(self, site: SiteName) -> Lane:
@@ -171,6 +178,7 @@ def _lane(
         marks=tuple(mark_of(site, one.state) for one in mine),
         refusal=_last_refusal(said),
         group=stage.group,
+        hindered=rows.hindered.get(site) if alive and _state(rows) in _GOING else None,
         usual_s=usual_s(rows.times.get((site, stage.kind or ""), ()))
         if stage.phase == "round.collect" and doing is Doing.WAITED_FOR
         else None,
@@ -311,6 +319,13 @@ def _lane_document(lane: Lane) -> dict[str, JSON]:
         "heard": _text(lane.heard),
         "connected": lane.connected,
         "usual_s": lane.usual_s,
+        "hindered": None
+        if lane.hindered is None
+        else {
+            "cause": lane.hindered.hindrance.cause.value,
+            "incident": lane.hindered.hindrance.incident,
+            "since": _text(lane.hindered.since),
+        },
         "rounds": [mark.value for mark in lane.marks],
         "refusal": None
         if told is None

@@ -21,6 +21,9 @@ CAUSES = {
 }
 """What each cause means, and who does what."""
 
+HINDRANCES = {Cause.DISK: "its disk is full"}
+"""What a site waits for at its own end, and for how long is up to it."""
+
 PLAIN = "no cause may be named: its own log has it under this number"
 
 _ASKED = {
@@ -167,6 +170,14 @@ def following(found: Timeline, stage: Stage) -> str:
 
 def doing(found: Timeline, lane: Lane, phase: str) -> str:
     """What a site is at, in a few words."""
+    at = _at(found, lane, phase)
+    if lane.hindered is None:
+        return at
+    waits = f"waits: {HINDRANCES[lane.hindered.hindrance.cause]}"
+    return f"{waits}; {at}" if at else waits
+
+
+def _at(found: Timeline, lane: Lane, phase: str) -> str:
     gone = "" if lane.connected is not False else _gone(found, lane)
     match lane.doing:
         case Doing.NOT_ENROLLED:
@@ -203,6 +214,18 @@ def refusal(lane: Lane) -> str:
     words = PLAIN if cause is None else f"{cause.value}: {CAUSES[cause]}"
     number = f"incident {lane.refusal.incident}" if lane.refusal.incident else "no number"
     return f"refused {about(lane.refusal.about)}, {number}; {words}"
+
+
+def hindrance(found: Timeline, lane: Lane) -> str:
+    """What a site says that it waits for, since when, and under which number."""
+    if lane.hindered is None:
+        return ""
+    said = lane.hindered.hindrance
+    since = span(_age(found, lane.hindered.since))
+    return (
+        f"waits: {HINDRANCES[said.cause]}, since {since}, incident {said.incident}; it goes on by "
+        "itself when there is room"
+    )
 
 
 def about(scope: str) -> str:
