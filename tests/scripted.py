@@ -30,9 +30,12 @@ class Script:
         self.refuse: list[str] = []
         self.bytes_out = 0
         self.hindrance: Hindrance | None = None
+        self.hindrances: list[Hindrance | None] = []
+        """What was said beside each poll."""
 
     async def next(self, seen: int) -> Asked | None:
         self.polls.append(seen)
+        self.hindrances.append(self.hindrance)
         return self.asks.pop(0) if self.asks else (STOP, memoryview(b""))
 
     async def send(self, item: Packet | Refusal | Status, seen: int) -> Asked | None:

@@ -145,7 +145,7 @@ class Agent:
                 answer = await self._answer(ask, body)
                 self.link.hindrance = None
             except WardroundError as error:
-                if not wants_room(error):
+                if error is self._door.stopped or not wants_room(error):
                     raise
                 self._wait_for_room(ask, error)  # asked again, and answered when there is room
                 answer = None
@@ -216,7 +216,7 @@ class Agent:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
-            if wants_room(error):
+            if wants_room(error) and error is not self._door.stopped:
                 raise no_room(error.path) from error
             reason = error
         except Exception as error:

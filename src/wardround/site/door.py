@@ -134,7 +134,8 @@ class Door:
             packet = self._sign(order, ring, charge, path)
             self._journal(order, packet, patients, charge)
         except WardroundError as reason:
-            if wants_room(reason):  # not a matter of the records: answered when there is room
+            # Not a matter of the records, unless they are why: answered when there is room.
+            if wants_room(reason) and reason is not self.stopped:
                 raise
             if path is not None:
                 path.unlink(missing_ok=True)
