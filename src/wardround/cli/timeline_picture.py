@@ -17,6 +17,7 @@ _MARKS = {
     Mark.MISSING: ("○", "yellow"),
     Mark.REFUSED: ("×", "red"),
     Mark.LEFT_OUT: ("·", "dim"),
+    Mark.NOT_READY: ("·", "dim"),
 }
 _LEGEND = "● answered  ○ missing  × refused  · not in the cohort  ◌ open"
 

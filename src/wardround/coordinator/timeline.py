@@ -15,7 +15,7 @@ from enum import StrEnum
 from wardround.coordinator.rows import Hindered, Rows, SaidRow
 from wardround.coordinator.stages import Stage, newest_partition, stages
 from wardround.federation.causes import Cause
-from wardround.federation.messages import group_of
+from wardround.federation.messages import group_of, is_stream
 from wardround.federation.pace import usual_s
 from wardround.federation.round import Round, RoundPhase
 from wardround.ids import SiteName
@@ -49,6 +49,8 @@ class Mark(StrEnum):
     REFUSED = "refused"
     MISSING = "missing"
     LEFT_OUT = "left-out"
+    NOT_READY = "not-ready"
+    """A late cohort came together without it, as it has to without most."""
     OPEN = "open"
 
 
@@ -224,7 +226,7 @@ def mark_of(site: SiteName, state: Round) -> Mark:
     if site in state.packets:
         return Mark.ANSWERED
     if site not in state.roster:
-        return Mark.LEFT_OUT
+        return Mark.NOT_READY if is_stream(state.run) else Mark.LEFT_OUT
     if site in state.refused:
         return Mark.REFUSED
     return Mark.OPEN if state.phase is RoundPhase.COLLECT else Mark.MISSING

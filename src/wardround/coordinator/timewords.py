@@ -243,8 +243,8 @@ def about(scope: str) -> str:
 
 
 def tally(lane: Lane) -> str:
-    """How many of the rounds it answered."""
-    over = len(lane.marks) - lane.count(Mark.OPEN)
+    """How many of the rounds it answered, and of the late cohorts that it was in."""
+    over = len(lane.marks) - lane.count(Mark.OPEN) - lane.count(Mark.NOT_READY)
     return f"{lane.count(Mark.ANSWERED)} of {over}" if over else ""
 
 
