@@ -10,7 +10,8 @@ import pytest
 
 from ward import SITES, Hospital, Ward, open_ward, until
 from wardround.coordinator import timewords
-from wardround.coordinator.timeline import Doing, own_document
+from wardround.coordinator.own import own_document
+from wardround.coordinator.timeline import Doing
 from wardround.federation.causes import Cause, Hindrance
 from wardround.site import spool
 from wardround.store.room import NO_ROOM, no_room

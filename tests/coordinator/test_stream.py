@@ -526,7 +526,7 @@ async def test_cohorts_stand_in_the_lanes_between_the_rounds_as_they_came(tmp_pa
     changes["cohort"] |= {"rounds_per_setup": 1}  # whoever is started again has lost its keys
     async with open_ward(tmp_path, **changes) as ward:
         await ward.driver.sum(ward.task())
-        slow, stream = await slowed(ward)
+        _, stream = await slowed(ward)
         await following(stream)
         await stream.aclose()
         await ward.hospitals[REST[0]].start()

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from wardround import __version__
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
+from wardround.coordinator.own import own_document
 from wardround.coordinator.reception import Reception, read_body
-from wardround.coordinator.timeline import own_document
 from wardround.coordinator.traffic import Counted
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed, unframe

@@ -256,9 +256,9 @@ def document(found: Timeline) -> dict[str, JSON]:
         "version": found.version,
         "run": found.run,
         "state": found.state,
-        "at": _text(found.at),
-        "started": _text(found.started_at),
-        "ended": _text(found.ended_at),
+        "at": moment(found.at),
+        "started": moment(found.started_at),
+        "ended": moment(found.ended_at),
         "reason": found.reason,
         "model": found.model,
         "coordinator_runs": found.alive,
@@ -267,7 +267,7 @@ def document(found: Timeline) -> dict[str, JSON]:
         "attempts": found.attempts,
         "stages": [
             {
-                **_stage_document(stage),
+                **stage_document(stage),
                 "asked": stage.asked,
                 "enough": stage.enough,
                 "answered": sorted(stage.answered),
@@ -278,32 +278,16 @@ def document(found: Timeline) -> dict[str, JSON]:
             }
             for stage in found.stages
         ],
-        "sites": [_lane_document(lane) for lane in found.lanes],
+        "sites": [lane_document(lane) for lane in found.lanes],
     }
 
 
-def own_document(found: Timeline, site: SiteName) -> dict[str, JSON]:
-    """What one hospital may see: its own lane, and which phase its rounds are in.
-
-    How the others are doing is theirs: who is slow, who refused and why would be told to all.
-    """
-    lane = found.lane(site)
-    stage = next((one for one in found.stages if one.group == lane.group), found.stages[0])
-    return {
-        "study": found.study,
-        "run": found.run,
-        "state": found.state,
-        "at": _text(found.at),
-        "stage": _stage_document(stage),
-        "site": _lane_document(lane),
-    }
-
-
-def _stage_document(stage: Stage) -> dict[str, JSON]:
+def stage_document(stage: Stage) -> dict[str, JSON]:
+    """Which phase it is, since when, and until when at most: nothing about any hospital."""
     return {
         "phase": stage.phase,
-        "since": _text(stage.since),
-        "deadline": _text(stage.deadline),
+        "since": moment(stage.since),
+        "deadline": moment(stage.deadline),
         "group": stage.group,
         "step": stage.step,
         "attempt": stage.attempt,
@@ -311,14 +295,15 @@ def _stage_document(stage: Stage) -> dict[str, JSON]:
     }
 
 
-def _lane_document(lane: Lane) -> dict[str, JSON]:
+def lane_document(lane: Lane) -> dict[str, JSON]:
+    """One hospital's lane."""
     told = lane.refusal
     return {
         "site": lane.site,
         "group": lane.group,
         "doing": lane.doing.value,
-        "since": _text(lane.since),
-        "heard": _text(lane.heard),
+        "since": moment(lane.since),
+        "heard": moment(lane.heard),
         "connected": lane.connected,
         "usual_s": lane.usual_s,
         "hindered": None
@@ -326,19 +311,20 @@ def _lane_document(lane: Lane) -> dict[str, JSON]:
         else {
             "cause": lane.hindered.hindrance.cause.value,
             "incident": lane.hindered.hindrance.incident,
-            "since": _text(lane.hindered.since),
+            "since": moment(lane.hindered.since),
         },
         "rounds": [mark.value for mark in lane.marks],
         "refusal": None
         if told is None
         else {
             "about": told.about,
-            "at": _text(told.at),
+            "at": moment(told.at),
             "cause": None if told.cause is None else told.cause.value,
             "incident": told.incident,
         },
     }
 
 
-def _text(at: datetime | None) -> str | None:
+def moment(at: datetime | None) -> str | None:
+    """A time as programs read it (ISO 8601, UTC)."""
     return None if at is None else at.isoformat(timespec="milliseconds")

@@ -87,6 +87,16 @@ def asked(phase: str) -> str:
     return _ASKED.get(phase, phase)
 
 
+def asked_of_many(phase: str) -> str:
+    """What several sites owe in this phase."""
+    return _ASKED_OF_MANY.get(phase, asked(phase))
+
+
+def usual_next(phase: str) -> str:
+    """What comes after this phase, whoever is late."""
+    return _NEXT.get(phase, "")
+
+
 def headline(found: Timeline) -> str:
     """The run and its state in a line."""
     study = f"{found.study} v{found.version}"
@@ -131,18 +141,16 @@ def waiting(found: Timeline, stage: Stage) -> str:
         so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
         what = f"hospitals to connect: {_names(stage.waits_for)} ({so_far})"
     else:
-        one = asked(stage.phase)
-        thing = _ASKED_OF_MANY.get(stage.phase, one) if len(stage.waits_for) > 1 else one
+        thing = (asked_of_many if len(stage.waits_for) > 1 else asked)(stage.phase)
         what = f"{thing} of {_names(stage.waits_for)}"
-    since = "" if stage.since is None else f", since {span(_age(found, stage.since))}"
-    return what + since + _deadline(found, stage)
+    return what + since(found, stage.since) + until(found, stage)
 
 
 def following(found: Timeline, stage: Stage) -> str:
     """What comes next, also where the deadline passes first."""
     if stage.phase == "over":
         return ""
-    usual = _NEXT.get(stage.phase, "")
+    usual = usual_next(stage.phase)
     if stage.deadline is None or not stage.waits_for:
         return usual
     late = _names(stage.waits_for)
@@ -265,7 +273,13 @@ def span(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def _deadline(found: Timeline, stage: Stage) -> str:
+def since(found: Timeline, at: datetime | None) -> str:
+    """For how long already: ``, since 41 s``; nothing where that is not known."""
+    return "" if at is None else f", since {span(_age(found, at))}"
+
+
+def until(found: Timeline, stage: Stage) -> str:
+    """For how long more at most, if anything is waited for and has an end."""
     if stage.deadline is None or not stage.waits_for:
         return ""
     left = (stage.deadline - found.at).total_seconds()
