@@ -296,8 +296,12 @@ class Exchange:
         pool: tuple[SiteName, ...],
         turns: tuple[SiteName, ...] = (),
         why: Selection | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         """Begin a new batch among ``pool``, of whom ``turns`` are in it for their turn alone.
+
+        With ``whole`` nobody of it may be missing.
 
         The journal says ``why`` these were chosen: the order of their speeds, and no times, since
         those may tell how many records a hospital has.
@@ -309,7 +313,7 @@ class Exchange:
             run=self.run,
             pool=tuple(sorted(pool)),
             rounds=self.study.rounds_per_setup,
-            minimum=self.minimum_survivors(len(pool)),
+            minimum=len(pool) if whole else self.minimum_survivors(len(pool)),
             turns=turns,
         )
         self._contributed.clear()
@@ -324,8 +328,11 @@ class Exchange:
         self._said[setup.batch] = {}
         self.changed.notify()
 
-    def start_round(self, task: Task, step: int, attempt: int) -> None:
-        """Fix and sign the manifest of a round over the current set-up's roster."""
+    def start_round(self, task: Task, step: int, attempt: int, *, whole: bool = False) -> None:
+        """Fix and sign the manifest of a round over the current set-up's roster.
+
+        With ``whole`` its total is over all of them, or there is none.
+        """
         self.flush()
         assert self.setup is not None
         setup = self.setup.state
@@ -354,7 +361,9 @@ class Exchange:
             setup=self._setup_digest(setup.batch),
             corrupt=adversary.corrupt,
             threshold=adversary.threshold,
-            minimum_survivors=self.minimum_survivors(len(setup.roster)),
+            minimum_survivors=(
+                len(setup.roster) if whole else self.minimum_survivors(len(setup.roster))
+            ),
             journal=self.journal_head(),
             ledgers=heads,
         )

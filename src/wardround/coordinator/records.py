@@ -240,6 +240,16 @@ def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest
     return ROUND.validate_json(row.state), manifest
 
 
+def attempts_at(connection: Connection, run: RunId, step: int) -> list[Round]:
+    """All rounds that there were of a step, the oldest first."""
+    found = connection.scalars(
+        select(rounds.c.state)
+        .where(rounds.c.run == run, rounds.c.step == step)
+        .order_by(rounds.c.attempt)
+    )
+    return [ROUND.validate_json(state) for state in found]
+
+
 def find_round(connection: Connection, round_: RoundId) -> Round | None:
     """A round by its name, if there was one."""
     state = connection.scalar(select(rounds.c.state).where(rounds.c.round == round_))

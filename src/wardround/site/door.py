@@ -296,7 +296,9 @@ class Door:
             cohorts.check_apart(
                 connection, manifest.run, manifest.task, late=order.late is not None
             )
-            records.check_task(connection, manifest, patients)
+            # What a site carries on may be gone by now, and another answer would come of it.
+            repeatable = order.late is None and order.task.turns is None
+            records.check_task(connection, manifest, patients, repeatable=repeatable)
             self._require_enough(connection, order.task, terms, patients)
         return patients
 
