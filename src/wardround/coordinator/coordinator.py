@@ -24,12 +24,13 @@ from wardround.coordinator.late_asks import late_asks, late_instruction
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
-from wardround.coordinator.rows import ABSENT_AFTER_S
+from wardround.coordinator.rows import ABSENT_AFTER_S, Hindered
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.timeline import Timeline, timeline
 from wardround.coordinator.traffic import MOST_UNWRITTEN_BYTES, Traffic
 from wardround.errors import WardroundError
+from wardround.federation.causes import Hindrance
 from wardround.federation.messages import LedgerReport, Present, malformed, stream_run
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
@@ -42,6 +43,9 @@ from wardround.trust.keys import SigningKey
 
 TWIN_WITHIN_S = 2.0
 """An agent that asked this recently, or is waiting for work, is running: another is its twin."""
+
+HINDRANCE_EVERY_S = 60.0
+"""A site's own words fill nobody's log: so often at most it is told that one has to wait."""
 
 
 class Coordinator:
@@ -98,6 +102,10 @@ class Coordinator:
         self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
+        self._hindered: dict[SiteName, Hindered] = {}
+        self._hindered_told: dict[SiteName, float] = {}
+        self.on_hindrance: Callable[[SiteName, Hindrance], None] = lambda _site, _said: None
+        """Told when a site says that it has to wait."""
         self._changed = Changed()
         self._closing = False
         self._history = History()
@@ -321,9 +329,30 @@ class Coordinator:
         waiting = {site for site, _ in self._waiting}
         return {site: 0.0 if site in waiting else now - at for site, (_, at) in self._heard.items()}
 
+    def hear_hindrance(self, site: SiteName, text: str) -> None:
+        """What a poll of ``site`` says that it waits for at its own end, if anything.
+
+        Whoever watches is told when it begins, and at most once a minute. It decides nothing and
+        is written into no journal: a site that is late for whatever reason is late.
+        """
+        said = Hindrance.parse(text)
+        before = self._hindered.get(site)
+        if said is None:
+            self._hindered.pop(site, None)
+        elif before is None or before.hindrance != said:
+            self._hindered[site] = Hindered(said, self._now())
+            now = time.monotonic()
+            if now - self._hindered_told.get(site, -HINDRANCE_EVERY_S) >= HINDRANCE_EVERY_S:
+                self._hindered_told[site] = now
+                self.on_hindrance(site, said)
+
+    def presence(self) -> Presence:
+        """Who was heard of when, and who has to wait, as it is now."""
+        return Presence.of(self.heard_ages_s(), self._now(), self._hindered)
+
     def timeline(self, run: RunId | None = None) -> Timeline:
         """Where a run stands (by default the latest), from what is persisted."""
-        presence = Presence.of(self.heard_ages_s(), self._now())
+        presence = self.presence()
         with self.state.database.begin() as connection:
             rows = self._history.read(connection, presence, run)
         return timeline(rows, self.study, self._now())

@@ -78,16 +78,20 @@ class Muster:
     def pool(self, culprits: set[SiteName], kind: str) -> Pool:
         """Who is asked to take part in a fresh set-up, before a task of some kind.
 
-        Those who are at work, or of whom nothing is heard, only where the others are too few.
+        Those who are at work, or of whom nothing is heard, only where the others are too few. One
+        that computes for minutes is at work, though it is not among those heard of lately.
         """
         exchange = self._exchange
         present = [one for one in self._present() if one not in culprits]
         ready = list(self._ready(culprits))
+        left = set(exchange.sites) - set(ready) - culprits
+        busy = sorted(one for one in left if exchange.stopwatch.at_work(one))
         target = self._cohort.target_sites
-        if len(ready) < (len(present) if target is None else target):
-            ready += [one for one in present if exchange.stopwatch.busy(one)]
+        there = sorted({*present, *busy})
+        if len(ready) < (len(there) if target is None else target):
+            ready += busy
         if len(ready) < exchange.minimum_survivors(len(exchange.sites)):
-            ready = present
+            ready = there
         if not self._cohort.adaptive or target is None:
             return Pool(tuple(sorted(ready)))
         turns = self._due(tuple(ready))

@@ -66,8 +66,11 @@ async def serve(
             async with _listening(home, coordinator, say):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
+                coordinator.on_hindrance = lambda site, said: say(
+                    "waits", {"site": site, "cause": said.cause.value, "incident": said.incident}
+                )
                 watching = asyncio.create_task(
-                    keep_written(home.folder, coordinator.heard_ages_s), name="presence"
+                    keep_written(home.folder, coordinator.presence), name="presence"
                 )
                 try:
                     published = await drive(home, coordinator, say, wait_s, new_run=new_run)
