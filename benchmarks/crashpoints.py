@@ -56,7 +56,7 @@ def run() -> Report:
             every = (*one.deaths, *one.double)
         enumerated += len(every)
         done = {line["death"] for line in recorded(record, code, study)}
-        left = [death for death in every[share - 1 :: of] if str(death) not in done]
+        left = [death for death in harness.share_of(every, share - 1, of) if str(death) not in done]
         with multiprocessing.get_context("spawn").Pool(cores) as pool:
             parts = [(study, left[number::cores], record, code) for number in range(cores)]
             pool.starmap(_die, parts, chunksize=1)

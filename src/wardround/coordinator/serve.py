@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 
 import orjson
@@ -67,8 +66,11 @@ async def serve(
             async with _listening(home, coordinator, say):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
+                coordinator.on_hindrance = lambda site, said: say(
+                    "waits", {"site": site, "cause": said.cause.value, "incident": said.incident}
+                )
                 watching = asyncio.create_task(
-                    keep_written(home.folder, coordinator.heard_ages_s), name="presence"
+                    keep_written(home.folder, coordinator.presence), name="presence"
                 )
                 try:
                     published = await drive(home, coordinator, say, wait_s, new_run=new_run)
@@ -95,7 +97,8 @@ async def _listening(
     context: ssl.SSLContext = server_context(
         keys / "server.pem", keys / "server.key", keys / "ca.pem"
     )
-    http = server(create_app(coordinator), home.host, home.port, context)
+    app = create_app(coordinator)
+    http = server(app, home.host, home.port, context, coordinator.write_traffic)
     # Bound here: uvicorn itself would end the whole program where the port is taken.
     task = asyncio.create_task(http.serve(bound(home.host, home.port)))
     while not http.started:
@@ -182,12 +185,11 @@ async def drive(
         wait_s = 0.0 if ending else min(wait_s, RECONNECT_S)
     sites = len(coordinator.study.sites)
     present = len(await coordinator.wait_for_sites(sites, wait_s))
-    started = datetime.now(UTC)
 
     async def run() -> Published:
         exchange = coordinator.open_run()
         say("run", {"run": exchange.run, "sites": present})
-        return await _carry_through(home, coordinator, say, started, sites if ending else present)
+        return await _carry_through(home, coordinator, say, sites if ending else present)
 
     return await _with_room(say, run)
 
@@ -219,7 +221,7 @@ async def _ended(
 
 
 async def _carry_through(
-    home: CoordinatorHome, coordinator: Coordinator, say: Say, started: datetime, present: int
+    home: CoordinatorHome, coordinator: Coordinator, say: Say, present: int
 ) -> Published:
     study, exchange = coordinator.study, coordinator.exchange
     assert exchange is not None
@@ -248,7 +250,7 @@ async def _carry_through(
     await countersigned(coordinator, max(present, needed), needed)
     # Published first: a crash in between leaves a run that is carried on, not one without results.
     evidence = gather_evidence(coordinator, candidate)
-    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence)
     with coordinator.state.transaction() as transaction:
         name = digest(signature.payload)
         records.end_run(transaction.connection, exchange.run, "finished", model=name)

@@ -422,6 +422,11 @@ class Streaming(Exchange):
         found = (one for one in self.gathering.state.cohorts if one.manifest.round == scope)
         return next(found, None)
 
+    def scope_of(self, site: SiteName) -> str:
+        """For what a site's bytes count: the cohort that it is in, or the stream."""
+        mine = (one for one in self.gathering.state.cohorts if site in one.roster)
+        return next((one.manifest.round for one in mine), self.run)
+
     def trains(self, site: SiteName) -> bool:
         """Whether a site has nothing to wait for, and should train from the newest version."""
         state = self.gathering.state

@@ -32,6 +32,7 @@ from wardround.site.hours import OpeningHours
 from wardround.site.late import Late
 from wardround.site.link import Asked, Link
 from wardround.site.order import Order
+from wardround.site.outward import hindrance
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
@@ -148,10 +149,11 @@ class Agent:
                 )
             try:
                 answer = await self._answer(ask, body)
+                self.link.hindrance = None
             except WardroundError as error:
-                if not wants_room(error):
+                if error is self._door.stopped or not wants_room(error):
                     raise
-                self._say("trouble", **told(error))  # asked again, and answered when there is room
+                self._wait_for_room(ask, error)  # asked again, and answered when there is room
                 answer = None
                 await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                 setbacks += 1
@@ -175,6 +177,18 @@ class Agent:
                 self._door.carried.forget()
                 await self._note_confirmed(ask)
                 return
+
+    def _wait_for_room(self, ask: Instruction, error: WardroundError) -> None:
+        """Tell the hospital that its disk is full, and the coordinator as far as it may be said.
+
+        It has one number for as long as it lasts, here and there, and is written down nowhere.
+        """
+        if self.link.hindrance is None:
+            computed = ask.ask in (Ask.CONTRIBUTE, Ask.TRAIN) and self._door.computed
+            self.link.hindrance = hindrance(self._study, computed=computed)
+        told_outside = self.link.hindrance
+        number = {} if told_outside is None else {"incident": told_outside.incident}
+        self._say("trouble", **number, **told(error))
 
     async def _note_confirmed(self, ask: Instruction) -> None:
         """The end is done, and an agent that is started again need not ask for it any more."""
@@ -233,7 +247,7 @@ class Agent:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
-            if wants_room(error):
+            if wants_room(error) and error is not self._door.stopped:
                 raise no_room(error.path) from error
             reason = error
         except Exception as error:

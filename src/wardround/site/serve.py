@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from wardround.site.link import Patience, https_client
 from wardround.site.local import Figures, keep_model, kept_model, write_local_report
 from wardround.site.memory import open_memory
 from wardround.site.pace import Pace
-from wardround.site.papers import Papers, keep_renewed
+from wardround.site.papers import Papers, keep_renewed, under_renewal
 from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
@@ -108,16 +108,15 @@ async def _take_part(
     )
     say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
     away: WardroundError | None = None
     try:
-        await agent.run(patience_s)
+        renewal = _keep_renewed(home, agent, key, say, pace)
+        await under_renewal(agent.run(patience_s), renewal)
     except WardroundError as error:
         if error.code != UNCONFIRMED:
             raise
         away = error
     finally:
-        renewal.cancel()
         await agent.close()
         await worker.close()
     return Part(agent.bytes_out, agent.link.bytes_in, limits, away)
@@ -160,9 +159,15 @@ async def _keep_renewed(
     async with asyncio.TaskGroup() as changing:
 
         def change_over() -> None:
-            changing.create_task(agent.link.use(open_line(home, pace), _named(home)))
+            changing.create_task(_go_on(agent, open_line(home, pace), _named(home)))
 
         await keep_renewed(papers, agent.link, say, change_over)
+
+
+async def _go_on(agent: Agent, line: httpx.AsyncClient, named: Digest | None) -> None:
+    """Use another connection from now on; how the old one ends is of no account."""
+    with suppress(OSError):
+        await agent.link.use(line, named)
 
 
 def open_line(home: SiteHome, pace: Pace) -> httpx.AsyncClient:
