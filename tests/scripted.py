@@ -28,7 +28,7 @@ class Script:
         self.polls: list[int] = []
         self.blobs: dict[Digest, bytes] = {}
         self.refuse: list[str] = []
-        self.bytes_out = 0
+        self.bytes_out = self.bytes_in = 0
         self.hindrance: Hindrance | None = None
         self.hindrances: list[Hindrance | None] = []
         """What was said beside each poll."""

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ from zlib import crc32
 from faults.disk import Loss
 from faults.outcome import Outcome, examine
 from faults.points import Place
+from faults.small_parts import small_parts
 from faults.trial import COORDINATOR, FOUR, SITES, SIX, Cast, Trial, prepare
 from wardround.ids import SiteName
 from wardround.study import Study
@@ -72,6 +73,18 @@ STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
             },
         },
     ),
+    "small parts": (
+        SITES,
+        {
+            "model": {
+                "kind": "logistic",
+                "algorithm": "fedavg",
+                "fedavg": {"rounds": 2, "learning_rate": 0.5},
+            },
+            "data": {"outcome": "malignant", "features": ["radius_mean", "texture_mean"]},
+            "cohort": {"minimum_sites": 3},
+        },
+    ),
     "random-k": (
         SITES,
         {
@@ -106,7 +119,10 @@ STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
         },
     ),
 }
-"""By name: which hospitals, and how the study differs from the tests' usual one."""
+"""By name: which hospitals, and how the study differs from the tests' usual one.
+
+In ``small parts`` packets and models travel in many parts, which the others' are too small for.
+"""
 
 
 class Blackout(StrEnum):
@@ -219,7 +235,10 @@ def _same_again(study: Study) -> bool:
 def enumeration(study: str = "secure-sum") -> Iterator[Enumeration]:
     """Record a run in which nobody dies, in memory where there is such a folder."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name,
+        small_parts() if study == "small parts" else nullcontext(),
+    ):
         sites, changes = STUDIES[study]
         cast = prepare(Path(name) / "cast", sites, **changes)
         trial = Trial(cast, Path(name) / "run")

@@ -89,4 +89,5 @@ def test_no_death_loses_anything_in_the_other_studies(study: str, share: int) ->
     with enumeration(study) as one:
         deaths = of_each_role(one.deaths)
         assert len(deaths) > 2500
-        survive(one, share_of(deaths, share, SHARES), by_chance=0.05)
+        many = 4 if study == "small parts" else 1  # times as many points, and a quarter of them
+        survive(one, share_of(deaths, share, many * SHARES), by_chance=0.05)

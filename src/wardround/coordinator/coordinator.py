@@ -28,14 +28,14 @@ from wardround.coordinator.rows import ABSENT_AFTER_S, Hindered
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.timeline import Timeline, timeline
-from wardround.coordinator.traffic import Traffic
+from wardround.coordinator.traffic import MOST_UNWRITTEN_BYTES, Traffic
 from wardround.errors import WardroundError
 from wardround.federation.causes import Hindrance
 from wardround.federation.messages import LedgerReport, Present, malformed, stream_run
 from wardround.ids import RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import no_room
+from wardround.store.room import no_room, wants_room
 from wardround.study import Study, Task, refuse_if_incomplete
 from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
@@ -76,10 +76,12 @@ class Coordinator:
             )
         self.study = study
         self.key = key
+        self.traffic = Traffic()
         self.state = JournalledDatabase(
             database or Database.file(folder / "state.db", tables.MIGRATIONS),
             tables.journal,
             f"wardround/{trust_domain(study)}/{study.id}",
+            beside=self.traffic,
         )
         self.blobs = Blobs(folder / "blobs")
         self.spool = Spool(folder / "spool")
@@ -88,7 +90,6 @@ class Coordinator:
         )
         self.inspected = inspected
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
-        self.traffic = Traffic()
         self.exchange: Exchange | None = None
         self.groups: Groups | None = None
         """In a study with groups: where its sums are opened; ``exchange`` then opens none."""
@@ -132,6 +133,19 @@ class Coordinator:
             else:
                 records.resume_run(transaction.connection, run, self._now())
                 transaction.record("resumed", run=run, at=self._now().isoformat())
+        return self._open(run)
+
+    def latest_run(self) -> records.Run | None:
+        """The run that was started last, if there was any."""
+        with self.state.database.begin() as connection:
+            return records.latest_run(connection)
+
+    def reopen(self, run: RunId) -> Exchange:
+        """The exchange of a run that has ended, for hospitals that have not heard so yet."""
+        return self._open(run)
+
+    def _open(self, run: RunId) -> Exchange:
+        self.traffic.open_run(run)
         before = self.exchange
         if self._intake is not None:
             self._intake.close(no_room())
@@ -142,7 +156,6 @@ class Coordinator:
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
-        self.exchange.traffic = self.traffic
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
             drawing = Drawing(self.study, self.state, self._now)
@@ -161,11 +174,9 @@ class Coordinator:
     def _open_group(self, run: RunId, number: int) -> Exchange:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
-        exchange = Exchange(
+        return Exchange(
             self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
         )
-        exchange.traffic = self.traffic
-        return exchange
 
     def open_stream(self, task: Task, number: int) -> Streaming:
         """The exchange of the run's stream of that number (from 0), as far as it has come."""
@@ -209,13 +220,32 @@ class Coordinator:
         return self.present()
 
     def count(self, site: SiteName, bytes_in: int, bytes_out: int) -> None:
-        """Count what a hospital sent and was sent, under the round that is under way."""
+        """Count what a hospital sent and was sent, for what is under way."""
+        self.traffic.count(self._scope_of(site), site, bytes_in, bytes_out)
+        if self.traffic.unwritten_bytes >= MOST_UNWRITTEN_BYTES:
+            self.write_traffic()
+
+    def _scope_of(self, site: SiteName) -> str | None:
         exchange = self.exchange
         if exchange is None:
+            return None
+        if exchange.ending is None:
+            if self.groups is not None and self.groups.exchanges:
+                exchange = self.groups.exchange_of(site)
+            elif self.stream is not None:
+                exchange = self.stream
+        return exchange.scope_of(site)
+
+    def write_traffic(self) -> None:
+        """Write the counts down by themselves; where there is no room, with what comes next."""
+        if not self.traffic.pending:
             return
-        if self.groups is not None and self.groups.exchanges and exchange.ending is None:
-            exchange = self.groups.exchange_of(site)
-        self.traffic.count(exchange.scope, site, bytes_in, bytes_out)
+        try:
+            with self.state.transaction():
+                pass
+        except WardroundError as error:
+            if not wants_room(error):
+                raise
 
     def exchange_for(self, peer: Peer) -> Exchange:
         """The running exchange of a site's group, for a site whose approval is at hand."""
@@ -232,6 +262,11 @@ class Coordinator:
         if self.stream is not None:
             return self.stream
         return self.exchange if self.groups is None else self.groups.exchange_of(peer.site)
+
+    def take_leave(self, site: SiteName) -> None:
+        """A hospital's agent knows that the run is over."""
+        if self.exchange is not None:
+            self.exchange.take_leave(site)
 
     def ledger_report(self, site: SiteName) -> LedgerReport:
         """What was last heard of a site's privacy ledger, for that site's start."""
@@ -371,4 +406,5 @@ class Coordinator:
         if self.groups is not None:
             self.groups.close()
         self.refusals.close()
+        self.write_traffic()
         self.state.close()

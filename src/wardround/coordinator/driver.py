@@ -121,8 +121,8 @@ class Driver:
             "WR-ROUND-002",
             f"Step {step} ({task.kind}) got no total in {self.study.cohort.attempts} attempts: "
             f"{reason}.",
-            "See which hospitals were missing in the journal; start the run again when enough "
-            "of them are connected.",
+            "See which hospitals were missing in the journal; start another run when enough of "
+            "them are connected.",
         )
 
     def stream(self, task: Task) -> LiveStream:
@@ -263,11 +263,18 @@ class Driver:
         closing = self._ceiling(clock())
         while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
             left = closing - clock()
-            if left <= 0 or len(self._without_culprits(exchange.sites)) < self._least:
+            if len(self._without_culprits(exchange.sites)) < self._least:
+                raise WardroundError(
+                    "WR-COORD-083",
+                    "Too few hospitals are left that have sent no false shares.",
+                    "See in the journal who is a culprit; the others need a new study.",
+                )
+            if left <= 0:
                 raise WardroundError(
                     "WR-ROUND-004",
                     f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                    "Wait until more agents are connected and start the run again.",
+                    "When more agents are connected, start `wardround coordinator serve` again: "
+                    "the run goes on.",
                 )
             await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool
@@ -310,13 +317,12 @@ class Driver:
 
     async def conduct(self, task: Task, step: int) -> Total | None:
         """See the round in flight through; None when it failed."""
-        started = time.monotonic()
         await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
         for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
         while self._phase() is RoundPhase.OPENING:
             await self._settle(self._has_payloads)
-            total = await self._open(task, step, started)
+            total = await self._open(task, step)
             if total is not None:
                 return total
             await self._settle(lambda: self._phase() is not RoundPhase.RECOVER)
@@ -330,7 +336,7 @@ class Driver:
         self.say("round-failed", step=step, reason=latest.state.reason or "")
         return None
 
-    async def _open(self, task: Task, step: int, started: float) -> Total | None:
+    async def _open(self, task: Task, step: int) -> Total | None:
         exchange = self.exchange
         exchange.flush()
         assert exchange.round is not None and exchange.manifest is not None
@@ -371,7 +377,6 @@ class Driver:
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.
         stored = asyncio.to_thread(partial(exchange.blobs.put, ring.data, durable=True))
         values, name = await asyncio.gather(asyncio.to_thread(room.encoding.decode, ring), stored)
-        seconds = time.monotonic() - started
         with exchange.state.transaction() as transaction:
             connection = transaction.connection
             opened = records.Opened(task.hash, state.round, name)
@@ -381,9 +386,8 @@ class Driver:
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)
                 self._blame(transaction, false, state.round)
-            exchange.round = records.replace_round(
-                connection, exchange.round, state.on_opened(), seconds
-            )
+            exchange.round = records.replace_round(connection, exchange.round, state.on_opened())
+            seconds = records.round_lasted_s(connection, state.round)
         exchange.spool.drop(state.round)
         exchange.changed.notify()
         self.say(

@@ -133,6 +133,9 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             raise malformed("answer")
         intake = coordinator.intake_for(peer)
         await intake.submit(peer.site, kind, Envelope.from_json(envelope), bytes(attachment))
+        if kind == "witness":  # its last word
+            coordinator.take_leave(peer.site)
+            return Response(status_code=204)
         return await _next(coordinator, peer, request)
 
     @app.get("/v1/rounds/{round_}/parts")

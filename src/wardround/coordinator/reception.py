@@ -108,8 +108,12 @@ class Reception:
         certificate = _shown(request)
         with self._coordinator.refusals.noted(None):
             if certificate is None and self._coordinator.inspected:
-                return self._inspected(request)
-            return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
+                visitor = self._inspected(request)
+            else:
+                peer = self._coordinator.enrolment.identify(certificate)
+                visitor = Visitor(peer, request, self)
+        request.scope[VISITOR] = visitor.peer.site
+        return visitor
 
     def _inspected(self, request: Request) -> Visitor:
         """Whom a request's own signature proves; before its body is read, as anybody may send."""
@@ -136,7 +140,6 @@ class Reception:
             )
             if visitor.inspected:  # proved by now: a renewed certificate comes into force
                 self._coordinator.enrolment.identify(peer.certificate)
-            request.scope[VISITOR] = peer.site
 
     def note_agent(self, visitor: Visitor) -> None:
         """A site's agent is there; raises WR-COORD-037 where there are two of them."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
+import socket
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
@@ -86,7 +88,28 @@ class CertificateProtocol(HttpToolsProtocol):
         self.scope.setdefault("extensions", {})["tls"] = {"client_cert_chain": chain}
 
 
-def server(app: ASGIApp, host: str, port: int, context: ssl.SSLContext) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """Calls ``stopped`` when nothing is served any more.
+
+    A process that was told to end (SIGTERM) gets no further: uvicorn sends it the signal again.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopped: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopped = stopped
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._stopped()
+
+
+def server(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    stopped: Callable[[], None] = lambda: None,
+) -> uvicorn.Server:
     """A server that is ready to run; port 0 picks a free one."""
     asyncio.sslproto.SSLProtocol.max_size = READ_BYTES  # for the whole process: it is a server's
     config = uvicorn.Config(
@@ -105,4 +128,4 @@ def server(app: ASGIApp, host: str, port: int, context: ssl.SSLContext) -> uvico
         backlog=1024,
         ssl_context_factory=lambda _config, _default: context,
     )
-    return uvicorn.Server(config)
+    return _Server(config, stopped)

@@ -314,8 +314,8 @@ class Streaming(Exchange):
         return WardroundError(
             "WR-ROUND-040",
             f"No cohort of {size} hospitals came together in time; {waiting} are ready.",
-            "See in the journal which hospitals were lost; start the run again when enough of "
-            "them are connected, or tolerate a dropout in each cohort.",
+            "See in the journal which hospitals were lost; start the coordinator again when enough "
+            "of them are connected (the run goes on), or tolerate a dropout in each cohort.",
         )
 
     # What the sites say.
@@ -421,6 +421,11 @@ class Streaming(Exchange):
         """The cohort under that name, unless it is over."""
         found = (one for one in self.gathering.state.cohorts if one.manifest.round == scope)
         return next(found, None)
+
+    def scope_of(self, site: SiteName) -> str:
+        """For what a site's bytes count: the cohort that it is in, or the stream."""
+        mine = (one for one in self.gathering.state.cohorts if site in one.roster)
+        return next((one.manifest.round for one in mine), self.run)
 
     def trains(self, site: SiteName) -> bool:
         """Whether a site has nothing to wait for, and should train from the newest version."""

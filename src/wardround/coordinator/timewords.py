@@ -7,7 +7,7 @@ from datetime import datetime
 from wardround.coordinator.stages import Stage
 from wardround.coordinator.timeline import Doing, Lane, Mark, Timeline
 from wardround.federation.causes import Cause
-from wardround.governance.report.render import kind_label
+from wardround.governance.report.spans import kind_label
 
 CAUSES = {
     Cause.APPROVAL: "its approval does not hold today: its steward approves the study again",
