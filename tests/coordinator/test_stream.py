@@ -20,6 +20,7 @@ from wardround.coordinator import timewords as words
 from wardround.coordinator.intake import EACH
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.records import Sent, save_statement
+from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.streams import GATHERING
 from wardround.errors import WardroundError
@@ -232,6 +233,24 @@ async def test_the_coordinator_dies_when_the_total_is_stored_and_the_cohort_not_
         second = await following(stream)
         trained = dict.fromkeys(SITES, question(ward, START + 1.0, 1))
         np.testing.assert_allclose(second.values, truth(ward, trained), atol=1e-6)
+
+
+async def test_payloads_that_outlast_their_cohort_are_gone_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(_spool: Spool, _round: str) -> None:
+        raise KeyboardInterrupt
+
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+        with monkeypatch.context() as patch:
+            patch.setattr(Spool, "drop", dies)
+            with pytest.raises(KeyboardInterrupt):
+                await anext(ward.driver.stream(question(ward)))
+        spool = tmp_path / "coordinator" / "spool"
+        assert any(spool.iterdir())
+        await ward.crash()
+        await ward.restart()
+        assert not any(spool.iterdir())
 
 
 async def test_what_the_power_took_of_a_cohorts_payloads_is_sent_again(tmp_path: Path) -> None:
