@@ -118,7 +118,7 @@ async def test_an_agent_that_restarts_after_its_packet_sends_the_same_bytes(
 async def test_payloads_that_outlast_their_round_are_gone_after_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The coordinator dies between the commit of a total and the removal of what it is the sum of."""
+    """The coordinator dies between the commit of a total and the removal of its payloads."""
 
     def dies(_spool: Spool, _round: str) -> None:
         raise KeyboardInterrupt

@@ -494,7 +494,10 @@ async def test_a_flood_of_ready_statements_fills_neither_journal_nor_database(
         assert len(streaming.offers) == 1
         streaming.on_restart(FIRST)
         assert not streaming.offers and not streaming.trains(FIRST), "nor is it asked again"
-        leaves, size = len(ward.entries("ready")), len(GATHERING.dump_json(streaming.gathering.state))
+        leaves, size = (
+            len(ward.entries("ready")),
+            len(GATHERING.dump_json(streaming.gathering.state)),
+        )
         assert flood(300) == {"WR-COORD-090": 300}
         assert len(ward.entries("ready")) == leaves
         assert len(GATHERING.dump_json(streaming.gathering.state)) == size

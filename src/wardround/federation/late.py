@@ -24,7 +24,6 @@ from wardround.federation.round import Round
 from wardround.ids import Digest, RunId, SiteName
 from wardround.secagg.cohort import MAXIMUM_SEQUENCE, CohortManifest, late_batch
 
-
 MOST_WASTED = 16
 """So many ready statements may come to nothing through their own site before the next version.
 
@@ -286,9 +285,7 @@ class Gathering:
         )
 
 
-def _counted(
-    counts: Mapping[SiteName, int], more: Iterable[SiteName]
-) -> dict[SiteName, int]:
+def _counted(counts: Mapping[SiteName, int], more: Iterable[SiteName]) -> dict[SiteName, int]:
     new = dict(counts)
     for site in more:
         new[site] = new.get(site, 0) + 1
