@@ -197,7 +197,7 @@ class CoordinatorParty:
         error = float(np.linalg.norm(total.values - expected) / np.linalg.norm(expected))
         driver.exchange.save_checkpoint()
         with self._coordinator.state.database.begin() as connection:
-            moved = traffic.load(connection, [total.round])[total.round].values()
+            moved = traffic.load(connection, driver.exchange.run)[total.round].values()
         return {
             "seconds": seconds,
             "error": error,

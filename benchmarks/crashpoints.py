@@ -49,16 +49,16 @@ def run() -> Report:
     share, of = map(int, os.environ.get("CRASHPOINTS_SHARE", "1/1").split("/"))
     record = Path(os.environ.get("CRASHPOINTS_RECORD", RECORD)).absolute()
     record.parent.mkdir(parents=True, exist_ok=True)
-    code, cores = code_digest(), len(os.sched_getaffinity(0))
+    code, processes = code_digest(), 2 * len(os.sched_getaffinity(0))  # each waits half of the time
     enumerated = 0
     for study in studies:
         with harness.enumeration(study) as one:
             every = (*one.deaths, *one.double)
         enumerated += len(every)
         done = {line["death"] for line in recorded(record, code, study)}
-        left = [death for death in every[share - 1 :: of] if str(death) not in done]
-        with multiprocessing.get_context("spawn").Pool(cores) as pool:
-            parts = [(study, left[number::cores], record, code) for number in range(cores)]
+        left = [death for death in harness.share_of(every, share - 1, of) if str(death) not in done]
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            parts = [(study, left[number::processes], record, code) for number in range(processes)]
             pool.starmap(_die, parts, chunksize=1)
     return summary(
         [line for study in studies for line in recorded(record, code, study)],

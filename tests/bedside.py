@@ -168,7 +168,7 @@ class Bedside:
             task=task.hash,
             kind=task.kind,
             model=task.model_digest,
-            length=task.length,
+            length=task.elements,
             ring_bits=task.ring_bits,
             fractional_bits=encoding.fractional_bits,
             roster=SITES,

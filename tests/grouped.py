@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -53,7 +52,7 @@ async def play(ward: Ward, results: Path) -> tuple[Candidate, EvidenceFile, Publ
     )
     await until(lambda: len(exchange.witnesses) == len(EIGHT))
     evidence = gather_evidence(coordinator, candidate)
-    published = publish(_Home(results), coordinator, candidate, evidence, datetime.now(UTC))
+    published = publish(_Home(results), coordinator, candidate, evidence)
     return candidate, evidence, published
 
 

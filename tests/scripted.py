@@ -6,6 +6,7 @@ import orjson
 
 from bedside import RUN, Bedside
 from wardround.errors import WardroundError
+from wardround.federation.causes import Hindrance
 from wardround.federation.messages import PART_BYTES, Ask, Instruction
 from wardround.federation.packet import Packet, Refusal, Status, StatusKind
 from wardround.ids import Digest
@@ -27,10 +28,14 @@ class Script:
         self.polls: list[int] = []
         self.blobs: dict[Digest, bytes] = {}
         self.refuse: list[str] = []
-        self.bytes_out = 0
+        self.bytes_out = self.bytes_in = 0
+        self.hindrance: Hindrance | None = None
+        self.hindrances: list[Hindrance | None] = []
+        """What was said beside each poll."""
 
     async def next(self, seen: int) -> Asked | None:
         self.polls.append(seen)
+        self.hindrances.append(self.hindrance)
         return self.asks.pop(0) if self.asks else (STOP, memoryview(b""))
 
     async def send(self, item: Packet | Refusal | Status, seen: int) -> Asked | None:

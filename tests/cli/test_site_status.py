@@ -16,9 +16,12 @@ from steward import Steward
 from ward import SITES, open_ward, until
 from wardround.errors import WardroundError
 from wardround.site import tables
+from wardround.site.asking import Waiting
 from wardround.site.memory import open_memory
 from wardround.site.pulse import NAME, Life, Pulse, beating
+from wardround.site.sounding import own_lane
 from wardround.store.journalled import JournalledDatabase
+from wardround.trust.tls import client_context
 
 RUN = "20260101T000000-00000000"
 
@@ -143,3 +146,56 @@ async def test_an_agents_link_knows_when_the_coordinator_answered_last(tmp_path:
         await asyncio.wait_for(ward.driver.sum(ward.task()), 30)
         assert agent.link.heard_at is not None
         assert before <= agent.link.heard_at <= datetime.now(UTC)
+
+
+async def test_beside_a_running_agent_the_coordinator_says_what_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    slow, site = SITES[0], SITES[1]
+    async with open_ward(tmp_path, "https", cohort={"deadline_s": 600.0}) as ward:
+        ward.hospitals[slow].line.die_before("packet")
+        work = asyncio.create_task(ward.driver.sum(ward.task()))
+        exchange = ward.driver.exchange
+        await until(lambda: exchange.round and len(exchange.round.state.packets) == len(SITES) - 1)
+        mine = ward.hospitals[site]
+        refused = len(ward.entries("refused"))
+
+        async def told() -> dict[str, object]:
+            paths = (ward.tls / name for name in ("ca.pem", f"{site}.pem", f"{site}.key"))
+            papers = client_context(*paths), mine.agent_key, mine.identity, None
+            return await own_lane(ward.url, *papers)
+
+        found = await told()
+        assert found["waiting"]["for"] == "others" and found["waiting"]["since"]
+        assert found["waiting"]["words"].startswith("contributions of other hospitals, since ")
+        assert found["next"] == "they sign who answered"
+        assert slow not in str(found), "not who"
+        await mine.kill()
+        heard = ward.coordinator.heard_ages_s()[site]
+        await told()
+        assert ward.coordinator.heard_ages_s()[site] >= heard, "who looks is no agent"
+        assert len(ward.entries("refused")) == refused, "and no twin of one"
+        work.cancel()
+
+
+def test_what_the_run_waits_for_stands_beside_the_rest(
+    steward: Steward, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "contributions of other hospitals, since 41 s"
+    waiting = Waiting(RUN, "running", "others", None, words, "they sign who answered")
+    monkeypatch.setattr("wardround.site.asking.ask_waiting", lambda _home: waiting)
+    printed = command("site", "status", steward.folder, "--run")
+    assert printed.code == 0 and words in printed.out and "they sign who" in printed.out
+    found = json.loads(command("site", "status", steward.folder, "--run", "--json").out)
+    assert found["run"]["awaited"] == "others" and found["answers"] == 0
+
+
+def test_where_nobody_answers_that_is_said_and_the_rest_is_shown(
+    tmp_path: Path, command: Command
+) -> None:
+    steward = Steward(tmp_path)
+    steward.ready("https://localhost:1")
+    printed = command("site", "status", steward.folder, "--run")
+    assert printed.code == 0
+    assert "WR-SITE-040" in printed.out and "has not run yet" in printed.out
+    assert "run" not in answer(command, steward), "only where it is asked for"

@@ -154,6 +154,26 @@ async def test_payloads_of_the_round_under_way_outlast_a_restart(tmp_path: Path)
         assert list((await driver.sum(ward.task())).values) == truth(ward, SITES)
 
 
+async def test_whoever_gave_shares_that_never_came_gives_the_same_total_again(
+    tmp_path: Path,
+) -> None:
+    """All have closed the task, and lost their keys: it is repeated over all of them, or not."""
+    async with open_ward(tmp_path, cohort={"deadline_s": 5.0}) as ward:
+        for one in ward.hospitals.values():
+            one.line.die_before("shares")
+        work = asyncio.create_task(total_of(ward.driver, ward.task()))
+        gave = list(ward.hospitals.values())
+        await until(lambda: all("shares" in {leaf.kind for leaf in one.entries()} for one in gave))
+        for one in gave:
+            await one.kill()
+            one.line.before = lambda _kind: None
+            await one.start()
+        total = await work
+        assert total.survivors == SITES and list(total.values) == truth(ward, SITES)
+        assert ward.coordinator.exchange.manifest.minimum_survivors == len(SITES)
+        assert {code for one in gave for code in one.refusals()} == {"WR-SITE-034"}
+
+
 async def test_without_a_quorum_the_step_fails_with_a_code(tmp_path: Path) -> None:
     async with open_ward(tmp_path, cohort={**QUICK, "attempts": 1}) as ward:
         for site in SITES[:2]:

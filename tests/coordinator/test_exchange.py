@@ -447,10 +447,29 @@ def test_a_witness_is_kept_across_a_restart(puppets: Puppets) -> None:
     signed = witness(puppets)
     assert puppets.refused(FIRST, "witness", signed) is None
     assert puppets.refused(FIRST, "witness", signed) is None
-    assert puppets.refused(FIRST, "witness", witness(puppets, model=OTHER)) == "WR-COORD-022"
+    assert puppets.refused(FIRST, "witness", witness(puppets, model=OTHER)) == "WR-COORD-025"
     puppets.ward.coordinator.close()
     puppets.ward.open_coordinator()
     assert puppets.ward.drive().exchange.witnesses == {FIRST}
+
+
+def test_a_site_that_was_started_again_countersigns_a_journal_that_has_grown(
+    puppets: Puppets,
+) -> None:
+    """Its first countersignature stays: one for each site is in the evidence."""
+    puppets.exchange.finish({}, b"")
+    first = witness(puppets)
+    assert puppets.refused(FIRST, "witness", first) is None
+    puppets.ward.coordinator.close()
+    puppets.ward.open_coordinator()
+    again = Puppets(puppets.ward)
+    again.exchange.finish({}, b"")
+    assert instruction(again.exchange, FIRST, 0) is not None, "offered to whoever asks"
+    later = witness(again)
+    assert later.payload != first.payload
+    assert again.refused(FIRST, "witness", later) is None
+    (kept,) = again.exchange.said(again.exchange.run, "witness").values()
+    assert kept.envelope.payload == first.payload
 
 
 def test_a_witness_of_another_run_is_refused(puppets: Puppets) -> None:

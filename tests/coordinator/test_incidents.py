@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ward import SITES, Hospital, Ward, open_ward
-from wardround.federation.causes import Cause
+from ward import SITES, Hospital, Ward, open_ward, until
+from wardround.coordinator import timewords
+from wardround.coordinator.own import own_document
+from wardround.coordinator.timeline import Doing
+from wardround.federation.causes import Cause, Hindrance
+from wardround.site import spool
+from wardround.store.room import NO_ROOM, no_room
 
 WHO = SITES[1]
 
@@ -54,6 +59,64 @@ async def test_both_sides_have_the_event_under_one_number(
         assert told is not None and (told.incident, told.cause) == (number, cause)
         everything = [entry.to_leaf() for entry in ward.entries()]
         assert not any(str(inside["code"]).encode() in leaf for leaf in everything)
+
+
+def full_at(monkeypatch: pytest.MonkeyPatch, hospital: Hospital) -> set[Path]:
+    """The disk of one hospital takes no packet for as long as the set that is returned has it."""
+    full, room = {hospital.custody.spool}, spool.room
+
+    def looked_for(folder: Path, *more: object) -> Path:
+        if folder in full:
+            raise no_room(folder)
+        return room(folder, *more)
+
+    monkeypatch.setattr(spool, "room", looked_for)
+    return full
+
+
+async def test_a_hospital_that_waits_for_room_says_so_and_answers_when_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_ward(tmp_path, cohort={"deadline_s": 60.0}) as ward:
+        full = full_at(monkeypatch, ward.hospitals[WHO])
+        told: list[tuple[str, Hindrance]] = []
+        ward.coordinator.on_hindrance = lambda *one: told.append(one)
+        summing = asyncio.create_task(ward.driver.sum(ward.task()))
+        await until(lambda: ward.coordinator.timeline().lane(WHO).hindered)
+        found = ward.coordinator.timeline()
+        lane = found.lane(WHO)
+        assert lane.hindered is not None and lane.doing is Doing.WAITED_FOR
+        assert timewords.doing(found, lane, found.stages[0].phase) == (
+            "waits: its disk is full; owes its contribution"
+        )
+        number = lane.hindered.hindrance.incident
+        assert own_document(found, WHO)["site"]["hindered"]["cause"] == "disk"
+        assert number not in str(own_document(found, SITES[0]))
+        full.clear()
+        total = await asyncio.wait_for(summing, 30)
+        assert WHO in total.survivors, "it has refused nothing"
+        await until(lambda: ward.coordinator.timeline().lane(WHO).hindered is None)
+        assert told == [(WHO, Hindrance(Cause.DISK, number))]
+        inside = [facts for event, facts in ward.hospitals[WHO].events if event == "trouble"]
+        assert {(one["code"], one["incident"]) for one in inside} == {(NO_ROOM, number)}
+        journals = [*ward.entries(), *ward.hospitals[WHO].entries()]
+        assert not any(number.encode() in entry.to_leaf() for entry in journals)
+
+
+async def test_what_it_says_fills_nobodys_log_and_only_its_own_words_count(
+    tmp_path: Path,
+) -> None:
+    async with open_ward(tmp_path) as ward:
+        coordinator, told = ward.coordinator, []
+        coordinator.on_hindrance = lambda *one: told.append(one)
+        for text in ("disk.7KQ2-M9XA", "disk.7KQ2-M9XB", "", "disk.7KQ2-M9XA"):
+            coordinator.hear_hindrance(WHO, text)
+        assert len(told) == 1
+        for nonsense in ("disk", "policy.7KQ2-M9XA", "disk.no", "disk.7KQ2-M9XA\n", "x" * 9000):
+            coordinator.hear_hindrance(WHO, nonsense)
+            assert coordinator.presence().hindered == {}
+            coordinator.hear_hindrance(WHO, "disk.7KQ2-M9XA")
+            assert list(coordinator.presence().hindered) == [WHO]
 
 
 async def test_a_run_that_is_stopped_is_ending_until_it_has_ended(tmp_path: Path) -> None:

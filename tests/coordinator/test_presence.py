@@ -6,16 +6,21 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from ward import SITES, until
 from wardround.coordinator.presence import NAME, Presence, keep_written
+from wardround.coordinator.rows import Hindered
+from wardround.federation.causes import Cause, Hindrance, Incident
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NONSENSE = orjson.dumps({"at": NOW, "heard": {}, "hindered": {"harbour": ["disk.1", NOW]}})
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
-    written = Presence.of({SITES[0]: 3.5, SITES[1]: 0.0}, NOW)
+    full = Hindered(Hindrance(Cause.DISK, Incident("7KQ2-M9XA")), NOW)
+    written = Presence.of({SITES[0]: 3.5, SITES[1]: 0.0}, NOW, {SITES[1]: full})
     written.save(tmp_path)
     assert Presence.load(tmp_path) == written
     assert written.heard[SITES[0]] == NOW - timedelta(seconds=3.5)
@@ -23,7 +28,8 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "junk", [b"", b"junk", b"[]", b"{}", b'{"at": 1, "heard": {}}', b'{"at": "x", "heard": 3}']
+    "junk",
+    [b"", b"junk", b"[]", b"{}", b'{"at": 1, "heard": {}}', b'{"at": "x", "heard": 3}', NONSENSE],
 )
 def test_what_makes_no_sense_is_nothing_known(tmp_path: Path, junk: bytes) -> None:
     (tmp_path / NAME).write_bytes(junk)
@@ -36,7 +42,7 @@ def test_a_folder_that_takes_no_file_stops_nobody(tmp_path: Path) -> None:
 
 
 async def test_it_is_kept_written(tmp_path: Path) -> None:
-    task = asyncio.create_task(keep_written(tmp_path, lambda: {SITES[0]: 0.0}))
+    task = asyncio.create_task(keep_written(tmp_path, lambda: Presence.of({SITES[0]: 0.0}, NOW)))
     await until((tmp_path / NAME).exists)
     task.cancel()
     found = Presence.load(tmp_path)

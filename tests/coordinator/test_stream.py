@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from rich.console import Console
 
 from ward import SITES, Ward, code_of, open_ward, until
+from wardround.cli.timeline_picture import picture
 from wardround.coordinator import timewords as words
 from wardround.coordinator.intake import EACH
 from wardround.coordinator.late_intake import LateIntake
@@ -23,6 +26,7 @@ from wardround.coordinator.records import Sent, save_statement
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.streams import GATHERING
+from wardround.coordinator.timeline import Mark
 from wardround.errors import WardroundError
 from wardround.federation.federation import Stream, Total
 from wardround.federation.late import MOST_WASTED
@@ -503,7 +507,6 @@ async def test_a_flood_of_ready_statements_fills_neither_journal_nor_database(
         assert len(GATHERING.dump_json(streaming.gathering.state)) == size
         refusals = [one.facts["number"] for one in ward.entries("refused") if "number" in one.facts]
         assert len(ward.entries("refused")) == EACH + 2 and refusals == [128, 256]
-        assert FIRST in streaming.stalled().problem
         again = Streaming(
             ward.study,
             ward.keys.coordinator,
@@ -519,6 +522,10 @@ async def test_a_flood_of_ready_statements_fills_neither_journal_nor_database(
         streaming.publish(1, START + 1.0)
         assert streaming.trains(FIRST)
         assert flood(1) == {"taken": 1}, "what it says of the next version is heard"
+        flood(100)
+        streaming.on_restart(FIRST)
+        assert FIRST in streaming.stalled().problem
+        assert flood(1) == {"taken": 1}, "and when the run has ended for it, and is started again"
 
 
 async def test_no_site_breaks_a_cohort_that_is_being_formed_by_saying_ready_anew(
@@ -611,3 +618,29 @@ async def test_the_timeline_says_who_trains_signs_and_deals(tmp_path: Path) -> N
             assert told(ward)[0] == "cohort 1 of whoever is ready"
             gates[kind].set()
         await work
+        found = ward.coordinator.timeline()
+        assert (found.rounds, found.steps) == (1, 1)
+        assert {lane.marks for lane in found.lanes} == {(Mark.ANSWERED,)}
+
+
+async def test_cohorts_stand_in_the_lanes_between_the_rounds_as_they_came(tmp_path: Path) -> None:
+    changes = agreed()
+    changes["cohort"] |= {"rounds_per_setup": 1}  # whoever is started again has lost its keys
+    async with open_ward(tmp_path, **changes) as ward:
+        await ward.driver.sum(ward.task())
+        _, stream = await slowed(ward)
+        await following(stream)
+        await stream.aclose()
+        await ward.hospitals[REST[0]].start()
+        await asyncio.wait_for(ward.driver.sum(ward.task("moments")), 30)
+        found = ward.coordinator.timeline()
+        assert (found.rounds, found.steps) == (6, 6)
+        yes, no = Mark.ANSWERED, Mark.NOT_READY
+        lanes = {FIRST: (no, no, no, yes), REST[0]: (yes, yes, yes, no)}
+        for lane in found.lanes:
+            assert lane.marks == (yes, *lanes.get(lane.site, (yes,) * 4), yes)
+        assert words.tally(found.lane(FIRST)) == "3 of 3", "nobody waits for it to be ready"
+        page = Console(width=120, file=io.StringIO(), color_system=None)
+        page.print(picture(found, 120), markup=False)
+        text = page.file.getvalue()
+        assert "●···●●" in text and "●●●●·●" in text

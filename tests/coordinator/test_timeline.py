@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies import document as study_document
+from wardround.cli.timeline_picture import lines
 from wardround.coordinator import timewords as words
+from wardround.coordinator.own import own_document
 from wardround.coordinator.rows import (
     DrawRow,
+    Hindered,
     RoundRow,
     Rows,
     RunRow,
@@ -25,10 +28,9 @@ from wardround.coordinator.timeline import (
     Mark,
     Timeline,
     document,
-    own_document,
     timeline,
 )
-from wardround.federation.causes import Cause
+from wardround.federation.causes import Cause, Hindrance, Incident
 from wardround.federation.draw import Draw
 from wardround.federation.messages import group_of, group_run
 from wardround.federation.round import Round
@@ -312,6 +314,60 @@ def test_a_hospital_sees_its_own_lane_and_no_other_name() -> None:
     assert A.encode() in own
     assert not any(site.encode() in own for site in (B, C, D))
     assert b"7KQ2-M9XA" not in own and b"waits_for" not in own and b"enough" not in own
+
+
+def own(found: Timeline, site: SiteName) -> tuple[object, object, object, object]:
+    """For what a hospital is told that the run waits, since when, in words, and what is next."""
+    told = own_document(found, site)
+    waiting = told["waiting"]
+    return waiting["for"], waiting["since"], waiting["words"], told["next"]
+
+
+def test_a_hospital_is_told_what_is_waited_for_since_when_and_what_comes_next() -> None:
+    state = round_().on_packet(A).on_refused(C)
+    found = seen(rounds=(row(state),))
+    began = at(10).isoformat(timespec="milliseconds")
+    limit = "since 20 s; 40 s more at most"
+    usual = "they sign who answered"
+    assert own(found, A) == ("others", began, f"contributions of other hospitals, {limit}", usual)
+    kind, since, sentence, follows = own(found, D)
+    assert (kind, since) == ("own-answer", began)
+    assert sentence == f"this hospital's contribution, {limit}"
+    assert follows.startswith(f"{usual}; else it goes on without this hospital")
+    kind, _, _, follows = own(found, C)
+    assert kind == "others" and follows.endswith("takes part again in a later round")
+
+
+def test_a_hospital_whose_disk_is_full_is_told_so_and_nobody_else() -> None:
+    full = Hindered(Hindrance(Cause.DISK, Incident("7KQ2-M9XA")), at(25))
+    found = seen(rounds=(row(round_()),), hindered={A: full})
+    kind, since, sentence, _ = own(found, A)
+    assert (kind, since) == ("own-disk", at(25).isoformat(timespec="milliseconds"))
+    assert sentence.startswith("room at this hospital: its disk is full, since 5.0 s")
+    assert own(found, B)[0] == "own-answer"
+    assert "disk" not in str(own_document(found, B))
+    (line,) = [one for one in lines(found) if A in one and "incident" in one]
+    assert f"{A} waits: its disk is full, since 5.0 s, incident 7KQ2-M9XA" in line
+    gone = seen(200.0, rounds=(row(round_()),), hindered={A: full})
+    assert gone.lane(A).hindered is None, "what a coordinator wrote that is away is old"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "sentence"),
+    [
+        ({"run": None, "approved": frozenset()}, "approval", "this hospital's approval"),
+        ({"run": None, "enrolled": frozenset()}, "enrolment", "this hospital to enrol"),
+        ({"run": None, "heard": {}}, "own-answer", "this hospital's agent to connect"),
+        ({"run": None, "heard": {A: at(29)}}, "others", "other hospitals to connect"),
+        ({"setups": (SetupRow(SETUP, at(8)),)}, "own-answer", "this hospital's keys, since 22 s"),
+        ({}, "coordinator", "the coordinator, which adds up and thinks, since 22 s"),
+        ({"run": RunRow(RUN, "finished", NOON, ended_at=at(20))}, "nothing", "nothing: the run"),
+    ],
+)
+def test_whose_turn_it_is(changes: dict[str, object], kind: str, sentence: str) -> None:
+    told, _, words_, follows = own(seen(**changes), A)
+    assert told == kind and words_.startswith(sentence)
+    assert bool(follows) == (kind != "nothing")
 
 
 EVENTS = st.lists(

@@ -12,16 +12,19 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from zlib import crc32
 
 from faults.disk import Loss
 from faults.outcome import Outcome, examine
 from faults.points import Place
+from faults.small_parts import small_parts
 from faults.trial import COORDINATOR, FOUR, SITES, SIX, Cast, Trial, prepare
 from wardround.ids import SiteName
+from wardround.study import Study
 from wardround.study.task import Compression
 from wardround.trust.canonical import JSON
 
@@ -70,6 +73,18 @@ STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
             },
         },
     ),
+    "small parts": (
+        SITES,
+        {
+            "model": {
+                "kind": "logistic",
+                "algorithm": "fedavg",
+                "fedavg": {"rounds": 2, "learning_rate": 0.5},
+            },
+            "data": {"outcome": "malignant", "features": ["radius_mean", "texture_mean"]},
+            "cohort": {"minimum_sites": 3},
+        },
+    ),
     "random-k": (
         SITES,
         {
@@ -104,19 +119,19 @@ STUDIES: dict[str, tuple[tuple[SiteName, ...], dict[str, JSON]]] = {
         },
     ),
 }
-"""By name: which hospitals, and how the study differs from the tests' usual one."""
+"""By name: which hospitals, and how the study differs from the tests' usual one.
+
+In ``small parts`` packets and models travel in many parts, which the others' are too small for.
+"""
 
 
 class Blackout(StrEnum):
-    """Who else loses their power at that moment.
-
-    Never everybody: the shares that open a total are given once, and those who gave them and the
-    coordinator that was to have them must not all lose their power just in between.
-    """
+    """Who else loses their power at that moment."""
 
     ALONE = ""
     BOTH = ", and another's"
     """A hospital and the coordinator, whichever of them comes to the point."""
+    ALL = ", and everybody's"
 
 
 @dataclass(frozen=True)
@@ -177,7 +192,9 @@ class Enumeration:
         party.die_at, party.again = death.place, death.again
         for one in trial.parties.values():
             one.loss = death.loss
-        if death.blackout is Blackout.BOTH:
+        if death.blackout is Blackout.ALL:
+            trial.together = frozenset(trial.parties)
+        elif death.blackout is Blackout.BOTH:
             sites = self.cast.sites
             other = sites[death.place.time % len(sites)]
             hospital = other if death.party == COORDINATOR else death.party
@@ -202,19 +219,26 @@ class Enumeration:
         No noise is drawn anew, and no hospital was left out of a cohort, or lost with its memory
         what it had not sent yet.
         """
-        study = self.cast.study
         alone = death.party == COORDINATOR and death.blackout is Blackout.ALONE
-        fedavg = study.model.fedavg
-        remembers = fedavg is not None and fedavg.compression is Compression.RANDOM_K
-        same_again = study.cohort.asynchronous is None and not remembers
-        return study.privacy is None and (same_again or alone)
+        study = self.cast.study
+        return study.privacy is None and (_same_again(study) or alone)
+
+
+def _same_again(study: Study) -> bool:
+    """Whether hospitals that lost their memory, all of them even, still answer the same."""
+    fedavg = study.model.fedavg
+    remembers = fedavg is not None and fedavg.compression is Compression.RANDOM_K
+    return study.cohort.asynchronous is None and not remembers
 
 
 @contextmanager
 def enumeration(study: str = "secure-sum") -> Iterator[Enumeration]:
     """Record a run in which nobody dies, in memory where there is such a folder."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name,
+        small_parts() if study == "small parts" else nullcontext(),
+    ):
         sites, changes = STUDIES[study]
         cast = prepare(Path(name) / "cast", sites, **changes)
         trial = Trial(cast, Path(name) / "run")
@@ -222,7 +246,8 @@ def enumeration(study: str = "secure-sum") -> Iterator[Enumeration]:
         truth = examine(trial)
         shutil.rmtree(trial.folder)
         deaths = tuple(death for name in trial.parties for death in _deaths(trial, name))
-        yield Enumeration(cast, truth, deaths, tuple(_double(deaths)))
+        double = tuple(_double(deaths, everybody=_same_again(cast.study)))
+        yield Enumeration(cast, truth, deaths, double)
 
 
 def _deaths(trial: Trial, name: str) -> Iterator[Death]:
@@ -236,17 +261,28 @@ def _deaths(trial: Trial, name: str) -> Iterator[Death]:
         before = point.place.kind
 
 
-def _double(deaths: Iterable[Death]) -> Iterator[Death]:
-    """Of each death without power, in turn: somebody else's with it, or a second one later.
+def _double(deaths: Iterable[Death], *, everybody: bool) -> Iterator[Death]:
+    """Of each death without power, in turn: somebody else's with it, a second one, everybody's.
 
-    Both of each would be nearly as many again as there are single ones, and twice as slow.
+    All of each would be as many again as there are single ones, and twice as slow.
     """
     dark = [one for one in deaths if one.loss is Loss.NAMES]
     for number, one in enumerate(dark):
-        if number % 2:
-            yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
-        else:
-            yield Death(one.party, one.place, one.loss, Blackout.BOTH)
+        match number % (3 if everybody else 2):
+            case 0:
+                yield Death(one.party, one.place, one.loss, Blackout.BOTH)
+            case 1:
+                yield Death(one.party, one.place, one.loss, again=1 + number * 7 % 60)
+            case _:
+                yield Death(one.party, one.place, one.loss, Blackout.ALL)
+
+
+def share_of(deaths: Iterable[Death], number: int, of: int) -> list[Death]:
+    """One of so many shares, from 0: by a death's name, so that every process means the same.
+
+    Each records a run of its own, in which a poll more or less moves all that comes after it.
+    """
+    return [one for one in deaths if crc32(str(one).encode()) % of == number]
 
 
 def stratified(deaths: tuple[Death, ...], each: int) -> list[Death]:
@@ -280,5 +316,6 @@ __all__ = [
     "Loss",
     "counted",
     "enumeration",
+    "share_of",
     "stratified",
 ]

@@ -17,6 +17,7 @@ from faults.disk import Loss
 from faults.trial import COORDINATOR, POLICY, Trial
 from wardround.coordinator import tables as coordinator_tables
 from wardround.governance.artefact import load_model
+from wardround.governance.report import LocalReport
 from wardround.governance.verify import Trust, verify
 from wardround.secagg import RingArray
 from wardround.site import tables as site_tables
@@ -112,7 +113,10 @@ def _site(trial: Trial, site: str) -> int:
             "SELECT scope FROM statements WHERE kind = 'packet' AND site = ?", (site,)
         ).fetchall()
     assert {name for (name,) in taken} <= {name for name, _ in answered}, "nothing from nowhere"
-    load_model(folder / "reports" / "model", study.coordinator_key)
+    kept = load_model(folder / "reports" / "model", study.coordinator_key)
+    assert LocalReport.load(folder / "reports" / "local_report.json").name == site
+    done = [one.facts["run"] for one in entries if one.kind == "reported"]
+    assert done == [kept.statement.run], "the run's own report, once"
     _outlasts_the_power(trial, site, folder / "reports")
     return len(answered)
 

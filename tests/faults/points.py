@@ -163,6 +163,7 @@ class Hooks:
                 "link",
                 "mkdir",
                 "posix_fallocate",
+                "truncate",
             ),
             io: ("open",),
             builtins: ("open",),
@@ -296,6 +297,13 @@ class Hooks:
             party.point("allocate", whole)
             party.disk.will_write(whole)
         self._os["posix_fallocate"](descriptor, offset, size)
+
+    def _os_truncate(self, path: Any, length: int) -> None:
+        party, whole = self.party_of(path)
+        if party is not None:
+            party.point("truncate", whole)
+            party.disk.will_write(whole)
+        self._os["truncate"](path, length)
 
     def _renaming(self, call: str, old: Any, new: Any, **more: Any) -> None:
         party, source = self.party_of(old)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 
@@ -32,7 +32,10 @@ from wardround.sandbox import InlineWorker
 from wardround.simulation.inprocess import ENTRY, Certified, Keys
 from wardround.site import tables as site_tables
 from wardround.site.assemble import assemble
-from wardround.site.local import keep_model
+from wardround.site.ended import Part, to_the_end
+from wardround.site.home import SiteHome
+from wardround.site.local import Figures, keep_model, kept_model, write_local_report
+from wardround.site.serve import OWN_COMPUTATIONS
 from wardround.store import Database
 from wardround.store.room import wants_room
 from wardround.study import HospitalPolicy, Profile, Study
@@ -113,6 +116,17 @@ class _Line(httpx.AsyncBaseTransport):
         return call.result()
 
 
+def home_of(study: Study, site: SiteName, folder: Path) -> SiteHome:
+    """As much of a hospital's folder as its end and its own report need."""
+    return SimpleNamespace(
+        name=site,
+        study=study,
+        reports=folder / "reports",
+        mapping=SimpleNamespace(sources=()),
+        records=SimpleNamespace(findings=()),
+    )
+
+
 @dataclass
 class _Site:
     task: asyncio.Task[None]
@@ -190,33 +204,16 @@ class Trial:
                 if party.dead:
                     await self._end(name)
                     party.live_again()
-                    if name != COORDINATOR or not self.finished:
-                        await self._start(name)
+                    await self._start(name)
             for one in self._sites.values():
                 if one.task.done() and not isinstance(one.task.exception(), Killed):
                     one.task.result()
             if self._driving.done() and not self._driving.cancelled():
-                if not isinstance(self._driving.exception(), Killed):
-                    self._driving.result()
-                elif not self.finished:
-                    continue  # else nothing more happens, of which there is anything to hear
-            if self.finished and all(
-                one.task.done() or site in self.countersigned for site, one in self._sites.items()
-            ):
-                return  # an agent that is started again after that has nothing left to do
-
-    @property
-    def finished(self) -> bool:
-        """Whether the coordinator's database says that the run has ended well."""
-        with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
-            return ("finished",) in database.execute("SELECT state FROM runs").fetchall()
-
-    @property
-    def countersigned(self) -> frozenset[str]:
-        """Whose countersignature of the end the coordinator has."""
-        with sqlite3.connect(self.folder / COORDINATOR / "state.db") as database:
-            found = database.execute("SELECT site FROM statements WHERE kind = 'witness'")
-            return frozenset(site for (site,) in found)
+                if isinstance(self._driving.exception(), Killed):
+                    continue
+                self._driving.result()
+                if all(one.task.done() for one in self._sites.values()):
+                    return
 
     async def _start(self, name: str) -> None:
         while True:
@@ -255,11 +252,10 @@ class Trial:
         key, _, identity = cast.agents[site]
         client = httpx.AsyncClient(transport=_Line(self, site), base_url="https://localhost")
 
-        class Home:
-            reports = folder / "reports"
+        home = home_of(cast.study, site, folder)
 
         def ending(documents: Mapping[str, JSON], model: bytes) -> Digest:
-            return keep_model(Home, cast.study, documents, model)[0]  # type: ignore[arg-type]
+            return keep_model(home, cast.study, documents, model)
 
         agent = assemble(
             self.custodies[site],
@@ -271,7 +267,20 @@ class Trial:
             ending,
             lambda event, /, **facts: self.said.append((event, {"site": site, **facts})),
         )
-        self._sites[site] = _Site(asyncio.create_task(agent.run()), database, client)
+
+        async def take_part(patience_s: float | None) -> Part:
+            await agent.run(patience_s)
+            return Part(agent.bytes_out, agent.link.bytes_in)
+
+        async def report(part: Part) -> None:
+            own = InlineWorker(OWN_COMPUTATIONS)
+            limits = await own.start()
+            figures = Figures(part.bytes_out, 0, part.bytes_in)
+            records = self.custodies[site].table
+            await write_local_report(home, records, kept_model(home), own, limits, figures)
+
+        life = to_the_end(home, database, take_part, report)
+        self._sites[site] = _Site(asyncio.create_task(life), database, client)
 
     async def _end(self, name: str) -> None:
         """Tear a party down without letting it do anything any more."""

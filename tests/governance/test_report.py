@@ -17,6 +17,8 @@ from wardround.governance.report import (
     Performance,
     ReportData,
     RoundFacts,
+    SetupFacts,
+    SiteTraffic,
     render_report,
     report_data,
     save_report,
@@ -302,3 +304,46 @@ def test_who_was_missing_from_which_steps_stands_on_the_page_and_in_the_summary(
     assert "totals over 300 to 400 records, 325 on average" in text
     (line,) = summarise(late).absences
     assert (line.site, line.present, line.missing, line.not_asked) == (sites[0], 1, 3, 0)
+
+
+def test_what_was_moved_stands_on_the_page_for_what_and_by_hospital(data):
+    first, second = data.study.sites[:2]
+    facts = {"kind": "moments", "started": STARTED, "seconds": 1.0, "step": 0}
+    one = SiteTraffic(bytes_in=1_000, bytes_out=20)
+    moved = data.model_copy(
+        update={
+            "rounds": (
+                RoundFacts(round="r.0", traffic={first: one, second: one}, **facts),
+                RoundFacts(round="run.s0.c.000000", traffic={first: one}, **facts),
+            ),
+            "setups": (
+                SetupFacts(batch="b.0", started=STARTED, seconds=0.5, traffic={second: one}),
+            ),
+            "other_traffic": {
+                "run": {first: one},
+                "run.s0": {first: one, second: one},
+                "run.s0.c.000001": {second: one},
+            },
+        }
+    )
+    words = text_of(render_report(moved)).partition("What was moved")[2].split()
+    text = " ".join(words)
+    assert "Set-ups of masking keys 1,000 20 Rounds 2,000 40 Late cohorts 2,000 40" in text
+    assert "Streams, between cohorts 2,000 40 Before, between and after 1,000 20" in text
+    assert text.count("In all 8,000 160") == 2
+    assert f"{first} 4,000 80" in text and f"{second} 4,000 80" in text
+    assert "Hospitals sent, at least" not in text
+    again = render_report(moved.model_copy(update={"resumed": (FINISHED,)}))
+    assert "Hospitals sent, at least" in text_of(again)
+    assert "What was moved" not in text_of(render_report(data))
+
+
+def test_what_failed_and_the_set_ups_are_drawn_as_long_as_they_took(data):
+    times = {"kind": "moments", "started": STARTED, "seconds": 5.0, "step": 0}
+    failed = RoundFacts(round="r.0", completed=False, **times)
+    setup = SetupFacts(batch="b.0", started=STARTED, seconds=10.0)
+    drawn = data.model_copy(update={"started": STARTED, "rounds": (failed,), "setups": (setup,)})
+    page = render_report(drawn)
+    assert 'class="round failed" x="0.0%" y="14" width="50.0%"' in page
+    assert 'class="round" x="0.0%" y="14" width="100.0%"' in page
+    assert "Set-up of masking keys" in text_of(page)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -56,9 +55,7 @@ async def play(folder: Path, server: str = "fedadam") -> tuple[EvidenceFile, obj
         )
         await until(lambda: len(exchange.witnesses) == len(SITES))
         evidence = gather_evidence(coordinator, candidate)
-        published = publish(
-            _Home(folder / "results"), coordinator, candidate, evidence, datetime.now(UTC)
-        )
+        published = publish(_Home(folder / "results"), coordinator, candidate, evidence)
         return evidence, published
 
 

@@ -562,3 +562,22 @@ def test_a_truncated_file_has_a_code(evidence, tmp_path):
         path.write_bytes(data[:end])
         with pytest.raises(WardroundError, match="WR-GOV-002"):
             verify(path)
+
+
+class Repeating(RecordedRun):
+    """Every step's round names all of the roster as the least number of survivors."""
+
+    def __init__(self, *steps: int, attempt: int, **rest) -> None:
+        super().__init__(fails=set(steps), **rest)
+        self.whole = attempt
+
+    def manifest(self, task, step, attempt):
+        manifest = super().manifest(task, step, attempt)
+        if step in self.fails and attempt == self.whole:
+            return manifest.model_copy(update={"minimum_survivors": len(self.names)})
+        return manifest
+
+
+def test_an_attempt_after_the_first_may_be_over_everybody_or_nobody():
+    assert verify(Repeating(2, attempt=1).run()).ok
+    assert failed(verify(Repeating(2, attempt=0).run())) == {"Manifests"}

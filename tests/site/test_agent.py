@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -300,6 +301,28 @@ async def test_a_countersignature_for_a_run_that_is_not_open_yet_is_sent_again(
     await agent(bedside, script, Told()).run()
     first, second = script.heard[1:]
     assert isinstance(first, Status) and first.kind is StatusKind.WITNESS and second == first
+
+
+async def test_the_end_is_in_the_journal_once_it_is_known_to_be_over(bedside: Bedside) -> None:
+    script = Script(finish(bedside))
+    script.refuse = ["WR-COORD-034"]
+    assert await code_of(agent(bedside, script, Told()).run()) == "WR-COORD-034"
+    assert bedside.leaves("ended") == []
+    script = Script(finish(bedside))
+    script.bytes_out = 17
+    await agent(bedside, script, Told()).run()
+    (leaf,) = bedside.leaves("ended")
+    assert (leaf.facts["run"], leaf.facts["bytes_out"]) == (RUN, 17)
+
+
+async def test_an_agent_whose_run_is_over_does_not_wait_for_a_coordinator_for_ever(
+    bedside: Bedside,
+) -> None:
+    class Nobody(Script):
+        async def send(self, item: object, seen: int) -> None:
+            await asyncio.Event().wait()
+
+    assert await code_of(agent(bedside, Nobody(), Told()).run(0.01)) == "WR-SITE-210"
 
 
 async def test_a_countersignature_that_was_not_taken_is_given_again(bedside: Bedside) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
-from bedside import ME, PEERS, Bedside
+import turns
+from bedside import ME, PEERS, Bedside, code
 from private_federation import whole_windows
 from studies import policy as compliance
 from studies import private
@@ -17,9 +19,11 @@ from ward import SITES, TODAY, plan, policy
 from wardround.clinical.quality import Check, Finding, Level
 from wardround.errors import WardroundError
 from wardround.federation.messages import JournalHead
+from wardround.ids import SiteName
 from wardround.learning.agreed import variables_of
-from wardround.site import opened
+from wardround.site import opened, tables
 from wardround.site.halt import lift
+from wardround.site.order import Order
 from wardround.site.patients import Patients
 from wardround.study import HospitalPolicy, Profile, Task, approve, sign_exclusions
 from wardround.study.approval import PAYLOAD_TYPE, Approval
@@ -327,6 +331,69 @@ async def test_a_task_after_recovery_and_a_restart(bedside: Bedside) -> None:
     bedside.set_up()
     bedside.give_shares(bedside.order())
     assert await bedside.refused(bedside.order(attempt=1)) == "WR-SITE-022"
+
+
+async def recovered(bedside: Bedside, survivors: tuple[SiteName, ...] = SITES) -> Order:
+    """A round for which this site gave its shares."""
+    order = bedside.order()
+    await bedside.answered(order)
+    mine = bedside.seat.vote(bedside.vote_ask(order, survivors)).envelope
+    votes = {ME: mine, **bedside.votes(order, survivors)}
+    bedside.seat.recover(bedside.recover_ask(order, votes, survivors))
+    return order
+
+
+ALL_OF_THEM = {"attempt": 1, "minimum_survivors": len(SITES)}
+CARRIES_ON = {"model": turns.MODEL, "data": {"outcome": "malignant", "features": [*turns.TWO]}}
+
+
+async def test_a_task_after_recovery_over_all_of_the_same_sites(bedside: Bedside) -> None:
+    """Nothing can come of it but the total that may have been opened already."""
+    first = await recovered(bedside)
+    bedside.restart()
+    bedside.set_up()
+    again = bedside.order(**ALL_OF_THEM)
+    bedside.give_shares(again)
+    assert (await bedside.answered(again)).header.task == first.manifest.task
+    spent = bedside.spent()
+    fewer = bedside.vote_ask(again, SITES[:3])
+    assert code(lambda: bedside.seat.vote(fewer)) == "WR-SITE-032"
+    bedside.seat.vote(bedside.vote_ask(again))
+    bedside.seat.recover(bedside.recover_ask(again, bedside.votes(again)))
+    assert bedside.spent() == spent == 2 * first.task.numbers, "and it is charged once more"
+    assert await bedside.refused(bedside.order(index=1, attempt=2)) == "WR-SITE-022"
+
+
+async def test_a_task_after_recovery_over_one_more_site(bedside: Bedside) -> None:
+    """The difference would be what that one gave."""
+    await recovered(bedside, SITES[:3])
+    assert await bedside.refused(bedside.order(index=1, **ALL_OF_THEM)) == "WR-SITE-022"
+
+
+async def test_a_task_after_recovery_over_the_same_sites_and_other_patients(
+    bedside: Bedside,
+) -> None:
+    await recovered(bedside)
+    bedside.exclude(*bedside.papers.table.patient_ids[:7])
+    assert await bedside.refused(bedside.order(index=1, **ALL_OF_THEM)) == "WR-SITE-023"
+
+
+async def test_a_task_that_was_closed_before_the_survivors_were_kept(bedside: Bedside) -> None:
+    await recovered(bedside)
+    with bedside.state.database.begin() as connection:
+        connection.execute(update(tables.tasks).values(survivors=None))
+    assert await bedside.refused(bedside.order(index=1, **ALL_OF_THEM)) == "WR-SITE-022"
+
+
+async def test_a_task_after_recovery_of_which_something_was_carried_on(tmp_path: Path) -> None:
+    """A hospital that has lost its memory would answer otherwise, and the difference is that."""
+    bedside = await Bedside(tmp_path, **CARRIES_ON).ready()
+    task = turns.step(bedside.study)
+    order = bedside.order(task)
+    await bedside.answered(order)
+    bedside.seat.vote(bedside.vote_ask(order))
+    bedside.seat.recover(bedside.recover_ask(order, bedside.votes(order)))
+    assert await bedside.refused(bedside.order(task, index=1, **ALL_OF_THEM)) == "WR-SITE-022"
 
 
 async def test_a_task_whose_round_failed_may_be_answered_again(bedside: Bedside) -> None:

@@ -272,6 +272,39 @@ async def test_one_task_over_two_sets_of_survivors(liar: LyingCoordinator) -> No
     assert refused(answers) == {ONE: "WR-SITE-022", TWO: "WR-SITE-022"}
 
 
+async def test_one_task_again_over_the_same_survivors(liar: LyingCoordinator) -> None:
+    """It is answered, since it opens nothing new; and never over fewer, whoever drops out then."""
+    setup, task, manifest = await begun(liar)
+    await liar.whole_round(setup, task, manifest)
+    fresh = await liar.set_up()
+    again = liar.manifest(fresh, task, attempt=1, minimum_survivors=len(FOUR))
+    answers = await liar.collect(fresh, task, again)
+    assert refused(answers) == {}
+    for site in liar.honest:
+        for missing in (CORRUPT, THREE):
+            assert await liar.vote(site, again, without(liar, missing)) == "WR-SITE-032"
+    votes = await liar.votes(again, liar.sites)
+    for site in liar.honest:
+        assert isinstance(await liar.recover(site, again, liar.sites, votes), Status)
+    assert liar.openable(fresh, again) == {frozenset(liar.honest)}
+    assert liar.open(fresh, again, liar.honest) == liar.open(setup, manifest, liar.honest)
+
+
+async def test_one_task_again_over_other_survivors_with_nobody_missing(
+    liar: LyingCoordinator,
+) -> None:
+    """First without one hospital, then with it: the difference would be what it gave."""
+    setup, task, manifest = await begun(liar)
+    await liar.whole_round(setup, task, manifest, without(liar, THREE))
+    fresh = await liar.set_up()
+    again = liar.manifest(fresh, task, attempt=1, minimum_survivors=len(FOUR))
+    answers = await liar.collect(fresh, task, again)
+    assert refused(answers) == {ONE: "WR-SITE-022", TWO: "WR-SITE-022"}
+    assert await liar.vote(THREE, again, (CORRUPT, THREE)) == "WR-SITE-032"
+    votes = await liar.votes(again, liar.sites)
+    assert await liar.recover(THREE, again, liar.sites, votes) == "WR-SECAGG-015"
+
+
 async def test_the_same_question_in_the_next_step(liar: LyingCoordinator) -> None:
     """What no refusal prevents without noise, as DESIGN section 4 and the profile's page say:
     a step is a task of its own, and the coordinator chooses who drops out of it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +21,7 @@ from wardround.coordinator.home import CoordinatorHome, ServerTerms
 from wardround.coordinator.server import keep_server_certificate
 from wardround.errors import WardroundError
 from wardround.ids import SiteName
-from wardround.site.papers import Papers, keep_renewed
+from wardround.site.papers import Papers, keep_renewed, under_renewal
 from wardround.trust.authority import certificate_digest, certificate_expiry, make_csr
 from wardround.trust.identity import SpiffeId
 from wardround.trust.keys import SigningKey
@@ -232,6 +234,175 @@ async def test_a_refusal_is_asked_about_again_before_the_certificate_ends(papers
     assert said[:2] == ["trouble", "trouble"]
 
 
+class Papered:
+    """An agent's renewal alone, over a clock of its own; what it says, and what it shows."""
+
+    def __init__(self, papers: Papers) -> None:
+        self.authority = stranger_authority()
+        self.papers = replace(papers, authority=self.authority.certificate_pem)
+        self.now = datetime.now(UTC)
+        self.said: list[tuple[str, dict[str, object]]] = []
+        self.shown = papers.certificate.read_bytes()
+        """What the link shows: the certificate at the last change-over."""
+        self.asked = 0
+        self.changes: list[int] = []
+        """How many certificates had been asked for at each change-over."""
+        self.stubborn = 0
+        """How often changing over fails."""
+        self.link = SimpleNamespace(renew=self.renew)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
+
+    async def renew(self, _csr: bytes) -> bytes:
+        self.asked += 1
+        identity = SpiffeId.of_site("localhost", "breast-mass", SITES[0])
+        return self.authority.issue_agent(make_csr(self.papers.key), identity, self.now)
+
+    def change_over(self) -> None:
+        if self.stubborn:
+            self.stubborn -= 1
+            raise OSError("no such luck")
+        self.shown = self.papers.certificate.read_bytes()
+        self.changes.append(self.asked)
+
+    @asynccontextmanager
+    async def going(self, attempt_s: float = 60.0) -> AsyncIterator[None]:
+        def say(event: str, **facts: object) -> None:
+            self.said.append((event, facts))
+
+        clock = self.clock, self.sleep, attempt_s
+        task = asyncio.create_task(
+            keep_renewed(self.papers, self.link, say, self.change_over, *clock)
+        )
+        try:
+            yield
+        finally:
+            task.cancel()
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(outcome, asyncio.CancelledError), outcome
+
+    @property
+    def events(self) -> list[str]:
+        return [event for event, _ in self.said]
+
+
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_more)
+
+
+async def test_a_full_disk_at_renewal_is_waited_out(
+    papers: Papers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, old = Papered(papers), papers.certificate.read_bytes()
+    with monkeypatch.context() as disk:
+        full(disk)
+        async with agent.going():
+            await until(lambda: len(agent.events) > 1)
+            disk.undo()
+            await until(lambda: "renewed" in agent.events)
+    assert agent.events[:2] == ["trouble", "trouble"]
+    assert agent.shown == agent.papers.certificate.read_bytes() != old
+    first = agent.said[0][1]
+    assert first["code"] == "WR-SITE-215"
+    assert "WR-STORE-004" in str(first["problem"]) and "counts for 1" in str(first["problem"])
+
+
+async def test_a_change_over_that_fails_is_tried_again_with_the_same_certificate(
+    papers: Papers,
+) -> None:
+    """The coordinator takes the newest alone: another one that could not be written, and an agent
+    that is killed then, would be locked out."""
+    agent = Papered(papers)
+    agent.stubborn = 1
+    async with agent.going():
+        await until(lambda: "renewed" in agent.events)
+        assert agent.events[:2] == ["trouble", "renewed"] and agent.changes[0] == 1
+        assert agent.shown == agent.papers.certificate.read_bytes()
+        await until(lambda: agent.events.count("renewed") == 3)
+    assert "trouble" not in agent.events[1:]
+
+
+async def test_a_coordinator_that_is_away_is_said_with_the_time_that_is_left(
+    papers: Papers,
+) -> None:
+    agent = Papered(papers)
+    away, renew = asyncio.Event(), agent.renew
+
+    async def silent(csr: bytes) -> bytes:
+        await away.wait()
+        return await renew(csr)
+
+    agent.link.renew = silent
+    async with agent.going(attempt_s=0.001):
+        await until(lambda: len(agent.events) > 1)
+        away.set()
+        agent.link.renew = renew
+        await until(lambda: "renewed" in agent.events)
+    problem = str(agent.said[0][1]["problem"])
+    assert "does not answer" in problem and "min more" in problem
+
+
+async def test_when_it_has_ended_that_is_said(papers: Papers) -> None:
+    agent = Papered(papers)
+
+    async def never(_csr: bytes) -> bytes:
+        raise WardroundError("WR-COORD-034", "Replaced.", "Enrol again.")
+
+    agent.link.renew = never
+    async with agent.going():
+        await until(lambda: "has ended" in str(agent.said[-1:]))
+    troubles = [str(facts["problem"]) for _, facts in agent.said]
+    assert all("WR-COORD-034" in one for one in troubles)
+    assert "11 h" in troubles[0]
+
+
+async def test_a_renewal_that_ends_ends_the_agent() -> None:
+    """Else it goes on, until its certificate ends in the middle of a round."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("work")
+
+    async def broken() -> None:
+        raise KeyError("a thing that nobody foresaw")
+
+    with pytest.raises(WardroundError) as caught:
+        await under_renewal(work(), broken())
+    assert caught.value.code == "WR-SITE-216" and "KeyError" in caught.value.problem
+    assert "foresaw" not in str(caught.value) and ended == ["work"]
+
+
+async def test_what_the_work_says_counts_and_the_renewal_ends_with_it() -> None:
+    ended: list[str] = []
+
+    async def renewal() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("renewal")
+
+    async def work(error: Exception | None) -> None:
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+
+    await under_renewal(work(None), renewal())
+    with pytest.raises(WardroundError, match="stopped"):
+        await under_renewal(work(WardroundError("WR-SITE-050", "It stopped.", "Ask.")), renewal())
+    assert ended == ["renewal", "renewal"]
+
+
 # The coordinator's own certificate
 
 
@@ -250,6 +421,7 @@ async def test_the_coordinators_certificate_is_made_anew_without_a_connection_lo
         renewal = asyncio.create_task(
             keep_server_certificate(home, context, lambda what, _: said.append(what), terms, 0.2)
         )
+        await asyncio.sleep(0)
         (home.keys / "server.pem").unlink()
         opened = {site: line.seen for site, line in ward.lines.items()}
         await rounds_until(ward, lambda: len(said) >= 2)
@@ -264,17 +436,44 @@ async def test_the_coordinators_certificate_is_made_anew_without_a_connection_lo
 
 async def test_a_renewal_that_fails_is_said_and_tried_again(tmp_path: Path) -> None:
     home = CoordinatorHome.create(tmp_path / "home", "https://localhost:8443")
-    (home.keys / "server.pem").unlink()
     key = (home.keys / "server.key").read_bytes()
-    (home.keys / "server.key").unlink()
-    said: list[str] = []
+    said: list[tuple[str, dict[str, object]]] = []
     context = SimpleNamespace(load_cert_chain=lambda *_: None)
+    task = asyncio.create_task(
+        keep_server_certificate(home, context, lambda *one: said.append(one), None, 0.01)
+    )
+    await asyncio.sleep(0)  # it has seen what is in use
+    (home.keys / "server.pem").unlink()
+    (home.keys / "server.key").unlink()
+    await until(lambda: said)
+    event, facts = said[0]
+    assert (event, facts["code"]) == ("trouble", "WR-COORD-085")
+    assert float(str(facts["hours_left"])) > 24
+    (home.keys / "server.key").write_bytes(key)
+    (home.keys / "server.key").chmod(0o600)
+    await until(lambda: said[-1][0] == "renewed")
+    task.cancel()
+
+
+@pytest.mark.parametrize("error", [OSError("not now"), RuntimeError("nobody foresaw it")])
+async def test_a_server_certificate_that_was_made_is_taken_in_later(
+    tmp_path: Path, error: Exception
+) -> None:
+    """It lies there, good for long: nobody would make another one."""
+    home = CoordinatorHome.create(tmp_path / "home", "https://localhost:8443")
+    said: list[str] = []
+    failures = [error]
+
+    def load(*_: object) -> None:
+        if failures:
+            raise failures.pop()
+
+    context = SimpleNamespace(load_cert_chain=load)
     task = asyncio.create_task(
         keep_server_certificate(home, context, lambda what, _: said.append(what), None, 0.01)
     )
-    await until(lambda: said)
-    assert said[0] == "trouble"
-    (home.keys / "server.key").write_bytes(key)
-    (home.keys / "server.key").chmod(0o600)
+    await asyncio.sleep(0)
+    (home.keys / "server.pem").unlink()
     await until(lambda: "renewed" in said)
+    assert said[:2] == ["trouble", "renewed"]
     task.cancel()

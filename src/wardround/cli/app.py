@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0: done. 1: refused or failed, with a code that ``wardround explain`` knows. 2: the command
-    line itself was not understood (with ``--json`` that is a JSON document as well).
+    line itself was not understood (with ``--json`` that is a JSON document as well). 3: a
+    coordinator's run had failed before, and starting it again changes nothing.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words

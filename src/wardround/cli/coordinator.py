@@ -11,6 +11,9 @@ from wardround.cli.console import Json, emit, say, suggest, table
 
 app = typer.Typer(rich_markup_mode=None)
 
+RUN_OVER = 3
+"""The exit code where the latest run had failed before, so that starting again changes nothing."""
+
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.")]
 
 
@@ -66,22 +69,42 @@ def serve(
         float, typer.Option(help="Start after this long even if hospitals are missing.")
     ] = 3600.0,
     once: Annotated[bool, typer.Option(help="Stop when the run has ended.")] = False,
+    new_run: Annotated[
+        bool, typer.Option("--new-run", help="Begin another run, though the latest has ended.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON lines on standard output.")
     ] = False,
 ) -> None:
-    """Serve the hospitals and run the study; an interrupted run is carried on."""
+    """Serve the hospitals and run the study; an interrupted run is carried on.
+
+    A run that has ended is not repeated without --new-run. The exit code is 3 if it had failed.
+    """
     import asyncio
 
+    from wardround.cli.console import fail
     from wardround.cli.events import printer
+    from wardround.coordinator.farewell import RUN_FAILED
     from wardround.coordinator.home import CoordinatorHome
     from wardround.coordinator.serve import serve as run
+    from wardround.errors import WardroundError
 
     tell = printer(json)
     home = CoordinatorHome(folder)
-    published = asyncio.run(
-        run(home, lambda event, facts: tell(event, **facts), wait_s=wait_s, once=once)
+    work = run(
+        home,
+        lambda event, facts: tell(event, **facts),
+        wait_s=wait_s,
+        once=once,
+        new_run=new_run,
     )
+    try:
+        published = asyncio.run(work)
+    except WardroundError as error:
+        if error.code != RUN_FAILED:
+            raise
+        fail(error, json=json)
+        raise typer.Exit(RUN_OVER) from error  # for service managers: don't start it again
     if published is not None:
         suggest(f"wardround verify {published.evidence}")
 

@@ -14,15 +14,22 @@ from wardround.cli.console import Json, emit, table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from wardround.site.home import SiteHome
     from wardround.site.status import SiteStatus
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(help="The agent's folder.")] = Path(), json: Json = False
+    folder: Annotated[Path, typer.Argument(help="The agent's folder.")] = Path(),
+    run: Annotated[
+        bool, typer.Option("--run", help="Ask the coordinator, too, what the run waits for.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Say whether the agent is connected, what it was asked last, and what it refused and why.
 
     The reasons stay here: the coordinator has the same events by their incident numbers alone.
+    With --run it also says what the run waits for, since when, and what comes next: what the
+    coordinator tells this hospital of its own part.
     """
     from datetime import UTC
 
@@ -31,7 +38,28 @@ def status(
 
     now = datetime.now(UTC)
     found = look(SiteHome(folder), now)
-    emit(_document(found), json, human=None if json else _shown(found, now))
+    document, rows = _document(found), {} if json else _rows(found, now)
+    if run:
+        _add_run(SiteHome(folder), document, rows)
+    emit(document, json, human=None if json else _shown(found, rows))
+
+
+def _add_run(home: SiteHome, document: dict[str, object], rows: dict[str, str]) -> None:
+    """What the coordinator says now; where it says nothing, why. The rest is shown all the same."""
+    from wardround.errors import WardroundError
+    from wardround.site.asking import ask_waiting
+
+    try:
+        waiting = ask_waiting(home)
+    except WardroundError as error:
+        document["run"] = {"code": error.code, "problem": error.problem}
+        rows["run"] = f"{error.code}: {error.problem}"
+        return
+    document["run"] = asdict(waiting)
+    rows["run"] = f"{waiting.run or 'none yet'}, {waiting.state}"
+    rows["waiting for"] = waiting.words
+    if waiting.next:
+        rows["then"] = waiting.next
 
 
 def _document(found: SiteStatus) -> dict[str, object]:
@@ -44,10 +72,10 @@ def _document(found: SiteStatus) -> dict[str, object]:
     return document
 
 
-def _shown(found: SiteStatus, now: datetime) -> RenderableType:
+def _shown(found: SiteStatus, rows: dict[str, str]) -> RenderableType:
     from rich.console import Group
 
-    parts: list[RenderableType] = [table(("", ""), list(_rows(found, now).items()))]
+    parts: list[RenderableType] = [table(("", ""), list(rows.items()))]
     if found.refusals:
         parts += ["", _refusals(found)]
     return Group(*parts)

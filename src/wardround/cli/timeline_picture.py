@@ -17,6 +17,7 @@ _MARKS = {
     Mark.MISSING: ("○", "yellow"),
     Mark.REFUSED: ("×", "red"),
     Mark.LEFT_OUT: ("·", "dim"),
+    Mark.NOT_READY: ("·", "dim"),
 }
 _LEGEND = "● answered  ○ missing  × refused  · not in the cohort  ◌ open"
 
@@ -62,6 +63,8 @@ def lines(found: Timeline) -> list[str]:
             + (f"; next: {next_}" if next_ else "")
         )
     for lane in found.lanes:
+        if lane.hindered is not None:
+            told.append(f"{time}  {lane.site} {words.hindrance(found, lane)}")
         if lane.doing is Doing.REFUSED:
             told.append(f"{time}  {lane.site} {words.refusal(lane) or 'refused'}")
     return [printable(line) for line in told]
@@ -126,9 +129,12 @@ def _strip(marks: tuple[Mark, ...]) -> Text:
 
 
 def _refusals(found: Timeline) -> list[RenderableType]:
-    """The last refusal of each hospital: for the telephone."""
+    """What each hospital waits for at its own end, and its last refusal: for the telephone."""
     shown: list[RenderableType] = []
     for lane in found.lanes:
+        if lane.hindered is not None:
+            waits = f" {words.hindrance(found, lane)}"
+            shown.append(Text.assemble((printable(lane.site), "bold"), waits, style="yellow"))
         if lane.refusal is not None:
             at = "" if lane.refusal.at is None else f"{lane.refusal.at:%H:%M:%S} "
             text = Text.assemble(

@@ -47,7 +47,7 @@ def instruction(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
 def asks(exchange: Exchange, site: SiteName) -> bool:
     """Whether there is an `instruction` for ``site``, without working it out."""
     if exchange.ending is not None:
-        return exchange.ending[0].ask is Ask.STOP or site not in exchange.witnesses
+        return True
     return site in exchange.lost or any(
         one is not None and one.state.waits_for(site) for one in (exchange.round, exchange.setup)
     )
@@ -165,13 +165,16 @@ def _contribute(exchange: Exchange, round_: Round, site: SiteName, seen: int) ->
     return framed(ask, body)
 
 
-def _ending(exchange: Exchange, site: SiteName, seen: int) -> bytes | None:
+def _ending(exchange: Exchange, site: SiteName, seen: int) -> bytes:
+    """The end of the run, for whoever asks: an agent that has countersigned asks no more.
+
+    If it does, it died before it knew that its countersignature is here, and was started again.
+    """
     assert exchange.ending is not None
     ask, body = exchange.ending
     if ask.ask is Ask.STOP:
+        exchange.take_leave(site)
         return framed(ask)
-    if site in exchange.witnesses:
-        return None
     size = JournalHead.model_validate(ask.documents["journal"]).size
     proof = consistency(exchange, seen, size)
     return framed(ask.model_copy(update={"consistency": proof}), body)

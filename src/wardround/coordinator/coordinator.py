@@ -24,17 +24,18 @@ from wardround.coordinator.late_asks import late_asks, late_instruction
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.presence import Presence
 from wardround.coordinator.refusals import Refusals
-from wardround.coordinator.rows import ABSENT_AFTER_S
+from wardround.coordinator.rows import ABSENT_AFTER_S, Hindered
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
 from wardround.coordinator.timeline import Timeline, timeline
-from wardround.coordinator.traffic import Traffic
+from wardround.coordinator.traffic import MOST_UNWRITTEN_BYTES, Traffic
 from wardround.errors import WardroundError
+from wardround.federation.causes import Hindrance
 from wardround.federation.messages import LedgerReport, Present, malformed, stream_run
 from wardround.ids import RoundId, RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import no_room
+from wardround.store.room import no_room, wants_room
 from wardround.study import Study, Task, refuse_if_incomplete
 from wardround.trust.authority import AGENT_LIFETIME, CertificateAuthority
 from wardround.trust.dsse import Envelope
@@ -42,6 +43,9 @@ from wardround.trust.keys import SigningKey
 
 TWIN_WITHIN_S = 2.0
 """An agent that asked this recently, or is waiting for work, is running: another is its twin."""
+
+HINDRANCE_EVERY_S = 60.0
+"""A site's own words fill nobody's log: so often at most it is told that one has to wait."""
 
 
 class Coordinator:
@@ -72,10 +76,12 @@ class Coordinator:
             )
         self.study = study
         self.key = key
+        self.traffic = Traffic()
         self.state = JournalledDatabase(
             database or Database.file(folder / "state.db", tables.MIGRATIONS),
             tables.journal,
             f"wardround/{trust_domain(study)}/{study.id}",
+            beside=self.traffic,
         )
         self.blobs = Blobs(folder / "blobs")
         self.spool = Spool(folder / "spool")
@@ -84,7 +90,6 @@ class Coordinator:
         )
         self.inspected = inspected
         self.refusals = Refusals(self.state, frozenset(study.site_keys), now)
-        self.traffic = Traffic()
         self.exchange: Exchange | None = None
         self.groups: Groups | None = None
         """In a study with groups: where its sums are opened; ``exchange`` then opens none."""
@@ -97,6 +102,10 @@ class Coordinator:
         self._clock = clock
         self._heard: dict[SiteName, tuple[str, float]] = {}
         self._waiting: Counter[tuple[SiteName, str]] = Counter()
+        self._hindered: dict[SiteName, Hindered] = {}
+        self._hindered_told: dict[SiteName, float] = {}
+        self.on_hindrance: Callable[[SiteName, Hindrance], None] = lambda _site, _said: None
+        """Told when a site says that it has to wait."""
         self._changed = Changed()
         self._closing = False
         self._history = History()
@@ -124,6 +133,19 @@ class Coordinator:
             else:
                 records.resume_run(transaction.connection, run, self._now())
                 transaction.record("resumed", run=run, at=self._now().isoformat())
+        return self._open(run)
+
+    def latest_run(self) -> records.Run | None:
+        """The run that was started last, if there was any."""
+        with self.state.database.begin() as connection:
+            return records.latest_run(connection)
+
+    def reopen(self, run: RunId) -> Exchange:
+        """The exchange of a run that has ended, for hospitals that have not heard so yet."""
+        return self._open(run)
+
+    def _open(self, run: RunId) -> Exchange:
+        self.traffic.open_run(run)
         before = self.exchange
         if self._intake is not None:
             self._intake.close(no_room())
@@ -134,7 +156,6 @@ class Coordinator:
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
-        self.exchange.traffic = self.traffic
         self._intake = Intake(self.exchange)
         if self.study.cohort.groups is not None:
             drawing = Drawing(self.study, self.state, self._now)
@@ -166,11 +187,9 @@ class Coordinator:
     def _open_group(self, run: RunId, number: int) -> Exchange:
         """A group's own exchange; its payloads lie beside those of the other groups."""
         spool = Spool(self._folder / f"spool-g{number}")
-        exchange = Exchange(
+        return Exchange(
             self.study, self.key, self.state, self.blobs, spool, run, self._now, self._clock
         )
-        exchange.traffic = self.traffic
-        return exchange
 
     def open_stream(self, task: Task, number: int) -> Streaming:
         """The exchange of the run's stream of that number (from 0), as far as it has come."""
@@ -214,13 +233,32 @@ class Coordinator:
         return self.present()
 
     def count(self, site: SiteName, bytes_in: int, bytes_out: int) -> None:
-        """Count what a hospital sent and was sent, under the round that is under way."""
+        """Count what a hospital sent and was sent, for what is under way."""
+        self.traffic.count(self._scope_of(site), site, bytes_in, bytes_out)
+        if self.traffic.unwritten_bytes >= MOST_UNWRITTEN_BYTES:
+            self.write_traffic()
+
+    def _scope_of(self, site: SiteName) -> str | None:
         exchange = self.exchange
         if exchange is None:
+            return None
+        if exchange.ending is None:
+            if self.groups is not None and self.groups.exchanges:
+                exchange = self.groups.exchange_of(site)
+            elif self.stream is not None:
+                exchange = self.stream
+        return exchange.scope_of(site)
+
+    def write_traffic(self) -> None:
+        """Write the counts down by themselves; where there is no room, with what comes next."""
+        if not self.traffic.pending:
             return
-        if self.groups is not None and self.groups.exchanges and exchange.ending is None:
-            exchange = self.groups.exchange_of(site)
-        self.traffic.count(exchange.scope, site, bytes_in, bytes_out)
+        try:
+            with self.state.transaction():
+                pass
+        except WardroundError as error:
+            if not wants_room(error):
+                raise
 
     def exchange_for(self, peer: Peer) -> Exchange:
         """The running exchange of a site's group, for a site whose approval is at hand."""
@@ -237,6 +275,11 @@ class Coordinator:
         if self.stream is not None:
             return self.stream
         return self.exchange if self.groups is None else self.groups.exchange_of(peer.site)
+
+    def take_leave(self, site: SiteName) -> None:
+        """A hospital's agent knows that the run is over."""
+        if self.exchange is not None:
+            self.exchange.take_leave(site)
 
     def ledger_report(self, site: SiteName) -> LedgerReport:
         """What was last heard of a site's privacy ledger, for that site's start."""
@@ -299,9 +342,30 @@ class Coordinator:
         waiting = {site for site, _ in self._waiting}
         return {site: 0.0 if site in waiting else now - at for site, (_, at) in self._heard.items()}
 
+    def hear_hindrance(self, site: SiteName, text: str) -> None:
+        """What a poll of ``site`` says that it waits for at its own end, if anything.
+
+        Whoever watches is told when it begins, and at most once a minute. It decides nothing and
+        is written into no journal: a site that is late for whatever reason is late.
+        """
+        said = Hindrance.parse(text)
+        before = self._hindered.get(site)
+        if said is None:
+            self._hindered.pop(site, None)
+        elif before is None or before.hindrance != said:
+            self._hindered[site] = Hindered(said, self._now())
+            now = time.monotonic()
+            if now - self._hindered_told.get(site, -HINDRANCE_EVERY_S) >= HINDRANCE_EVERY_S:
+                self._hindered_told[site] = now
+                self.on_hindrance(site, said)
+
+    def presence(self) -> Presence:
+        """Who was heard of when, and who has to wait, as it is now."""
+        return Presence.of(self.heard_ages_s(), self._now(), self._hindered)
+
     def timeline(self, run: RunId | None = None) -> Timeline:
         """Where a run stands (by default the latest), from what is persisted."""
-        presence = Presence.of(self.heard_ages_s(), self._now())
+        presence = self.presence()
         with self.state.database.begin() as connection:
             rows = self._history.read(connection, presence, run)
         return timeline(rows, self.study, self._now())
@@ -355,4 +419,5 @@ class Coordinator:
         if self.groups is not None:
             self.groups.close()
         self.refusals.close()
+        self.write_traffic()
         self.state.close()

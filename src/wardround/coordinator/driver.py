@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
 from wardround.coordinator.exchange import Exchange
-from wardround.coordinator.muster import Muster, Pool
+from wardround.coordinator.muster import Again, Muster, Pool
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
 from wardround.coordinator.streaming import Streaming
 from wardround.errors import WardroundError
@@ -109,8 +109,9 @@ class Driver:
         audit.stop_at_garbage(self.exchange, step)
         for attempt in range(self._next_attempt(step), self.study.cohort.attempts):
             if not self._in_flight(step):
-                await self._set_up(task.kind)
-                self.exchange.start_round(task, step, attempt)
+                over = await self._same_again(task, step) if attempt else None
+                whole = await self._set_up(task.kind, over)
+                self.exchange.start_round(task, step, attempt, whole=whole)
             total = await self.conduct(task, step)
             if total is not None:
                 return total
@@ -120,8 +121,8 @@ class Driver:
             "WR-ROUND-002",
             f"Step {step} ({task.kind}) got no total in {self.study.cohort.attempts} attempts: "
             f"{reason}.",
-            "See which hospitals were missing in the journal; start the run again when enough "
-            "of them are connected.",
+            "See which hospitals were missing in the journal; start another run when enough of "
+            "them are connected.",
         )
 
     def stream(self, task: Task) -> LiveStream:
@@ -192,31 +193,55 @@ class Driver:
             return 0
         return latest.state.attempt + (1 if latest.state.over else 0)
 
-    async def _set_up(self, kind: str) -> None:
+    async def _same_again(self, task: Task, step: int) -> tuple[SiteName, ...] | None:
+        """Over whom alone a step is to be repeated: some have closed it for everybody else.
+
+        They are waited for, as long as for any answer, where the others are too few. None when
+        whoever is there shall do: those who have closed it will refuse.
+        """
+        exchange, clock = self.exchange, self.exchange.stopwatch.clock
+        before = self._muster.closed(task, step)
+        if before is None:
+            return None
+        closing = self._ceiling(clock())
+        while (again := self._muster.whole_again(before, self._culprits)) is Again.LATER:
+            if (left := closing - clock()) <= 0:
+                return None
+            await exchange.changed.wait_for(min(left, _LOOK_S))
+        return before.survivors if again is Again.NOW else None
+
+    async def _set_up(self, kind: str, over: tuple[SiteName, ...] | None) -> bool:
         """Have a usable batch: the current one, or a fresh one among those who take part.
 
-        ``kind`` is that of the task to come, by which some may be faster than others.
+        ``kind`` is that of the task to come, by which some may be faster than others. With ``over``
+        the batch is to be among these and nobody else; returns whether it is.
         """
         exchange, muster = self.exchange, self._muster
         setup = exchange.setup
         if muster.serves(self._culprits):
-            return
-        pool = muster.pool(self._culprits, kind)
+            assert setup is not None
+            if over in (None, setup.state.roster):
+                return over is not None
+        pool = muster.pool(self._culprits, kind) if over is None else Pool(over)
         last = self.study.cohort.attempts - 1
         for attempt in range(last + 1):
             if setup is None or setup.state.phase in (SetupPhase.READY, SetupPhase.FAILED):
                 if len(pool.sites) < self._least:
                     pool = await self._gather(kind)
-                exchange.start_setup(pool.sites, pool.turns, pool.why)
+                whole = over is not None
+                exchange.start_setup(pool.sites, pool.turns, pool.why, whole=whole)
             closing = muster.setup_closing if attempt < last else self._ceiling
             for phase in (SetupPhase.ADVERTISE, SetupPhase.CHOOSE, SetupPhase.DEAL):
                 await self._settle(partial(self._setup_past, phase), closing)
             setup = exchange.setup
             assert setup is not None
-            if setup.state.phase is SetupPhase.READY:
-                return
+            if setup.state.phase is SetupPhase.READY and over in (None, setup.state.roster):
+                return over is not None
             willing = self._without_culprits(setup.state.willing)
-            pool = Pool(willing, tuple(site for site in setup.state.turns if site in willing))
+            if over is None:
+                pool = Pool(willing, tuple(site for site in setup.state.turns if site in willing))
+            elif attempt == last - 1 or not muster.are_there(over, self._culprits):
+                over, pool = None, muster.pool(self._culprits, kind)
             self.say("setup-repeated", left=len(willing))
         raise WardroundError(
             "WR-ROUND-005",
@@ -238,11 +263,18 @@ class Driver:
         closing = self._ceiling(clock())
         while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
             left = closing - clock()
-            if left <= 0 or len(self._without_culprits(exchange.sites)) < self._least:
+            if len(self._without_culprits(exchange.sites)) < self._least:
+                raise WardroundError(
+                    "WR-COORD-083",
+                    "Too few hospitals are left that have sent no false shares.",
+                    "See in the journal who is a culprit; the others need a new study.",
+                )
+            if left <= 0:
                 raise WardroundError(
                     "WR-ROUND-004",
                     f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                    "Wait until more agents are connected and start the run again.",
+                    "When more agents are connected, start `wardround coordinator serve` again: "
+                    "the run goes on.",
                 )
             await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool
@@ -285,13 +317,12 @@ class Driver:
 
     async def conduct(self, task: Task, step: int) -> Total | None:
         """See the round in flight through; None when it failed."""
-        started = time.monotonic()
         await self._settle(partial(self._past, RoundPhase.COLLECT), self._closing)
         for phase in (RoundPhase.VOTE, RoundPhase.RECOVER):
             await self._settle(partial(self._past, phase))
         while self._phase() is RoundPhase.OPENING:
             await self._settle(self._has_payloads)
-            total = await self._open(task, step, started)
+            total = await self._open(task, step)
             if total is not None:
                 return total
             await self._settle(lambda: self._phase() is not RoundPhase.RECOVER)
@@ -305,7 +336,7 @@ class Driver:
         self.say("round-failed", step=step, reason=latest.state.reason or "")
         return None
 
-    async def _open(self, task: Task, step: int, started: float) -> Total | None:
+    async def _open(self, task: Task, step: int) -> Total | None:
         exchange = self.exchange
         exchange.flush()
         assert exchange.round is not None and exchange.manifest is not None
@@ -346,7 +377,6 @@ class Driver:
         # Packets are dropped next and the hospitals have closed the task: it is the only copy.
         stored = asyncio.to_thread(partial(exchange.blobs.put, ring.data, durable=True))
         values, name = await asyncio.gather(asyncio.to_thread(room.encoding.decode, ring), stored)
-        seconds = time.monotonic() - started
         with exchange.state.transaction() as transaction:
             connection = transaction.connection
             opened = records.Opened(task.hash, state.round, name)
@@ -356,9 +386,8 @@ class Driver:
                 transaction.record("suspects", round=state.round, helpers=dict(suspects.items()))
                 false = culprits(suspects, state.survivors, len(state.shares), adversary)
                 self._blame(transaction, false, state.round)
-            exchange.round = records.replace_round(
-                connection, exchange.round, state.on_opened(), seconds
-            )
+            exchange.round = records.replace_round(connection, exchange.round, state.on_opened())
+            seconds = records.round_lasted_s(connection, state.round)
         exchange.spool.drop(state.round)
         exchange.changed.notify()
         self.say(

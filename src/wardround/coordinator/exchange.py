@@ -25,7 +25,6 @@ from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
 from wardround.coordinator.spool import Spool
 from wardround.coordinator.stopwatch import Stopwatch
-from wardround.coordinator.traffic import Traffic
 from wardround.coordinator.wiring import Wiring
 from wardround.errors import WardroundError
 from wardround.federation.messages import (
@@ -101,6 +100,8 @@ class Exchange:
         self.manifest_envelope: Envelope | None = None
         self.task: bytes = b""
         self.ending: tuple[Instruction, bytes] | None = None
+        self.departed: set[SiteName] = set()
+        """Who has been told here that the run is over, and will not ask again."""
         ceiling_s = study.cohort.deadline_s
         floor_s = min(study.cohort.deadline_floor_s, ceiling_s)
         self.stopwatch = Stopwatch(Limits(floor_s, ceiling_s), clock)
@@ -116,7 +117,6 @@ class Exchange:
         self._setup_ahead: Setup | None = None
         self._round_ahead: Round | None = None
         self.changed = Changed()
-        self.traffic = Traffic()
         self.on_refusal: Callable[[SiteName, dict[str, str]], None] = lambda _site, _told: None
         """Told of each refusal once it is durable, with what the hospital let be said of it."""
         self.on_dropped: Callable[[Exception], None] = lambda _why: None
@@ -296,8 +296,12 @@ class Exchange:
         pool: tuple[SiteName, ...],
         turns: tuple[SiteName, ...] = (),
         why: Selection | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         """Begin a new batch among ``pool``, of whom ``turns`` are in it for their turn alone.
+
+        With ``whole`` nobody of it may be missing.
 
         The journal says ``why`` these were chosen: the order of their speeds, and no times, since
         those may tell how many records a hospital has.
@@ -309,7 +313,7 @@ class Exchange:
             run=self.run,
             pool=tuple(sorted(pool)),
             rounds=self.study.rounds_per_setup,
-            minimum=self.minimum_survivors(len(pool)),
+            minimum=len(pool) if whole else self.minimum_survivors(len(pool)),
             turns=turns,
         )
         self._contributed.clear()
@@ -324,8 +328,11 @@ class Exchange:
         self._said[setup.batch] = {}
         self.changed.notify()
 
-    def start_round(self, task: Task, step: int, attempt: int) -> None:
-        """Fix and sign the manifest of a round over the current set-up's roster."""
+    def start_round(self, task: Task, step: int, attempt: int, *, whole: bool = False) -> None:
+        """Fix and sign the manifest of a round over the current set-up's roster.
+
+        With ``whole`` its total is over all of them, or there is none.
+        """
         self.flush()
         assert self.setup is not None
         setup = self.setup.state
@@ -354,7 +361,9 @@ class Exchange:
             setup=self._setup_digest(setup.batch),
             corrupt=adversary.corrupt,
             threshold=adversary.threshold,
-            minimum_survivors=self.minimum_survivors(len(setup.roster)),
+            minimum_survivors=(
+                len(setup.roster) if whole else self.minimum_survivors(len(setup.roster))
+            ),
             journal=self.journal_head(),
             ledgers=heads,
         )
@@ -421,6 +430,11 @@ class Exchange:
         self.spool.clear()
         self.changed.notify()
 
+    def take_leave(self, site: SiteName) -> None:
+        """A hospital's agent knows that the run is over."""
+        self.departed.add(site)
+        self.changed.notify()
+
     def stop(self, reason: str) -> None:
         """From now on, tell every site that the run has been stopped, and why."""
         self._end(Ask.STOP)
@@ -444,7 +458,6 @@ class Exchange:
             self._save_checkpoint(transaction)
 
     def _save_checkpoint(self, transaction: Transaction) -> None:
-        self.traffic.save(transaction.connection)
         checkpoint: Checkpoint = self.state.journal.checkpoint()
         if checkpoint.size:
             envelope = sign_checkpoint(checkpoint, self._key)
@@ -519,10 +532,13 @@ class Exchange:
         ):
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
 
-    @property
-    def scope(self) -> str:
-        """The round that is under way, or the run where none is."""
-        return self.run if self.round is None or self.ending else self.round.state.round
+    def scope_of(self, _site: SiteName) -> str:
+        """For what a site's bytes count: the latest round or set-up, or the run outside of both."""
+        if self.setup is None or self.ending:
+            return self.run
+        setup, round_ = self.setup.state, self.round
+        newer = round_ is None or round_.state.batch != setup.batch
+        return setup.batch if round_ is None or newer else round_.state.round
 
     def payload_bytes(self) -> int:
         """How large every payload of the current round is."""

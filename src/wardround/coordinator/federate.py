@@ -139,7 +139,8 @@ async def _draw(groups: Groups, exchange: Exchange, present: Present, say: Say) 
                 "WR-ROUND-020",
                 "The study's groups can't be drawn without every hospital of the study; missing: "
                 f"{', '.join(draw.missing)}.",
-                "Start the run again when all agents are connected: the draw goes on where it is.",
+                "Start the coordinator again when all agents are connected: the draw goes on where "
+                "it is.",
             )
         await _settle(drawing, DrawPhase.REVEAL, deadline_s)
         drawing.deadline_passed()

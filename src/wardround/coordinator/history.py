@@ -77,6 +77,7 @@ class History:
             approved=frozenset(connection.scalars(select(approvals.c.site))),
             heard=presence.heard,
             alive_at=presence.at,
+            hindered=presence.hindered,
             times={
                 (SiteName(one.site), one.kind): tuple(orjson.loads(one.seconds))
                 for one in connection.execute(select(answer_times))
@@ -104,8 +105,10 @@ class History:
     def _taken(self, connection: Connection, run: RunId) -> tuple[RoundRow, ...]:
         query = select(rounds.c.round, rounds.c.version).where(_of(rounds.c.run, run))
         found = []
+        # A stream's cohorts are numbered anew, so beside other rounds time alone orders them.
+        in_time = (rounds.c.started_at,) if streams.runs(connection, run) else ()
         for row in connection.execute(
-            query.order_by(rounds.c.step, rounds.c.attempt, rounds.c.run)
+            query.order_by(*in_time, rounds.c.step, rounds.c.attempt, rounds.c.run)
         ).all():
             known = self._rounds.get(row.round)
             if known is None or known[0] != row.version:
@@ -168,10 +171,10 @@ def _said(
 
 
 def _of(column: Column[str], run: RunId) -> ColumnElement[bool]:
-    """The run's own name, and those under which its groups have their rounds."""
+    """The run's own name, and those under which its groups and streams have their rounds."""
     return or_(
         column == run,
-        *(column.startswith(f"{run}.{kind}", autoescape=True) for kind in "gp"),
+        *(column.startswith(f"{run}.{kind}", autoescape=True) for kind in "gps"),
     )
 
 

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from wardround import __version__
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.enrolment import Peer
+from wardround.coordinator.own import own_document
 from wardround.coordinator.reception import Reception, read_body
-from wardround.coordinator.timeline import own_document
 from wardround.coordinator.traffic import Counted
 from wardround.errors import WardroundError
 from wardround.federation.messages import malformed, unframe
@@ -110,8 +110,11 @@ def create_app(coordinator: Coordinator) -> FastAPI:
 
     @app.get("/v1/runs/{run}/timeline")
     async def timeline(request: Request, run: str) -> Response:
-        """A hospital's own lane; who may read the coordinator's folder sees all of them there."""
-        peer, _ = await reception.admit(request)
+        """A hospital's own lane; who may read the coordinator's folder sees all of them there.
+
+        Asked by people beside a running agent, so it is no sign of one.
+        """
+        peer, _ = await reception.admit(request, looks=True)
         found = coordinator.timeline(None if run == LATEST else RunId(run))
         body = orjson.dumps(own_document(found, peer.site))
         return Response(body, media_type="application/json")
@@ -130,6 +133,9 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             raise malformed("answer")
         intake = coordinator.intake_for(peer)
         await intake.submit(peer.site, kind, Envelope.from_json(envelope), bytes(attachment))
+        if kind == "witness":  # its last word
+            coordinator.take_leave(peer.site)
+            return Response(status_code=204)
         return await _next(coordinator, peer, request)
 
     @app.get("/v1/rounds/{round_}/parts")
@@ -207,6 +213,7 @@ async def _next(coordinator: Coordinator, peer: Peer, request: Request) -> Respo
         raise malformed("query") from error
     if not asked >= 0:  # nor a number at all: a clock that waits for NaN never stands still
         raise malformed("query")
+    coordinator.hear_hindrance(peer.site, request.query_params.get("waits", ""))
     wait = min(asked, MAXIMUM_WAIT_S)
     message = coordinator.instruction_now(peer.site, seen)
     if message is not None or not wait:

@@ -405,10 +405,12 @@ class Intake:
         same_parties(
             witness.site, site, witness.study, exchange.study.digest, witness.run, exchange.run
         )
-        sent = Sent(envelope, b"")
-        if not self._repeated(exchange.run, "witness", site, sent):
-            self._require_own_ending(witness)
-            exchange.keep(exchange.run, "witness", site, sent)
+        known = exchange.heard(exchange.run, "witness", site)
+        if known is not None and known.envelope.payload == envelope.payload:
+            return
+        self._require_own_ending(witness)
+        if known is None:  # else both were started again, and it was shown a journal that has grown
+            exchange.keep(exchange.run, "witness", site, Sent(envelope, b""))
 
 
 def _keys(advert: Advert) -> frozenset[bytes]:

@@ -7,15 +7,26 @@ every round, and is let in again when it is heard of. See docs/explanation/round
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from enum import StrEnum
 
 from wardround.coordinator import records
 from wardround.coordinator.exchange import Exchange
 from wardround.federation.pace import closing_s
+from wardround.federation.round import Round
 from wardround.federation.selection import Candidate, Selection, due, select
 from wardround.federation.setup import SetupPhase
 from wardround.ids import SiteName
+from wardround.study import Task
+
+
+class Again(StrEnum):
+    """When a step can be repeated over the very hospitals that were to be in its total."""
+
+    NOW = "now"
+    LATER = "later"
+    NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -67,16 +78,20 @@ class Muster:
     def pool(self, culprits: set[SiteName], kind: str) -> Pool:
         """Who is asked to take part in a fresh set-up, before a task of some kind.
 
-        Those who are at work, or of whom nothing is heard, only where the others are too few.
+        Those who are at work, or of whom nothing is heard, only where the others are too few. One
+        that computes for minutes is at work, though it is not among those heard of lately.
         """
         exchange = self._exchange
         present = [one for one in self._present() if one not in culprits]
         ready = list(self._ready(culprits))
+        left = set(exchange.sites) - set(ready) - culprits
+        busy = sorted(one for one in left if exchange.stopwatch.at_work(one))
         target = self._cohort.target_sites
-        if len(ready) < (len(present) if target is None else target):
-            ready += [one for one in present if exchange.stopwatch.busy(one)]
+        there = sorted({*present, *busy})
+        if len(ready) < (len(there) if target is None else target):
+            ready += busy
         if len(ready) < exchange.minimum_survivors(len(exchange.sites)):
-            ready = present
+            ready = there
         if not self._cohort.adaptive or target is None:
             return Pool(tuple(sorted(ready)))
         turns = self._due(tuple(ready))
@@ -87,6 +102,31 @@ class Muster:
             exchange.run,
         )
         return Pool(chosen.asked, chosen.turns, chosen)
+
+    def closed(self, task: Task, step: int) -> Round | None:
+        """The attempt at a step for which recovery shares may have been given, if there is one.
+
+        Whoever gave some answers that task again over the same survivors only (`site.records`). In
+        a study with noise, or where hospitals carry something on, there is nothing to be had so.
+        """
+        if self._exchange.study.privacy is not None or task.turns is not None:
+            return None
+        with self._exchange.state.database.begin() as connection:
+            attempts = records.attempts_at(connection, self._exchange.run, step)
+        return next((one for one in reversed(attempts) if one.closed_by), None)
+
+    def whole_again(self, before: Round, culprits: set[SiteName]) -> Again:
+        """Whether a step may be repeated over everybody who was in its total, as things stand."""
+        if self.are_there(before.packets, culprits):
+            return Again.NOW
+        others = set(self._ready(culprits)) - before.closed_by
+        if len(others) >= self._exchange.minimum_survivors(len(self._exchange.sites)):
+            return Again.NEVER  # they are enough without those who have closed it
+        return Again.NEVER if before.packets & culprits else Again.LATER
+
+    def are_there(self, sites: Collection[SiteName], culprits: set[SiteName]) -> bool:
+        """Whether all of these can be asked now."""
+        return set(sites) <= set(self._ready(culprits))
 
     def closing(self, began: float) -> float:
         """The time at which the collecting that began then is over, as things stand."""

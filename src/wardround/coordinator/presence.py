@@ -1,4 +1,4 @@
-"""Whom a coordinator has heard of lately, written down for whoever looks from another process.
+"""Whom a coordinator has heard of lately, and who said that it has to wait, for other processes.
 
 A file and no row: it is out of date a moment later, nothing is ever decided by it, and it must cost
 no transaction. Where it is missing or makes no sense, nothing is known.
@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
 
+from wardround.coordinator.rows import Hindered
+from wardround.federation.causes import Hindrance
 from wardround.ids import SiteName
 
 EVERY_S = 2.0
@@ -29,11 +31,18 @@ class Presence:
 
     at: datetime | None = None
     heard: Mapping[SiteName, datetime] = field(default_factory=dict)
+    hindered: Mapping[SiteName, Hindered] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ages_s: Mapping[SiteName, float], now: datetime) -> Presence:
+    def of(
+        cls,
+        ages_s: Mapping[SiteName, float],
+        now: datetime,
+        hindered: Mapping[SiteName, Hindered] | None = None,
+    ) -> Presence:
         """From so many seconds ago."""
-        return cls(now, {site: now - timedelta(seconds=age) for site, age in ages_s.items()})
+        heard = {site: now - timedelta(seconds=age) for site, age in ages_s.items()}
+        return cls(now, heard, dict(hindered or {}))
 
     @classmethod
     def load(cls, folder: Path) -> Presence:
@@ -41,7 +50,11 @@ class Presence:
         try:
             document = orjson.loads((folder / NAME).read_bytes())
             heard = {SiteName(str(site)): _time(at) for site, at in dict(document["heard"]).items()}
-            return cls(_time(document["at"]), heard)
+            hindered = {
+                SiteName(str(site)): _hindered(text, since)
+                for site, (text, since) in dict(document["hindered"]).items()
+            }
+            return cls(_time(document["at"]), heard, hindered)
         except (OSError, ValueError, TypeError, KeyError):
             return cls()
 
@@ -50,6 +63,10 @@ class Presence:
         document = {
             "at": None if self.at is None else self.at.isoformat(),
             "heard": {site: at.isoformat() for site, at in sorted(self.heard.items())},
+            "hindered": {
+                site: [one.hindrance.text, one.since.isoformat()]
+                for site, one in sorted(self.hindered.items())
+            },
         }
         fresh = folder / f".{NAME}.part"
         try:
@@ -59,12 +76,19 @@ class Presence:
             fresh.unlink(missing_ok=True)
 
 
-async def keep_written(folder: Path, ages_s: Callable[[], Mapping[SiteName, float]]) -> None:
+async def keep_written(folder: Path, presence: Callable[[], Presence]) -> None:
     """Write it down again and again until cancelled."""
     while True:
         began = time.monotonic()
-        Presence.of(ages_s(), datetime.now(UTC)).save(folder)
+        presence().save(folder)
         await asyncio.sleep(max(EVERY_S - (time.monotonic() - began), 0.0))
+
+
+def _hindered(text: object, since: object) -> Hindered:
+    hindrance = Hindrance.parse(str(text))
+    if hindrance is None:
+        raise ValueError("no hindrance")
+    return Hindered(hindrance, _time(since))
 
 
 def _time(text: object) -> datetime:

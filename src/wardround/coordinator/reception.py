@@ -43,9 +43,16 @@ class Visitor:
     reception: Reception
     inspected: bool = False
 
-    def verify(self, *, body: bytes = b"", body_sha256: bytes | None = None) -> None:
-        """Check the signature over the request and its body (or the body's hash)."""
+    def verify(
+        self, *, body: bytes = b"", body_sha256: bytes | None = None, looks: bool = False
+    ) -> None:
+        """Check the signature over the request and its body (or the body's hash).
+
+        Whoever only ``looks`` may be another program than the agent, and says nothing of it.
+        """
         self.reception.verify(self, body, body_sha256)
+        if not looks:
+            self.reception.note_agent(self)
 
 
 class Reception:
@@ -56,8 +63,8 @@ class Reception:
         self._replays = ReplayCache(not_before=int(time.time()))
         self._held: Counter[SiteName] = Counter()
 
-    async def admit(self, request: Request) -> tuple[Peer, bytes]:
-        """Who asks, and the verified body."""
+    async def admit(self, request: Request, *, looks: bool = False) -> tuple[Peer, bytes]:
+        """Who asks, and the verified body; ``looks`` as in `Visitor.verify`."""
         visitor = self.visitor(request)
         site, mine = visitor.peer.site, 0
 
@@ -78,7 +85,7 @@ class Reception:
 
         request.scope[RELEASE] = release
         body = await read_body(request, MAXIMUM_BODY_BYTES, hold)
-        visitor.verify(body=body)
+        visitor.verify(body=body, looks=looks)
         return visitor.peer, body
 
     def known(self, request: Request) -> Peer | WardroundError | None:
@@ -101,8 +108,12 @@ class Reception:
         certificate = _shown(request)
         with self._coordinator.refusals.noted(None):
             if certificate is None and self._coordinator.inspected:
-                return self._inspected(request)
-            return Visitor(self._coordinator.enrolment.identify(certificate), request, self)
+                visitor = self._inspected(request)
+            else:
+                peer = self._coordinator.enrolment.identify(certificate)
+                visitor = Visitor(peer, request, self)
+        request.scope[VISITOR] = visitor.peer.site
+        return visitor
 
     def _inspected(self, request: Request) -> Visitor:
         """Whom a request's own signature proves; before its body is read, as anybody may send."""
@@ -129,8 +140,13 @@ class Reception:
             )
             if visitor.inspected:  # proved by now: a renewed certificate comes into force
                 self._coordinator.enrolment.identify(peer.certificate)
-            request.scope[VISITOR] = peer.site
-            self._coordinator.heard_of(peer.site, request.query_params.get("instance", ""))
+
+    def note_agent(self, visitor: Visitor) -> None:
+        """A site's agent is there; raises WR-COORD-037 where there are two of them."""
+        site = visitor.peer.site
+        with self._coordinator.refusals.noted(site):
+            instance = visitor.request.query_params.get("instance", "")
+            self._coordinator.heard_of(site, instance)
 
 
 def _shown(request: Request) -> bytes | None:

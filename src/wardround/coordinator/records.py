@@ -81,7 +81,6 @@ _REPLACE_ROUND = (
     .values(
         version=bindparam("version"),
         state=bindparam("state"),
-        seconds=bindparam("seconds"),
         phase_at=func.coalesce(bindparam("phase_at", type_=_TIME), rounds.c.phase_at),
     )
 )
@@ -172,9 +171,7 @@ def insert_round(
     return Versioned(0, state)
 
 
-def replace_round(
-    connection: Connection, old: Versioned[Round], new: Round, seconds: float | None = None
-) -> Versioned[Round]:
+def replace_round(connection: Connection, old: Versioned[Round], new: Round) -> Versioned[Round]:
     """Put ``new`` in the place of ``old``, if ``old`` is still there."""
     done = connection.execute(
         _REPLACE_ROUND,
@@ -183,11 +180,26 @@ def replace_round(
             "b_version": old.version,
             "version": old.version + 1,
             "state": ROUND.dump_json(new),
-            "seconds": seconds,
             "phase_at": _phase_began(old.state, new),
         },
     )
     return replaced(done.rowcount, old.version, new)
+
+
+def round_lasted_s(connection: Connection, round_: str) -> float:
+    """How long a round took so far, or in all, by the clock on the wall, in seconds.
+
+    A coordinator that was away in between has no other clock that went on.
+    """
+    query = select(rounds.c.started_at, rounds.c.phase_at).where(rounds.c.round == round_)
+    return lasted_s(*connection.execute(query).one())
+
+
+def lasted_s(started: datetime | None, ended: datetime | None) -> float:
+    """Seconds between two times of a row; 0 where one is not known, or the clock was set back."""
+    if started is None or ended is None:
+        return 0.0
+    return max((ended - started).total_seconds(), 0.0)
 
 
 def _phase_began(old: Phased, new: Phased) -> datetime | None:
@@ -238,6 +250,16 @@ def load_round(connection: Connection, round_: RoundId) -> tuple[Round, Manifest
     row = connection.execute(select(rounds).where(rounds.c.round == round_)).one()
     manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
     return ROUND.validate_json(row.state), manifest
+
+
+def attempts_at(connection: Connection, run: RunId, step: int) -> list[Round]:
+    """All rounds that there were of a step, the oldest first."""
+    found = connection.scalars(
+        select(rounds.c.state)
+        .where(rounds.c.run == run, rounds.c.step == step)
+        .order_by(rounds.c.attempt)
+    )
+    return [ROUND.validate_json(state) for state in found]
 
 
 def find_round(connection: Connection, round_: RoundId) -> Round | None:
@@ -334,6 +356,26 @@ def save_checkpoint(connection: Connection, size: int, envelope: Envelope) -> No
     known = connection.scalar(select(checkpoints.c.size).where(checkpoints.c.size == size))
     if known is None:
         connection.execute(insert(checkpoints).values(size=size, envelope=envelope.to_json()))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, and whether it is ``running``, ``finished`` or ``failed``."""
+
+    run: RunId
+    state: str
+    reason: str | None
+    """Why it failed."""
+    ending: bool
+    """Whether the sites have been told that it is over."""
+
+
+def latest_run(connection: Connection) -> Run | None:
+    """The run that was started last, if there was any; all before it have ended."""
+    row = connection.execute(select(runs).order_by(runs.c.started_at.desc()).limit(1)).first()
+    if row is None:
+        return None
+    return Run(row.run, row.state, row.reason, row.ending_at is not None)
 
 
 def running(connection: Connection) -> RunId | None:

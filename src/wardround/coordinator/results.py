@@ -13,13 +13,12 @@ import orjson
 from sqlalchemy import Connection, Row, select
 
 from wardround.algorithms.candidate import Candidate
-from wardround.coordinator import records, streams, traffic
+from wardround.coordinator import streams
 from wardround.coordinator.coordinator import Coordinator
-from wardround.coordinator.counted import records_of
 from wardround.coordinator.home import CoordinatorHome
+from wardround.coordinator.run_facts import run_facts
 from wardround.coordinator.tables import checkpoints, journal, rounds, setups, statements, totals
-from wardround.federation.messages import Manifest, ModelVersion, group_of, stream_run
-from wardround.federation.round import RoundPhase
+from wardround.federation.messages import Manifest, ModelVersion, stream_run
 from wardround.governance.artefact import encode_model, save_model, sign_model
 from wardround.governance.evidence import (
     BatchRecord,
@@ -32,13 +31,7 @@ from wardround.governance.evidence import (
     StreamRecord,
 )
 from wardround.governance.files import write_whole
-from wardround.governance.report import (
-    ReportData,
-    RoundFacts,
-    SiteTraffic,
-    report_data,
-    save_report,
-)
+from wardround.governance.report import ReportData, report_data, save_report
 from wardround.governance.summary import save_summary
 from wardround.governance.verify import verify
 from wardround.ids import BatchId, Digest, RoundId, RunId, SiteName
@@ -66,7 +59,6 @@ def publish(
     coordinator: Coordinator,
     candidate: Candidate,
     evidence: EvidenceFile,
-    started: datetime,
 ) -> Published:
     """Write the results of the finished run and verify the evidence as a stranger would.
 
@@ -87,15 +79,18 @@ def publish(
     # As a reader of the report would, who has yet to say which study it should be.
     verification = verify(folder / "evidence.json", model=folder / "model")
     with coordinator.state.database.begin() as connection:
-        timeline = _timeline(connection, coordinator)
+        facts = run_facts(connection, coordinator, evidence.journal.leaves)
     data = report_data(
         study,
         candidate,
         run=exchange.run,
-        started=started,
+        started=facts.started,
         finished=datetime.now(UTC),
         model=digest(signature.payload),
-        rounds=timeline,
+        rounds=facts.rounds,
+        setups=facts.setups,
+        other_traffic=facts.other_traffic,
+        resumed=facts.resumed,
         verification=verification,
     )
     save_results(data, folder)
@@ -242,57 +237,3 @@ def _partition(coordinator: Coordinator) -> PartitionRecord | None:
         reveals=said("reveal"),
         acceptances=said("acceptance"),
     )
-
-
-def _timeline(connection: Connection, coordinator: Coordinator) -> list[RoundFacts]:
-    facts = []
-    assert coordinator.exchange is not None
-    streamed = streams.runs(connection, coordinator.exchange.run)
-    runs = (*coordinator.runs, *streamed)
-    in_time = (rounds.c.started_at,) if streamed else ()
-    query = (
-        select(rounds)
-        .where(rounds.c.run.in_(runs))
-        .order_by(*in_time, rounds.c.step, rounds.c.run, rounds.c.attempt)
-    )
-    opened = coordinator.exchange
-    assert opened is not None
-    groups = coordinator.groups
-    cohorts = {opened.run: opened.sites} if groups is None else groups.cohorts
-    taken = connection.execute(query).all()
-    moved = traffic.load(connection, [row.round for row in taken])
-    for row in taken:
-        state = records.ROUND.validate_json(row.state)
-        manifest = Manifest.from_payload(Envelope.from_json(row.manifest).payload)
-        done = state.phase is RoundPhase.DONE
-        # A late cohort is whoever was ready: nobody is left out of it.
-        asked = cohorts.get(row.run, state.roster)
-        counted = done and row.run not in streamed
-        facts.append(
-            RoundFacts(
-                round=row.round,
-                step=row.step,
-                attempt=row.attempt,
-                group=None if (place := group_of(row.run)) is None else place[1],
-                kind=manifest.kind,
-                started=row.started_at.replace(tzinfo=UTC),
-                seconds=row.seconds or 0.0,
-                completed=done,
-                reason=state.reason or "",
-                survivors=state.survivors,
-                dropped=state.dropped,
-                not_asked=tuple(sorted(set(asked) - set(state.roster))),
-                records=records_of(connection, coordinator, row, manifest, len(asked))
-                if counted
-                else None,
-                opened_numbers=orjson.loads(row.task)["length"] if done else 0,
-                bytes_in=len(state.packets) * manifest.payload_bytes,
-                traffic={
-                    site: SiteTraffic(**vars(one)) for site, one in moved.get(row.round, {}).items()
-                },
-                refused=()
-                if coordinator.study.privacy is not None
-                else tuple(sorted(state.refused - state.packets)),
-            )
-        )
-    return facts

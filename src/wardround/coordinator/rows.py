@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from wardround.federation.causes import Cause
+from wardround.federation.causes import Cause, Hindrance
 from wardround.federation.draw import Draw
 from wardround.federation.late import Gathering
 from wardround.federation.round import Round
@@ -80,12 +80,20 @@ class SaidRow:
 
 
 @dataclass(frozen=True)
+class Hindered:
+    """What a site says that it waits for at its own end, and since when it says so."""
+
+    hindrance: Hindrance
+    since: datetime
+
+
+@dataclass(frozen=True)
 class Rows:
     """One run, or none yet.
 
     ``said`` holds every refusal of the run, and all other statements about what is under way.
     ``heard`` is when each agent was heard of last, ``alive_at`` when the coordinator wrote that
-    down (None: it never has).
+    down (None: it never has), and ``hindered`` who had said by then that it has to wait.
     """
 
     run: RunRow | None = None
@@ -98,6 +106,7 @@ class Rows:
     approved: frozenset[SiteName] = frozenset()
     heard: Mapping[SiteName, datetime] = field(default_factory=dict)
     alive_at: datetime | None = None
+    hindered: Mapping[SiteName, Hindered] = field(default_factory=dict)
     times: Mapping[tuple[SiteName, str], tuple[float, ...]] = field(default_factory=dict)
     """How long each site's last answers of a kind took, in seconds. It stays with the operator."""
 

@@ -7,9 +7,9 @@ import errno
 import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from functools import partial
 
 import orjson
 
@@ -17,6 +17,15 @@ from wardround.algorithms.plan import run_study
 from wardround.coordinator import records
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Say
+from wardround.coordinator.farewell import (
+    FAREWELL_S,
+    RETURN_S,
+    RUN_FAILED,
+    countersigned,
+    require_no_other,
+    see_off,
+    tell_again,
+)
 from wardround.coordinator.federate import federate
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.http import create_app
@@ -32,29 +41,44 @@ from wardround.trust.tls import server_context
 ROOM_POLL_S = 5.0
 """How often to look whether a full disk has room again."""
 
-FAREWELL_S = 15.0
-"""How long to wait for the hospitals to check and countersign the finished model."""
+RECONNECT_S = 60.0
+"""How long a run that was interrupted waits for all hospitals: agents try again by themselves."""
+
+_PASSES = ("WR-ROUND-004", "WR-ROUND-005", "WR-ROUND-020", "WR-ROUND-040")
+"""Too few hospitals were there. Nothing is spent or lost by that, so the run can go on later."""
 
 
-async def serve(home: CoordinatorHome, say: Say, *, wait_s: float, once: bool) -> Published | None:
+async def serve(
+    home: CoordinatorHome, say: Say, *, wait_s: float, once: bool, new_run: bool = False
+) -> Published | None:
     """Serve until stopped, or with ``once`` until the study's run has ended.
 
     The run starts when every hospital of the study is connected and has approved, or after
-    ``wait_s`` seconds with as many as the study's rules ask for at least.
+    ``wait_s`` seconds with as many as the study's rules ask for at least. One that was interrupted
+    is carried on. Where the latest has ended, another begins only with ``new_run``; without, the
+    hospitals are told of its end that were away.
     """
     with home.alone():
         coordinator = home.open()
         try:
+            before = coordinator.latest_run()
+            over = before is not None and before.state != "running" and not new_run
             async with _listening(home, coordinator, say):
                 gc.freeze()  # what is loaded by now stays; collections need not walk it again
                 say("listening", {"url": home.url})
+                coordinator.on_hindrance = lambda site, said: say(
+                    "waits", {"site": site, "cause": said.cause.value, "incident": said.incident}
+                )
                 watching = asyncio.create_task(
-                    keep_written(home.folder, coordinator.heard_ages_s), name="presence"
+                    keep_written(home.folder, coordinator.presence), name="presence"
                 )
                 try:
-                    published = await drive(home, coordinator, say, wait_s)
-                    if not once:
+                    published = await drive(home, coordinator, say, wait_s, new_run=new_run)
+                    if not once and not over:
                         await asyncio.Event().wait()
+                    if before is not None:  # an agent may not have had its answer before
+                        sites = coordinator.study.site_names
+                        await see_off(coordinator, sites, RETURN_S, all_sign=not once)
                 finally:
                     watching.cancel()
                 return published
@@ -73,7 +97,8 @@ async def _listening(
     context: ssl.SSLContext = server_context(
         keys / "server.pem", keys / "server.key", keys / "ca.pem"
     )
-    http = server(create_app(coordinator), home.host, home.port, context)
+    app = create_app(coordinator)
+    http = server(app, home.host, home.port, context, coordinator.write_traffic)
     # Bound here: uvicorn itself would end the whole program where the port is taken.
     task = asyncio.create_task(http.serve(bound(home.host, home.port)))
     while not http.started:
@@ -136,19 +161,44 @@ def _keep_alive(listener: socket.socket) -> None:
 
 
 async def drive(
-    home: CoordinatorHome, coordinator: Coordinator, say: Say, wait_s: float
+    home: CoordinatorHome,
+    coordinator: Coordinator,
+    say: Say,
+    wait_s: float,
+    *,
+    new_run: bool = False,
 ) -> Published:
     """Run the study's plan to its published end, or go on with a run that was interrupted.
 
-    Waits while the disk is full, and then goes on as after a restart.
+    A run that has ended is not repeated but by ``new_run``: its results are given again. Waits
+    while the disk is full, and then goes on as after a restart.
     """
-    present = await coordinator.wait_for_sites(len(coordinator.study.sites), wait_s)
-    started = datetime.now(UTC)
+    latest = coordinator.latest_run()
+    if new_run:
+        require_no_other(latest)
+    elif latest is not None and latest.state != "running":
+        return await _with_room(say, partial(_ended, home, coordinator, say, latest))
+    ending = False
+    if latest is not None and not new_run:
+        # Those who have countersigned the end are gone, and are not to be waited for.
+        ending = latest.ending
+        wait_s = 0.0 if ending else min(wait_s, RECONNECT_S)
+    sites = len(coordinator.study.sites)
+    present = len(await coordinator.wait_for_sites(sites, wait_s))
+
+    async def run() -> Published:
+        exchange = coordinator.open_run()
+        say("run", {"run": exchange.run, "sites": present})
+        return await _carry_through(home, coordinator, say, sites if ending else present)
+
+    return await _with_room(say, run)
+
+
+async def _with_room(say: Say, work: Callable[[], Awaitable[Published]]) -> Published:
+    """Do ``work``, again whenever the disk was full in the middle of it."""
     while True:
         try:
-            exchange = coordinator.open_run()
-            say("run", {"run": exchange.run, "sites": len(present)})
-            return await _carry_through(home, coordinator, say, started, len(present))
+            return await work()
         except (WardroundError, OSError) as error:
             if not wants_room(error):
                 raise
@@ -156,8 +206,22 @@ async def drive(
         await asyncio.sleep(ROOM_POLL_S)
 
 
+async def _ended(
+    home: CoordinatorHome, coordinator: Coordinator, say: Say, run: records.Run
+) -> Published:
+    """Say what became of a run that has ended, to the hospitals as well."""
+    try:
+        published = tell_again(home, coordinator, run)
+    except WardroundError as error:
+        if error.code == RUN_FAILED:
+            await see_off(coordinator, coordinator.study.site_names, RETURN_S)
+        raise
+    say("finished", {"run": run.run, "results": str(published.folder)})
+    return published
+
+
 async def _carry_through(
-    home: CoordinatorHome, coordinator: Coordinator, say: Say, started: datetime, present: int
+    home: CoordinatorHome, coordinator: Coordinator, say: Say, present: int
 ) -> Published:
     study, exchange = coordinator.study, coordinator.exchange
     assert exchange is not None
@@ -167,10 +231,14 @@ async def _carry_through(
     except WardroundError as error:
         if wants_room(error) or error.code == "WR-COORD-001":  # another one drives: its run goes on
             raise
-        exchange.stop(f"{error.code}: {error.problem}")
+        if error.code in _PASSES:
+            say("interrupted", {"run": exchange.run, "code": error.code})
+            raise
+        # Before anybody is told: an agent that has heard it leaves, and would be missing.
         with coordinator.state.transaction() as transaction:
             records.end_run(transaction.connection, exchange.run, "failed", reason=str(error))
-        await asyncio.sleep(1.0)  # let waiting agents hear why
+        exchange.stop(f"{error.code}: {error.problem}")
+        await see_off(coordinator, coordinator.present(), FAREWELL_S)
         raise
     needed = study.adversary().threshold
     model = encode_model(candidate, study, exchange.run)
@@ -179,30 +247,12 @@ async def _carry_through(
         {"description": model.description.decode(), "signature": orjson.loads(signature.to_json())},
         model.weights,
     )
-    await _farewell(coordinator, max(present, needed), needed)
+    await countersigned(coordinator, max(present, needed), needed)
     # Published first: a crash in between leaves a run that is carried on, not one without results.
     evidence = gather_evidence(coordinator, candidate)
-    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence, started)
+    published = await asyncio.to_thread(publish, home, coordinator, candidate, evidence)
     with coordinator.state.transaction() as transaction:
         name = digest(signature.payload)
         records.end_run(transaction.connection, exchange.run, "finished", model=name)
     say("published", {"report": str(published.report), "verified": int(published.verified)})
     return published
-
-
-async def _farewell(coordinator: Coordinator, expected: int, needed: int) -> None:
-    """Wait a while until the hospitals have countersigned; for ``needed``, a round's deadline.
-
-    Without those the evidence does not verify, and after a restart hospitals may take longer to
-    come back than replaying the run takes.
-    """
-    exchange = coordinator.exchange
-    assert exchange is not None
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    while (count := len(exchange.witnesses)) < expected:
-        patience = FAREWELL_S if count >= needed else coordinator.study.cohort.deadline_s
-        left = started + patience - loop.time()
-        if left <= 0:
-            return
-        await exchange.changed.wait_for(left)

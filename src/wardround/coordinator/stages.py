@@ -163,9 +163,10 @@ def _chain(rows: Rows, run: RunRow, name: RunId, group: int | None, study: Study
 def _stream(rows: Rows, run: RunRow, stream: StreamRow, study: Study) -> Stage | None:
     """The cohort that is formed or summed, or who is ready; None when rounds have begun since."""
     over = (SetupPhase.READY, SetupPhase.FAILED)
-    busy = any(not one.state.over for one in rows.rounds[-1:])
+    rounds = [row for row in rows.rounds if row.state.run == run.run]
+    busy = any(not one.state.over for one in rounds[-1:])
     busy |= any(one.state.phase not in over for one in rows.setups[-1:])
-    times = [row.phase_at for row in rows.rounds[-1:]] + [row.phase_at for row in rows.setups[-1:]]
+    times = [row.phase_at for row in rounds[-1:]] + [row.phase_at for row in rows.setups[-1:]]
     if busy or any(at is not None and at > stream.at for at in times):
         return None
     everyone, state = frozenset(study.site_names), stream.state

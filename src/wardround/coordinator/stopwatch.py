@@ -94,10 +94,16 @@ class Stopwatch:
 
     def busy(self, site: SiteName) -> bool:
         """Whether an absent site may still be at work: within the time it usually takes."""
+        return self.absent(site) and self.at_work(site)
+
+    def at_work(self, site: SiteName) -> bool:
+        """Whether a site owes an answer, and not for longer than it usually takes.
+
+        It asks for nothing meanwhile, so nothing may be heard of it for minutes.
+        """
         asked = self._asked.get(site)
         return (
-            self.absent(site)
-            and site in self._open
+            site in self._open
             and asked is not None
             and self.clock() < asked.at + self._own_deadline_s(site, asked.kind)
         )

@@ -308,16 +308,21 @@ class Streaming(Exchange):
         super().deadline_passed()
 
     def stalled(self) -> WardroundError:
-        """Why there is no total: nobody forms a cohort, or every cohort fails."""
-        waiting = len(self.gathering.state.waiting)
+        """Why there is no total: nobody forms a cohort, or every cohort fails.
+
+        Whoever starts the coordinator again has looked why: then everybody is heard again.
+        """
         state = self.gathering.state
+        waiting = len(state.waiting)
         out = ", ".join(sorted(site for site in state.pool if state.exhausted(site)))
-        why = f" {out} left too many cohorts, and waits for the next model." if out else ""
+        why = f" {out} left too many, and was not heard any more." if out else ""
+        if out:
+            self._change(state.on_version(), "stalled", run=self.run)
         return WardroundError(
             "WR-ROUND-040",
             f"No cohort of {state.size} hospitals came together in time; {waiting} are ready.{why}",
-            "See in the journal which hospitals were lost; start the run again when enough of "
-            "them are connected, or tolerate a dropout in each cohort.",
+            "See in the journal which hospitals were lost; start the coordinator again when enough "
+            "of them are connected (the run goes on), or tolerate a dropout in each cohort.",
         )
 
     # What the sites say.
@@ -433,6 +438,11 @@ class Streaming(Exchange):
         """The cohort under that name, unless it is over."""
         found = (one for one in self.gathering.state.cohorts if one.manifest.round == scope)
         return next(found, None)
+
+    def scope_of(self, site: SiteName) -> str:
+        """For what a site's bytes count: the cohort that it is in, or the stream."""
+        mine = (one for one in self.gathering.state.cohorts if site in one.roster)
+        return next((one.manifest.round for one in mine), self.run)
 
     def trains(self, site: SiteName) -> bool:
         """Whether a site has nothing to wait for, and should train from the newest version."""

@@ -83,6 +83,8 @@ rounds = Table(
     Column("phase_at", DateTime(timezone=True), nullable=True),
     UniqueConstraint("run", "step", "attempt"),
 )
+"""A round that is over lasted from ``started_at`` to ``phase_at``; ``seconds`` is how long one took
+that an earlier version opened, which has no ``phase_at``."""
 
 draws = Table(
     "draws",
@@ -186,8 +188,8 @@ traffic = Table(
     Column("bytes_in", Integer, nullable=False),
     Column("bytes_out", Integer, nullable=False),
 )
-"""Bytes of bodies that came from a hospital and went to it, by round, or by run outside of rounds.
-"""
+"""Bytes of bodies that came from a hospital and went to it, by what was under way (``round``): a
+round, a late cohort, a set-up, or else a run, a group's run or a stream."""
 
 journal = leaf_table(metadata)
 

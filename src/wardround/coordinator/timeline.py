@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from wardround.coordinator.rows import Rows, SaidRow
+from wardround.coordinator.rows import Hindered, Rows, SaidRow
 from wardround.coordinator.stages import Stage, newest_partition, stages
 from wardround.federation.causes import Cause
-from wardround.federation.messages import group_of
+from wardround.federation.messages import group_of, is_stream
 from wardround.federation.pace import usual_s
 from wardround.federation.round import Round, RoundPhase
 from wardround.ids import SiteName
@@ -24,6 +24,9 @@ from wardround.trust.canonical import JSON
 
 SILENT_AFTER_S = 20.0
 """A coordinator that has not written down for this long whom it heard of does not run."""
+
+
+_GOING = ("waiting", "running", "ending")
 
 
 class Doing(StrEnum):
@@ -46,6 +49,8 @@ class Mark(StrEnum):
     REFUSED = "refused"
     MISSING = "missing"
     LEFT_OUT = "left-out"
+    NOT_READY = "not-ready"
+    """A late cohort came together without it, as it has to without most."""
     OPEN = "open"
 
 
@@ -74,6 +79,8 @@ class Lane:
     group: int | None = None
     usual_s: float | None = None
     """How long its answer to what it is asked now takes as a rule, where that is known."""
+    hindered: Hindered | None = None
+    """What it says itself that it waits for, at its own end."""
 
     def count(self, mark: Mark) -> int:
         """In how many rounds that became of it."""
@@ -107,7 +114,9 @@ class Timeline:
     @property
     def changes(self) -> tuple[object, ...]:
         """What has to differ for something to have happened; time alone does not."""
-        doing = tuple((lane.doing, lane.connected, lane.refusal) for lane in self.lanes)
+        doing = tuple(
+            (lane.doing, lane.connected, lane.refusal, lane.hindered) for lane in self.lanes
+        )
         return self.run, self.state, self.alive, self.rounds, self.stages, doing
 
     def lane(self, site: SiteName) -> Lane:
@@ -171,6 +180,7 @@ def _lane(
         marks=tuple(mark_of(site, one.state) for one in mine),
         refusal=_last_refusal(said),
         group=stage.group,
+        hindered=rows.hindered.get(site) if alive and _state(rows) in _GOING else None,
         usual_s=usual_s(rows.times.get((site, stage.kind or ""), ()))
         if stage.phase == "round.collect" and doing is Doing.WAITED_FOR
         else None,
@@ -216,7 +226,7 @@ def mark_of(site: SiteName, state: Round) -> Mark:
     if site in state.packets:
         return Mark.ANSWERED
     if site not in state.roster:
-        return Mark.LEFT_OUT
+        return Mark.NOT_READY if is_stream(state.run) else Mark.LEFT_OUT
     if site in state.refused:
         return Mark.REFUSED
     return Mark.OPEN if state.phase is RoundPhase.COLLECT else Mark.MISSING
@@ -246,9 +256,9 @@ def document(found: Timeline) -> dict[str, JSON]:
         "version": found.version,
         "run": found.run,
         "state": found.state,
-        "at": _text(found.at),
-        "started": _text(found.started_at),
-        "ended": _text(found.ended_at),
+        "at": moment(found.at),
+        "started": moment(found.started_at),
+        "ended": moment(found.ended_at),
         "reason": found.reason,
         "model": found.model,
         "coordinator_runs": found.alive,
@@ -257,7 +267,7 @@ def document(found: Timeline) -> dict[str, JSON]:
         "attempts": found.attempts,
         "stages": [
             {
-                **_stage_document(stage),
+                **stage_document(stage),
                 "asked": stage.asked,
                 "enough": stage.enough,
                 "answered": sorted(stage.answered),
@@ -268,32 +278,16 @@ def document(found: Timeline) -> dict[str, JSON]:
             }
             for stage in found.stages
         ],
-        "sites": [_lane_document(lane) for lane in found.lanes],
+        "sites": [lane_document(lane) for lane in found.lanes],
     }
 
 
-def own_document(found: Timeline, site: SiteName) -> dict[str, JSON]:
-    """What one hospital may see: its own lane, and which phase its rounds are in.
-
-    How the others are doing is theirs: who is slow, who refused and why would be told to all.
-    """
-    lane = found.lane(site)
-    stage = next((one for one in found.stages if one.group == lane.group), found.stages[0])
-    return {
-        "study": found.study,
-        "run": found.run,
-        "state": found.state,
-        "at": _text(found.at),
-        "stage": _stage_document(stage),
-        "site": _lane_document(lane),
-    }
-
-
-def _stage_document(stage: Stage) -> dict[str, JSON]:
+def stage_document(stage: Stage) -> dict[str, JSON]:
+    """Which phase it is, since when, and until when at most: nothing about any hospital."""
     return {
         "phase": stage.phase,
-        "since": _text(stage.since),
-        "deadline": _text(stage.deadline),
+        "since": moment(stage.since),
+        "deadline": moment(stage.deadline),
         "group": stage.group,
         "step": stage.step,
         "attempt": stage.attempt,
@@ -301,27 +295,36 @@ def _stage_document(stage: Stage) -> dict[str, JSON]:
     }
 
 
-def _lane_document(lane: Lane) -> dict[str, JSON]:
+def lane_document(lane: Lane) -> dict[str, JSON]:
+    """One hospital's lane."""
     told = lane.refusal
     return {
         "site": lane.site,
         "group": lane.group,
         "doing": lane.doing.value,
-        "since": _text(lane.since),
-        "heard": _text(lane.heard),
+        "since": moment(lane.since),
+        "heard": moment(lane.heard),
         "connected": lane.connected,
         "usual_s": lane.usual_s,
+        "hindered": None
+        if lane.hindered is None
+        else {
+            "cause": lane.hindered.hindrance.cause.value,
+            "incident": lane.hindered.hindrance.incident,
+            "since": moment(lane.hindered.since),
+        },
         "rounds": [mark.value for mark in lane.marks],
         "refusal": None
         if told is None
         else {
             "about": told.about,
-            "at": _text(told.at),
+            "at": moment(told.at),
             "cause": None if told.cause is None else told.cause.value,
             "incident": told.incident,
         },
     }
 
 
-def _text(at: datetime | None) -> str | None:
+def moment(at: datetime | None) -> str | None:
+    """A time as programs read it (ISO 8601, UTC)."""
     return None if at is None else at.isoformat(timespec="milliseconds")

@@ -7,7 +7,7 @@ from datetime import datetime
 from wardround.coordinator.stages import Stage
 from wardround.coordinator.timeline import Doing, Lane, Mark, Timeline
 from wardround.federation.causes import Cause
-from wardround.governance.report.render import kind_label
+from wardround.governance.report.spans import kind_label
 
 CAUSES = {
     Cause.APPROVAL: "its approval does not hold today: its steward approves the study again",
@@ -20,6 +20,9 @@ CAUSES = {
     Cause.DISK: "its disk is full or not writable: it makes room, the next round asks again",
 }
 """What each cause means, and who does what."""
+
+HINDRANCES = {Cause.DISK: "its disk is full"}
+"""What a site waits for at its own end, and for how long is up to it."""
 
 PLAIN = "no cause may be named: its own log has it under this number"
 
@@ -84,6 +87,16 @@ def asked(phase: str) -> str:
     return _ASKED.get(phase, phase)
 
 
+def asked_of_many(phase: str) -> str:
+    """What several sites owe in this phase."""
+    return _ASKED_OF_MANY.get(phase, asked(phase))
+
+
+def usual_next(phase: str) -> str:
+    """What comes after this phase, whoever is late."""
+    return _NEXT.get(phase, "")
+
+
 def headline(found: Timeline) -> str:
     """The run and its state in a line."""
     study = f"{found.study} v{found.version}"
@@ -128,18 +141,16 @@ def waiting(found: Timeline, stage: Stage) -> str:
         so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
         what = f"hospitals to connect: {_names(stage.waits_for)} ({so_far})"
     else:
-        one = asked(stage.phase)
-        thing = _ASKED_OF_MANY.get(stage.phase, one) if len(stage.waits_for) > 1 else one
+        thing = (asked_of_many if len(stage.waits_for) > 1 else asked)(stage.phase)
         what = f"{thing} of {_names(stage.waits_for)}"
-    since = "" if stage.since is None else f", since {span(_age(found, stage.since))}"
-    return what + since + _deadline(found, stage)
+    return what + since(found, stage.since) + until(found, stage)
 
 
 def following(found: Timeline, stage: Stage) -> str:
     """What comes next, also where the deadline passes first."""
     if stage.phase == "over":
         return ""
-    usual = _NEXT.get(stage.phase, "")
+    usual = usual_next(stage.phase)
     if stage.deadline is None or not stage.waits_for:
         return usual
     late = _names(stage.waits_for)
@@ -167,6 +178,14 @@ def following(found: Timeline, stage: Stage) -> str:
 
 def doing(found: Timeline, lane: Lane, phase: str) -> str:
     """What a site is at, in a few words."""
+    at = _at(found, lane, phase)
+    if lane.hindered is None:
+        return at
+    waits = f"waits: {HINDRANCES[lane.hindered.hindrance.cause]}"
+    return f"{waits}; {at}" if at else waits
+
+
+def _at(found: Timeline, lane: Lane, phase: str) -> str:
     gone = "" if lane.connected is not False else _gone(found, lane)
     match lane.doing:
         case Doing.NOT_ENROLLED:
@@ -205,6 +224,18 @@ def refusal(lane: Lane) -> str:
     return f"refused {about(lane.refusal.about)}, {number}; {words}"
 
 
+def hindrance(found: Timeline, lane: Lane) -> str:
+    """What a site says that it waits for, since when, and under which number."""
+    if lane.hindered is None:
+        return ""
+    said = lane.hindered.hindrance
+    since = span(_age(found, lane.hindered.since))
+    return (
+        f"waits: {HINDRANCES[said.cause]}, since {since}, incident {said.incident}; it goes on by "
+        "itself when there is room"
+    )
+
+
 def about(scope: str) -> str:
     """A scope in words: ``step 3, attempt 1``, ``set-up 2``, ``the draw of groups``."""
     parts = scope.split(".")
@@ -220,8 +251,8 @@ def about(scope: str) -> str:
 
 
 def tally(lane: Lane) -> str:
-    """How many of the rounds it answered."""
-    over = len(lane.marks) - lane.count(Mark.OPEN)
+    """How many of the rounds it answered, and of the late cohorts that it was in."""
+    over = len(lane.marks) - lane.count(Mark.OPEN) - lane.count(Mark.NOT_READY)
     return f"{lane.count(Mark.ANSWERED)} of {over}" if over else ""
 
 
@@ -242,7 +273,13 @@ def span(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def _deadline(found: Timeline, stage: Stage) -> str:
+def since(found: Timeline, at: datetime | None) -> str:
+    """For how long already: ``, since 41 s``; nothing where that is not known."""
+    return "" if at is None else f", since {span(_age(found, at))}"
+
+
+def until(found: Timeline, stage: Stage) -> str:
+    """For how long more at most, if anything is waited for and has an end."""
     if stage.deadline is None or not stage.waits_for:
         return ""
     left = (stage.deadline - found.at).total_seconds()

@@ -1,14 +1,16 @@
-"""How many bytes each hospital sent and was sent, by round: of bodies, as they came and went.
+"""How many bytes each hospital sent and was sent: of bodies, as they came and went.
 
 What was cut and sent again counts again, so this is what a line had to carry but for header fields
-and TLS. Counts are written with the next checkpoint; those since the last one are lost when the
-coordinator is killed, and the report says less then, never more.
+and TLS. Each piece counts when it has been read or handed to the system, for what was under way
+then (its scope): a round, a set-up, a late cohort, or the run itself. The counts are written in
+every transaction of the journalled database, so they need no sync of their own; where nothing else
+is written for `MOST_UNWRITTEN_BYTES`, they are written alone. A coordinator that is killed loses
+those since the last transaction, and one that is stopped loses none.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,12 +19,15 @@ from sqlalchemy.dialects.sqlite import insert
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wardround.coordinator.tables import traffic
-from wardround.ids import SiteName
+from wardround.ids import RunId, SiteName
 
 Count: TypeAlias = Callable[[SiteName, int, int], None]
 
 VISITOR = "wardround.visitor"
-"""Where `Reception` notes in a request's scope whose signature it has verified."""
+"""Where `Reception` notes in a request's scope whose line it came over, before its body is read."""
+
+MOST_UNWRITTEN_BYTES = 64 << 20
+"""So much is moved at the most before the counts are written down."""
 
 RELEASE = "wardround.release"
 """What to call when a request is over, where `Reception` holds its body in memory."""
@@ -46,33 +51,55 @@ class Moved:
 
 
 class Traffic:
-    """What has been counted since it was last written down."""
+    """What has been counted and is not durable yet."""
 
     def __init__(self) -> None:
-        self._counted: dict[tuple[str, SiteName], Moved] = defaultdict(Moved)
+        self._counted: dict[tuple[str | None, SiteName], Moved] = {}
+        self._writing: dict[tuple[str | None, SiteName], Moved] = {}
+        self.unwritten_bytes = 0
+        """How much of it no transaction has been tried for."""
 
-    def count(self, scope: str, site: SiteName, bytes_in: int, bytes_out: int) -> None:
-        """Count a request of ``site`` and its answer, under the round that they fell into."""
-        moved = self._counted[scope, site]
+    def count(self, scope: str | None, site: SiteName, bytes_in: int, bytes_out: int) -> None:
+        """Count what came from ``site`` and went to it; without a scope, for the next run."""
+        moved = self._counted.setdefault((scope, site), Moved())
         moved.bytes_in += bytes_in
         moved.bytes_out += bytes_out
+        self.unwritten_bytes += bytes_in + bytes_out
 
-    def save(self, connection: Connection) -> None:
-        """Write it down; for a transaction that will not fail, as it is forgotten here."""
+    @property
+    def pending(self) -> bool:
+        """Whether anything is counted for a scope and not durable."""
+        return any(scope is not None for scope, _ in self._counted)
+
+    def open_run(self, run: RunId) -> None:
+        """What was counted before a run was open belongs to ``run``."""
+        for scope, site in [key for key in self._counted if key[0] is None]:
+            moved = self._counted.pop((scope, site))
+            self.count(run, site, moved.bytes_in, moved.bytes_out)
+
+    def write(self, connection: Connection) -> None:
+        """Write it down; it is kept here until `written` says that it is durable."""
+        self._writing = {key: one for key, one in self._counted.items() if key[0] is not None}
+        self.unwritten_bytes = 0
         rows = [
             {"round": scope, "site": site, **vars(moved)}
-            for (scope, site), moved in self._counted.items()
+            for (scope, site), moved in self._writing.items()
         ]
-        self._counted.clear()
         if rows:
             connection.execute(_ADD, rows)
 
+    def written(self) -> None:
+        """What `write` has written is durable: forget it."""
+        for key in self._writing:
+            del self._counted[key]
+        self._writing = {}
 
-def load(connection: Connection, scopes: Iterable[str]) -> dict[str, dict[SiteName, Moved]]:
-    """What was written down for each of these rounds, by hospital."""
+
+def load(connection: Connection, run: RunId) -> dict[str, dict[SiteName, Moved]]:
+    """What was written down for a run: by scope and hospital."""
     found: dict[str, dict[SiteName, Moved]] = {}
-    query = select(traffic).where(traffic.c.round.in_(list(scopes))).order_by(traffic.c.site)
-    for row in connection.execute(query):
+    mine = (traffic.c.round == run) | traffic.c.round.startswith(f"{run}.", autoescape=True)
+    for row in connection.execute(select(traffic).where(mine).order_by(traffic.c.site)):
         moved = Moved(row.bytes_in, row.bytes_out)
         found.setdefault(row.round, {})[SiteName(row.site)] = moved
     return found
@@ -87,21 +114,22 @@ class Counted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        moved = Moved()
 
         async def received() -> Message:
             message = await receive()
-            moved.bytes_in += len(message.get("body", b""))
+            self._note(scope, len(message.get("body", b"")), 0)
             return message
 
         async def sent(message: Message) -> None:
             await send(message)
-            moved.bytes_out += len(message.get("body", b""))
+            self._note(scope, 0, len(message.get("body", b"")))
 
         try:
             await self._app(scope, received, sent)
         finally:
-            site = scope.get(VISITOR)
-            if site is not None:
-                self._count(site, moved.bytes_in, moved.bytes_out)
             scope.get(RELEASE, lambda: None)()
+
+    def _note(self, scope: Scope, bytes_in: int, bytes_out: int) -> None:
+        site = scope.get(VISITOR)
+        if site is not None and bytes_in + bytes_out:
+            self._count(site, bytes_in, bytes_out)

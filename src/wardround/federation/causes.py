@@ -1,4 +1,6 @@
-"""The few causes of a refusal that a hospital may name to the outside, and the number to quote.
+"""The few causes that a hospital may name to the outside when it refuses or has to wait.
+
+Each comes with a number to quote.
 
 None of them depends on anybody's records; everything else is just *refused*. The words are a fixed
 list, so that no refusal can carry a sentence, a figure or a name out of a hospital.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
@@ -37,6 +40,31 @@ class Cause(StrEnum):
     """The hospital's computer can't start a worker under the limits that its policy asks for."""
     DISK = "disk"
     """The agent can't write to its spool, or what it wrote is gone."""
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """Why a site can't answer for now, though it has refused nothing: it goes on by itself."""
+
+    cause: Cause
+    incident: Incident
+
+    @property
+    def text(self) -> str:
+        """As a poll for work carries it, under the request's signature: ``disk.7KQ2-M9XA``."""
+        return f"{self.cause.value}.{self.incident}"
+
+    @classmethod
+    def parse(cls, text: str) -> Hindrance | None:
+        """What such a text says; None for one that makes no sense."""
+        cause, _, incident = text.partition(".")
+        if cause not in HINDRANCES or INCIDENT_PATTERN.fullmatch(incident) is None:
+            return None
+        return cls(Cause(cause), Incident(incident))
+
+
+HINDRANCES = frozenset({Cause.DISK})
+"""What passes by itself, or by a hand that makes room."""
 
 
 def new_incident(choose: Callable[[Sequence[str]], str]) -> Incident:

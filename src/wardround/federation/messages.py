@@ -452,6 +452,14 @@ def stream_run(run: RunId, step: int) -> RunId:
     return RunId(f"{run}.s{step}")
 
 
+_STREAM_RUN = re.compile(r"\.s[0-9]+$")
+
+
+def is_stream(run: str) -> bool:
+    """Whether this is a `stream_run`, whose rounds are late cohorts."""
+    return _STREAM_RUN.search(run) is not None
+
+
 def frame(head: Mapping[str, JSON], body: bytes | memoryview = b"") -> bytes:
     """A message: four bytes of length, the JSON head, the raw body."""
     text = orjson.dumps(head)

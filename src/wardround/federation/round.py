@@ -72,6 +72,13 @@ class Round:
         return site in set(self.roster) - self.packets - self.refused
 
     @property
+    def closed_by(self) -> frozenset[SiteName]:
+        """Who may be done with this task, since shares were asked of them (or, sparse, votes)."""
+        if self.widened and len(self.packets) >= self.minimum:
+            return self.packets
+        return self.helpers
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return self.phase in (RoundPhase.DONE, RoundPhase.FAILED, RoundPhase.GARBAGE)

@@ -14,7 +14,8 @@ from wardround.ids import SiteName
 def check_selection(case: Case) -> str:
     """Each set-up is among the fastest and whoever's turn it was, or among some of the last ones.
 
-    A set-up in which somebody dropped out is begun again among the others, without a new choice.
+    A set-up in which somebody dropped out is begun again among the others, without a new choice;
+    and a round that was not opened may be repeated over those whose answers it had.
     """
     cohort = case.study.cohort
     wanted = (cohort.target_sites or 0) + cohort.over_selection
@@ -22,6 +23,7 @@ def check_selection(case: Case) -> str:
         (case.recorded("manifest", round=one.manifest.round).index, one.manifest.roster)
         for one in case.rounds
     )
+    repeatable = {frozenset(one.record.packets) for one in case.rounds if not one.completed}
     before: frozenset[SiteName] = frozenset()
     chosen = 0
     for setup in case.find("setup", run=case.evidence.run):
@@ -40,7 +42,7 @@ def check_selection(case: Case) -> str:
             chosen += 1
         else:
             require(
-                set(pool) <= before,
+                set(pool) <= before or frozenset(pool) in repeatable,
                 f"Set-up {setup.facts['batch']} asks hospitals that nothing says were chosen.",
             )
         before = frozenset(pool)

@@ -27,10 +27,12 @@ from wardround.site.audit import audit
 from wardround.site.custody import Custody
 from wardround.site.door import Door
 from wardround.site.download import Download
+from wardround.site.ended import CONFIRMED, COUNTERSIGNED
 from wardround.site.hours import OpeningHours
 from wardround.site.late import Late
 from wardround.site.link import Asked, Link
 from wardround.site.order import Order
+from wardround.site.outward import hindrance
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
@@ -53,6 +55,8 @@ _PUT_RIGHT_BY_ASKING = (
     "WR-SECAGG",
 )
 """Refusals of a statement after which the agent asks what to do next, and goes on."""
+
+UNCONFIRMED = "WR-SITE-210"
 
 _LATE = "WR-ROUND-030"
 """The round has gone on without this answer: no trouble, and the next one may be waiting."""
@@ -111,14 +115,17 @@ class Agent:
             lambda error: say("trouble", **told(error)),
         )
 
-    async def run(self) -> None:
-        """Take part until the run ends; raises `WardroundError` when it was stopped."""
-        if self._study.privacy is not None:
-            report = await self.link.ledger_report()
-            with self._state.database.begin() as connection:
-                self._door.witnesses.check_report(connection, report)
-        await self.link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
-        self._say("connected")
+    async def run(self, patience_s: float | None = None) -> None:
+        """Take part until the run ends; raises `WardroundError` when it was stopped.
+
+        Raises WR-SITE-210 where the run has ended here before, and the coordinator can't be
+        reached within ``patience_s``; None for any other start, which waits as long as it takes.
+        """
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._report_for_work()
+        except TimeoutError as error:
+            raise _unconfirmed() from error
         asked: Asked | None = None
         setbacks = 0
         while True:
@@ -142,10 +149,11 @@ class Agent:
                 )
             try:
                 answer = await self._answer(ask, body)
+                self.link.hindrance = None
             except WardroundError as error:
-                if not wants_room(error):
+                if error is self._door.stopped or not wants_room(error):
                     raise
-                self._say("trouble", **told(error))  # asked again, and answered when there is room
+                self._wait_for_room(ask, error)  # asked again, and answered when there is room
                 answer = None
                 await asyncio.sleep(min(setbacks, _LONGEST_PAUSE_S))
                 setbacks += 1
@@ -167,7 +175,44 @@ class Agent:
             if ask.ask is Ask.FINISH and asked is None:
                 self._seat.leave()
                 self._door.carried.forget()
+                await self._note_confirmed(ask)
                 return
+
+    def _wait_for_room(self, ask: Instruction, error: WardroundError) -> None:
+        """Tell the hospital that its disk is full, and the coordinator as far as it may be said.
+
+        It has one number for as long as it lasts, here and there, and is written down nowhere.
+        """
+        if self.link.hindrance is None:
+            computed = ask.ask in (Ask.CONTRIBUTE, Ask.TRAIN) and self._door.computed
+            self.link.hindrance = hindrance(self._study, computed=computed)
+        told_outside = self.link.hindrance
+        number = {} if told_outside is None else {"incident": told_outside.incident}
+        self._say("trouble", **number, **told(error))
+
+    async def _note_confirmed(self, ask: Instruction) -> None:
+        """The end is done, and an agent that is started again need not ask for it any more."""
+        counted = {"bytes_out": self.bytes_out, "bytes_in": self.link.bytes_in}
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                with self._state.transaction() as transaction:
+                    transaction.record(CONFIRMED, run=ask.run, **counted)
+                return
+            except WardroundError as error:
+                if not wants_room(error):
+                    raise
+                self._say("trouble", **told(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def _report_for_work(self) -> None:
+        if self._study.privacy is not None:
+            report = await self.link.ledger_report()
+            with self._state.database.begin() as connection:
+                self._door.witnesses.check_report(connection, report)
+        await self.link.send(Status(StatusKind.APPROVAL, self._custody.approval), self._seen)
+        self._say("connected")
 
     async def _deliver(self, answer: Packet | Refusal | Status, *, repeat: bool) -> Asked | None:
         """Send an answer; the last one again until the run that it is for is open once more.
@@ -202,7 +247,7 @@ class Agent:
         try:
             return await self._carry_out(ask, body)
         except WardroundError as error:
-            if wants_room(error):
+            if wants_room(error) and error is not self._door.stopped:
                 raise no_room(error.path) from error
             reason = error
         except Exception as error:
@@ -393,7 +438,7 @@ class Agent:
         with self._state.transaction() as transaction:
             coordinator = self._study.coordinator.signing_key
             records.save_head(transaction.connection, coordinator, head)
-            transaction.record("witness", run=ask.run, statement=witness.digest)
+            transaction.record(COUNTERSIGNED, run=ask.run, statement=witness.digest)
         self._say("finished")
         return Status(StatusKind.WITNESS, witness.sign(self._custody.key))
 
@@ -430,6 +475,16 @@ def _unsigned_ending() -> WardroundError:
         "The run is said to be over, under a journal that the coordinator did not sign.",
         "Nothing was taken over. Start the agent again; if it happens again, ask the coordinator's "
         "operator, and look for whoever opens the connection in between.",
+    )
+
+
+def _unconfirmed() -> WardroundError:
+    return WardroundError(
+        UNCONFIRMED,
+        "The run is over here, but the coordinator can't be reached, to which the "
+        "countersignature of its end may not have got.",
+        "The model and the local report are in reports/. Start the agent again when the "
+        "coordinator serves, or ask its operator whether the countersignature is there.",
     )
 
 

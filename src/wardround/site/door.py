@@ -87,6 +87,8 @@ class Door:
         self._terms: Terms | None = None
         self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
+        self.computed = False
+        """Whether the last answer had come to computing on records."""
         self.reason: WardroundError | None = None
         """Why the last refusal was one: for the hospital's own eyes."""
         self.stopped: WardroundError | None = None
@@ -112,7 +114,7 @@ class Door:
         Raises WR-STORE-004 when the disk is full.
         """
         path: Path | None = None
-        looked = False
+        looked = self.computed = False
         try:
             self._approved()
             terms = self._policy(order)
@@ -121,6 +123,7 @@ class Door:
             self._quality()
             self._budget(order.task, terms)
             path = self._room(order)
+            self.computed = True
             values = await self._compute(order, terms)
             self._bound(order.task, values)
             values = self._carry(order, values)
@@ -131,7 +134,8 @@ class Door:
             packet = self._sign(order, ring, charge, path)
             self._journal(order, packet, patients, charge)
         except WardroundError as reason:
-            if wants_room(reason):  # not a matter of the records: answered when there is room
+            # Not a matter of the records, unless they are why: answered when there is room.
+            if wants_room(reason) and reason is not self.stopped:
                 raise
             if path is not None:
                 path.unlink(missing_ok=True)
@@ -144,7 +148,7 @@ class Door:
         The same checks as for an answer; they are all made again when a cohort has come together.
         One more is that this was not given out before (WR-SITE-029). A refusal is for ``scope``.
         """
-        looked = False
+        looked = self.computed = False
         try:
             self._approved()
             terms = self._terms_for(task, late=True)
@@ -157,6 +161,7 @@ class Door:
                 self._require_enough(connection, task, terms, patients)
             self._quality()
             self._budget(task, terms)
+            self.computed = True
             values = await self._run(task, terms)
             self._bound(task, values)
         except WardroundError as reason:
@@ -291,7 +296,9 @@ class Door:
             cohorts.check_apart(
                 connection, manifest.run, manifest.task, late=order.late is not None
             )
-            records.check_task(connection, manifest, patients)
+            # What a site carries on may be gone by now, and another answer would come of it.
+            repeatable = order.late is None and order.task.turns is None
+            records.check_task(connection, manifest, patients, repeatable=repeatable)
             self._require_enough(connection, order.task, terms, patients)
         return patients
 

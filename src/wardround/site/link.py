@@ -1,8 +1,9 @@
 """The agent's only connection: outbound HTTPS to the coordinator of the study.
 
 It sends a `Packet`, a `Refusal` or a `Status`, and nothing else that comes from inside the
-hospital. A line that fails is tried again with the identical bytes, for as long as it takes;
-a coordinator that proves to be somebody else ends the run.
+hospital but, beside a poll for work, that it waits for room on its disk. A line that fails is tried
+again with the identical bytes, for as long as it takes; a coordinator that proves to be somebody
+else ends the run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import httpx
 import orjson
 
 from wardround.errors import WardroundError
+from wardround.federation.causes import Hindrance
 from wardround.federation.messages import (
     INLINE_BYTES,
     PART_BYTES,
@@ -97,6 +99,8 @@ class Link:
         self.bytes_in = 0
         self.heard_at: datetime | None = None
         """When the coordinator last answered."""
+        self.hindrance: Hindrance | None = None
+        """What keeps this hospital from answering now: told with each poll while it lasts."""
 
     async def next(self, seen: int) -> Asked | None:
         """Ask what to do next; None when nothing came up for a while."""
@@ -181,7 +185,8 @@ class Link:
         return b""
 
     def _polling(self, path: str, seen: int, wait_s: float | None = None) -> str:
-        return f"{path}?wait={self._wait_s if wait_s is None else wait_s:g}&seen={seen}"
+        told = "" if self.hindrance is None else f"&waits={self.hindrance.text}"
+        return f"{path}?wait={self._wait_s if wait_s is None else wait_s:g}&seen={seen}{told}"
 
     async def _request(
         self, method: str, path: str, body: bytes, body_sha256: bytes | None = None

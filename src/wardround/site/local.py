@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from wardround.clinical.table import FeatureTable
 from wardround.errors import WardroundError
-from wardround.governance.artefact import open_model
+from wardround.governance.artefact import Model, load_model, open_model
 from wardround.governance.files import write_whole
 from wardround.governance.report.data import LetPass, LocalReport, Performance, Sandbox
 from wardround.ids import Digest
@@ -42,7 +42,7 @@ class Figures:
 
 def keep_model(
     home: SiteHome, study: Study, documents: Mapping[str, JSON], weights: bytes
-) -> tuple[Digest, LinearModel]:
+) -> Digest:
     """Check the finished model against the coordinator's signature and keep its files.
 
     ``documents`` are what came with it, and under ``run`` the run that has ended.
@@ -69,10 +69,20 @@ def keep_model(
     write_whole(folder / "model.sig.json", envelope.to_json() + b"\n")
     for new in (home.reports, home.reports.parent):  # countersigned next, so it must be here then
         sync_folder(new)
+    _fitted(study, model)
+    return digest(envelope.payload)
+
+
+def kept_model(home: SiteHome) -> LinearModel:
+    """The finished model that `keep_model` has kept; raises the codes of `load_model`."""
+    study = home.study
+    return _fitted(study, load_model(home.reports / "model", study.coordinator_key))
+
+
+def _fitted(study: Study, model: Model) -> LinearModel:
     variables = variables_of(study)
     arrays = {name: array.astype("float64") for name, array in model.arrays.items()}
-    fitted = LinearModel.from_arrays(variables.family, variables.features, arrays)
-    return digest(envelope.payload), fitted
+    return LinearModel.from_arrays(variables.family, variables.features, arrays)
 
 
 async def write_local_report(

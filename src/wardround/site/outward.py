@@ -5,15 +5,21 @@ answers. So a cause is named only where the refusal was decided before the door 
 records, and by codes none of which depends on them. Once the door has looked, which check comes
 first would itself be an answer (*your cohort is large enough, but ...*); then only what the
 coordinator can't bring about is named: a full disk, where a packet would have left instead, and a
-worker that the host can't start. In a study with noise nothing is named at all.
+worker that the host can't start. In a study with noise no refusal names anything at all.
+
+A full disk is no refusal: the agent waits for room and says that it does (`hindrance`). Whether
+there is room for a packet, a key or a signature, whose sizes stand in the manifest or are the same
+for everybody, has nothing to do with records. In a study with noise it is said only of a disk that
+was found full before anything was computed, so that not even the moment depends on a computation.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 
 from wardround.errors import WardroundError
-from wardround.federation.causes import Cause
+from wardround.federation.causes import Cause, Hindrance, new_incident
 from wardround.study import Study
 
 ALWAYS: Mapping[str, Cause] = {
@@ -70,3 +76,14 @@ def cause_of(reason: WardroundError, study: Study, *, looked: bool) -> Cause | N
     if study.privacy is not None:
         return None
     return (ALWAYS if looked else BEFORE_THE_RECORDS).get(reason.code)
+
+
+def hindrance(study: Study, *, computed: bool) -> Hindrance | None:
+    """What to say while this hospital waits for room on its disk, under a fresh number.
+
+    None where nothing may be said: ``computed`` is whether records had been computed on before
+    the disk was found full.
+    """
+    if study.privacy is not None and computed:
+        return None
+    return Hindrance(Cause.DISK, new_incident(secrets.choice))

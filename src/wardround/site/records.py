@@ -47,7 +47,7 @@ _VOTE = (
 _RECOVERED = (
     update(tasks)
     .where(tasks.c.run == bindparam("b_run"), tasks.c.step == bindparam("b_step"))
-    .values(recovered=True)
+    .values(recovered=True, survivors=bindparam("survivors"))
 )
 _HEAD = select(heads).where(heads.c.coordinator == bindparam("coordinator"))
 _KEEP_HEAD = insert(heads)
@@ -67,15 +67,32 @@ def set_digest(patients: frozenset[bytes]) -> Digest:
     return digest(b"".join(sorted(patients)))
 
 
-def check_task(connection: Connection, manifest: Manifest, patients: frozenset[bytes]) -> None:
-    """One total per task: the same task over the same patients, and never after recovery."""
+def check_task(
+    connection: Connection, manifest: Manifest, patients: frozenset[bytes], *, repeatable: bool
+) -> None:
+    """One total per task: the same task over the same patients, and after recovery the same sites.
+
+    Once shares were given, its total may have been opened. So a task that is ``repeatable`` (the
+    answer is the same again) is answered only where nothing can come out but that total: over the
+    survivors for whom the shares were, and over all of them.
+    """
     row = check_same_task(connection, manifest)
     if row is None:
         return
-    if row.recovered:
-        raise _never("WR-SITE-022", "Recovery shares were given for this task; it is closed.")
+    if row.recovered and not (repeatable and row.survivors == _all_of(manifest)):
+        raise _never(
+            "WR-SITE-022",
+            "Recovery shares were given for this task; it is closed for any other set of sites.",
+        )
     if row.patients != set_digest(patients):
         raise _never("WR-SITE-023", "This task was answered over another set of patients.")
+
+
+def _all_of(manifest: Manifest) -> str | None:
+    """The one set of survivors that a manifest admits, as `record_vote` writes it; None if more."""
+    if manifest.minimum_survivors != len(manifest.roster):
+        return None
+    return _written(manifest.roster)
 
 
 def check_same_task(connection: Connection, manifest: Manifest) -> Row[tuple[object, ...]] | None:
@@ -171,7 +188,7 @@ def answered(
 def record_vote(connection: Connection, round_: RoundId, survivors: tuple[SiteName, ...]) -> None:
     """One survivor set per round, written before the signature leaves."""
     row = packet_row(connection, round_)
-    text = orjson.dumps(list(survivors)).decode()
+    text = _written(survivors)
     if row is None:
         raise _never("WR-SITE-026", "This round was not answered here.")
     if row.survivors is not None and row.survivors != text:
@@ -180,11 +197,12 @@ def record_vote(connection: Connection, round_: RoundId, survivors: tuple[SiteNa
 
 
 def record_recovery(connection: Connection, round_: RoundId) -> None:
-    """From here on the task is closed: its total may have been opened."""
+    """From here on the task is closed, but for the survivors voted for: it may have been opened."""
     row = packet_row(connection, round_)
-    if row is None:
+    if row is None or row.survivors is None:
         raise _never("WR-SITE-026", "This round was not answered here.")
-    connection.execute(_RECOVERED, {"b_run": row.run, "b_step": row.step})
+    over = {"b_run": row.run, "b_step": row.step, "survivors": row.survivors}
+    connection.execute(_RECOVERED, over)
 
 
 def last_head(connection: Connection, coordinator: str) -> JournalHead | None:
@@ -198,6 +216,10 @@ def save_head(connection: Connection, coordinator: str, head: JournalHead) -> No
     connection.execute(
         _KEEP_HEAD, {"coordinator": coordinator, "size": head.size, "root": head.root}
     )
+
+
+def _written(sites: tuple[SiteName, ...]) -> str:
+    return orjson.dumps(sorted(sites)).decode()
 
 
 def _members(data: bytes) -> frozenset[bytes]:

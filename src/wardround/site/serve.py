@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wardround.clinical import FeatureTable
+from wardround.errors import WardroundError
 from wardround.ids import Digest
-from wardround.learning.glm import LinearModel
 from wardround.privacy.batches import check_rate
 from wardround.sandbox import ConfinedWorker
 from wardround.site import opened
-from wardround.site.agent import Agent
+from wardround.site.agent import UNCONFIRMED, Agent
 from wardround.site.assemble import assemble
 from wardround.site.consent import compare
+from wardround.site.ended import Part, to_the_end
 from wardround.site.home import SiteHome
 from wardround.site.hours import OpeningHours
 from wardround.site.link import Patience, https_client
-from wardround.site.local import Figures, keep_model, write_local_report
+from wardround.site.local import Figures, keep_model, kept_model, write_local_report
 from wardround.site.memory import open_memory
 from wardround.site.pace import Pace
-from wardround.site.papers import Papers, keep_renewed
+from wardround.site.papers import Papers, keep_renewed, under_renewal
 from wardround.site.pulse import Pulse, beating
 from wardround.site.quarantine import write_quarantine
 from wardround.site.readiness import refuse_unready
@@ -57,12 +59,17 @@ async def run(home: SiteHome, say: Say) -> None:
 
 
 async def _run(home: SiteHome, say: Pulse) -> None:
-    refuse_unready(home)
+    if not (home.folder / "state.db").exists():
+        refuse_unready(home)  # before there is one
     with closing(open_memory(home)) as database:
-        await _take_part(home, say, database)
+        take_part = partial(_take_part, home, say, database)
+        await to_the_end(home, database, take_part, partial(_report, home, say, database))
 
 
-async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
+async def _take_part(
+    home: SiteHome, say: Pulse, database: Database, patience_s: float | None
+) -> Part:
+    refuse_unready(home)
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
@@ -81,12 +88,8 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     key = SigningKey.load(home.agent_key_path)
     identity = peer_identity(home.certificate_path.read_bytes())
 
-    kept: list[LinearModel] = []
-
     def ending(documents: Mapping[str, JSON], weights: bytes) -> Digest:
-        name, federated = keep_model(home, study, documents, weights)
-        kept.append(federated)
-        return name
+        return keep_model(home, study, documents, weights)
 
     if home.inspecting_ca is not None:
         say("inspected", authority=str(home.inspecting_ca))
@@ -105,25 +108,31 @@ async def _take_part(home: SiteHome, say: Pulse, database: Database) -> None:
     )
     say.listen(agent.link)
     gc.freeze()  # what is loaded by now stays; collections need not walk it again and again
-    renewal = asyncio.create_task(_keep_renewed(home, agent, key, say, pace))
+    away: WardroundError | None = None
     try:
-        await agent.run()
-        with database.begin() as connection:
-            numbers = opened.spent(connection, study.digest)
+        renewal = _keep_renewed(home, agent, key, say, pace)
+        await under_renewal(agent.run(patience_s), renewal)
+    except WardroundError as error:
+        if error.code != UNCONFIRMED:
+            raise
+        away = error
     finally:
-        renewal.cancel()
         await agent.close()
         await worker.close()
-    # Last of all: the others need not wait while a hospital looks at its own records.
+    return Part(agent.bytes_out, agent.link.bytes_in, limits, away)
+
+
+async def _report(home: SiteHome, say: Say, database: Database, part: Part) -> None:
+    """The hospital's own report, within its hours: the run is over, and nobody waits for it."""
     await OpeningHours(home.hospital.hours, say).wait()
-    own = _worker(OWN_COMPUTATIONS, terms)
-    await own.start()
+    with database.begin() as connection:
+        numbers = opened.spent(connection, home.study.digest)
+    own = _worker(OWN_COMPUTATIONS, combine(home.study, home.hospital))
+    limits = await own.start()
     try:
-        used, figures = (
-            _without_excluded(home, table),
-            Figures(agent.bytes_out, numbers, agent.link.bytes_in),
-        )
-        await write_local_report(home, used, kept[-1], own, limits, figures)
+        used = _without_excluded(home, home.read_records())
+        figures = Figures(part.bytes_out, numbers, part.bytes_in)
+        await write_local_report(home, used, kept_model(home), own, part.limits or limits, figures)
     finally:
         await own.close()
 
@@ -150,9 +159,15 @@ async def _keep_renewed(
     async with asyncio.TaskGroup() as changing:
 
         def change_over() -> None:
-            changing.create_task(agent.link.use(open_line(home, pace), _named(home)))
+            changing.create_task(_go_on(agent, open_line(home, pace), _named(home)))
 
         await keep_renewed(papers, agent.link, say, change_over)
+
+
+async def _go_on(agent: Agent, line: httpx.AsyncClient, named: Digest | None) -> None:
+    """Use another connection from now on; how the old one ends is of no account."""
+    with suppress(OSError):
+        await agent.link.use(line, named)
 
 
 def open_line(home: SiteHome, pace: Pace) -> httpx.AsyncClient:

@@ -1,7 +1,7 @@
-"""One question to the coordinator, to see how far the agent's line reaches: for the doctor.
+"""One question to the coordinator, beside the agent: how far the line reaches, what is waited for.
 
-The link's own, like `line` and `way`. It asks for the coordinator's health over exactly the
-connection that an agent would use, and says nothing that comes from inside the hospital.
+The link's own, like `line` and `way`. It asks over exactly the connection that an agent would use,
+and says nothing that comes from inside the hospital.
 """
 
 from __future__ import annotations
@@ -113,6 +113,29 @@ async def sound(
     )
 
 
+async def own_lane(
+    url: str, context: ssl.SSLContext, key: SigningKey, identity: SpiffeId, certificate: str | None
+) -> Mapping[str, object]:
+    """What the latest run waits for, as the coordinator tells this hospital of its own part in it.
+
+    ``certificate`` is the digest to name where a proxy takes the certificate off. Raises what keeps
+    the line from reaching the coordinator, what that refuses with, and WR-SITE-217 for an answer
+    that makes no sense.
+    """
+    target = "/v1/runs/latest/timeline" + (f"?certificate={certificate}" if certificate else "")
+    answer = await _get(url, context, target, (key, identity))
+    if not answer.is_success:
+        raise refusal_of(answer)
+    found = _document(answer)
+    if found is None or not isinstance(found.get("waiting"), dict):
+        raise WardroundError(
+            "WR-SITE-217",
+            "The coordinator does not say what the run waits for.",
+            "It may run an older version of Wardround; ask its operator.",
+        )
+    return found
+
+
 async def _addresses(host: str, port: int) -> tuple[str, ...]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -127,10 +150,23 @@ async def _ask(
     signed_by: tuple[SigningKey, SpiffeId, str] | None,
     nonce: str = "",
 ) -> httpx.Response:
-    target, headers = "/v1/health", {}
+    target: str = "/v1/health"
+    signer: tuple[SigningKey, SpiffeId] | None = None
     if signed_by is not None:
-        key, identity, certificate = signed_by
+        signer, certificate = signed_by[:2], signed_by[2]
         target = f"{target}?certificate={certificate}&nonce={nonce}"
+    return await _get(url, context, target, signer)
+
+
+async def _get(
+    url: str,
+    context: ssl.SSLContext,
+    target: str,
+    signer: tuple[SigningKey, SpiffeId] | None,
+) -> httpx.Response:
+    headers: dict[str, str] = {}
+    if signer is not None:
+        key, identity = signer
         headers = sign_request(key, identity.text, "GET", target, b"", int(time.time()))
     async with https_client(url, context, patience=PATIENCE) as client:
         try:

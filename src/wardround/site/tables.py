@@ -28,9 +28,10 @@ tasks = Table(
     Column("task", String, nullable=False),
     Column("patients", String, nullable=False),
     Column("recovered", Boolean, nullable=False, default=False),
+    Column("survivors", String, nullable=True),
 )
 """Each step is bound to its first task and its first set of patients; once recovery shares have
-been given for it, it is never answered again."""
+been given for it, it is answered again over the same ``survivors`` alone."""
 
 packets = Table(
     "packets",
@@ -200,4 +201,18 @@ def add_seeds(connection: Connection) -> None:
     add_columns(connection, (partitions, ("seed",)))
 
 
-MIGRATIONS = (create, add_partitions, add_cohorts, add_ledger, add_exact, add_halts, add_seeds)
+def add_survivors(connection: Connection) -> None:
+    """Version 8: over whom shares were given; what was closed before is closed for ever."""
+    add_columns(connection, (tasks, ("survivors",)))
+
+
+MIGRATIONS = (
+    create,
+    add_partitions,
+    add_cohorts,
+    add_ledger,
+    add_exact,
+    add_halts,
+    add_seeds,
+    add_survivors,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection, Table
 
@@ -29,11 +29,24 @@ class Transaction:
         self.journal.record(Entry(kind, facts))
 
 
+class Beside(Protocol):
+    """What is written down with every transaction, having none of its own."""
+
+    def write(self, connection: Connection) -> None:
+        """Write what has come together since; it may be undone."""
+
+    def written(self) -> None:
+        """What was written last is durable."""
+
+
 class JournalledDatabase:
     """A database with a journal in it: a decision and its leaf are kept or undone together."""
 
-    def __init__(self, database: Database, leaves: Table, origin: str) -> None:
+    def __init__(
+        self, database: Database, leaves: Table, origin: str, beside: Beside | None = None
+    ) -> None:
         self.database = database
+        self._beside = beside
         self._leaves = SqlLeafStore(database, leaves)
         self.journal = Journal(self._leaves, origin)
 
@@ -48,6 +61,10 @@ class JournalledDatabase:
                     size = self._leaves.size()
                     self.journal.catch_up()
                 yield Transaction(connection, self.journal)
+                if self._beside is not None:
+                    self._beside.write(connection)
+            if self._beside is not None:
+                self._beside.written()
         except BaseException:
             self._leaves.forget_after(size)
             self.journal.truncate(size)

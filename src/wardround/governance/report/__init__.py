@@ -12,6 +12,7 @@ from wardround.governance.report.data import (
     RidgeLoss,
     RoundFacts,
     Sandbox,
+    SetupFacts,
     SiteTraffic,
     StudyFacts,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "RidgeLoss",
     "RoundFacts",
     "Sandbox",
+    "SetupFacts",
     "SiteTraffic",
     "StudyFacts",
     "render_report",

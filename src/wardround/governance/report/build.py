@@ -19,6 +19,8 @@ from wardround.governance.report.data import (
     PrivacyFacts,
     ReportData,
     RoundFacts,
+    SetupFacts,
+    SiteTraffic,
     StudyFacts,
 )
 from wardround.ids import Digest, RunId
@@ -40,6 +42,9 @@ def report_data(
     finished: datetime,
     model: Digest,
     rounds: Sequence[RoundFacts],
+    setups: Sequence[SetupFacts] = (),
+    other_traffic: Mapping[str, dict[str, SiteTraffic]] | None = None,
+    resumed: Sequence[datetime] = (),
     sites: Sequence[LocalReport] = (),
     pooled: Performance | None = None,
     verification: VerificationReport | None = None,
@@ -61,6 +66,9 @@ def report_data(
         model=model_facts(candidate.description, model),
         evaluation=Evaluation.model_validate(candidate.evaluation),
         rounds=tuple(rounds),
+        setups=tuple(setups),
+        other_traffic=dict(other_traffic or {}),
+        resumed=tuple(resumed),
         absences=absences(study.site_names, rounds),
         suppressed_cells=suppressed if isinstance(suppressed, int) else 0,
         sites=tuple(sites),

@@ -253,6 +253,8 @@ class RoundFacts(Facts):
     kind: str
     started: datetime
     seconds: Annotated[float, Field(ge=0.0)]
+    """From its manifest to its total, or until it failed, the time in which nobody was there to
+    open it included."""
     completed: bool = True
     reason: str = ""
     survivors: tuple[str, ...] = ()
@@ -266,10 +268,22 @@ class RoundFacts(Facts):
     bytes_in: Count = 0
     """Of the contributions that counted."""
     traffic: dict[str, SiteTraffic] = {}
-    """By hospital: all that was moved while this was the latest round, what was sent again and the
-    set-up for the next rounds included."""
+    """By hospital: all that was moved while this was what was under way, or the last that was, what
+    was sent again included; of a late cohort also what its members moved to form it."""
     refused: tuple[str, ...] = ()
     """Which of those who were dropped said no; never told of a study with noise."""
+
+
+class SetupFacts(Facts):
+    """One set-up of masking keys for the rounds that follow it, or one that failed."""
+
+    batch: str
+    group: Count | None = None
+    started: datetime
+    seconds: Annotated[float, Field(ge=0.0)]
+    completed: bool = True
+    traffic: dict[str, SiteTraffic] = {}
+    """By hospital, as for a round."""
 
 
 class AbsenceFacts(Facts):
@@ -296,6 +310,14 @@ class ReportData(Facts):
     model: ModelFacts
     evaluation: Evaluation
     rounds: tuple[RoundFacts, ...]
+    setups: tuple[SetupFacts, ...] = ()
+    other_traffic: dict[str, dict[str, SiteTraffic]] = {}
+    """What belongs to no round and no set-up, by scope and hospital: what was moved before and
+    after, and for draws (under the run's name), for late cohorts that never masked, and between
+    late cohorts (under the stream's name)."""
+    resumed: tuple[datetime, ...] = ()
+    """When a coordinator that had been away went on with the run. Bytes that it had not written
+    down by then are not in ``traffic``: where there is such a time, the numbers are the least."""
     absences: tuple[AbsenceFacts, ...] = ()
     suppressed_cells: Count = 0
     sites: tuple[LocalReport, ...] = ()

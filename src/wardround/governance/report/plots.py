@@ -97,7 +97,7 @@ def bar_strip(whole: float, filled: float, *, rest: float = 0.0) -> Markup:
 
 @dataclass(frozen=True)
 class Span:
-    """One round on the timeline; times in seconds since the run began."""
+    """One round or set-up on the timeline; times in seconds since the run began."""
 
     start_s: float
     length_s: float
@@ -106,9 +106,15 @@ class Span:
     dropped: int
 
 
-def timeline_strip(scale: Scale, spans: Sequence[Span]) -> Markup:
-    """Rounds of one kind as bars in time; hollow when no total was opened."""
+def timeline_strip(scale: Scale, spans: Sequence[Span], breaks: Sequence[float] = ()) -> Markup:
+    """Rounds of one kind as bars in time; hollow when no total was opened.
+
+    ``breaks`` are the times at which it was gone on with after a break, in seconds as well.
+    """
     parts = [_grid(scale, None)]
+    for at in breaks:
+        x = scale.percent(at)
+        parts.append(f'<line class="resumed" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>')
     for span in spans:
         x = scale.percent(span.start_s)
         width = max(scale.percent(span.start_s + span.length_s) - x, 0.5)

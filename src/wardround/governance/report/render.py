@@ -25,35 +25,15 @@ from wardround.governance.report.data import (
     ReportData,
     RoundFacts,
 )
+from wardround.governance.report.moved import moved
 from wardround.governance.report.protections import adversary, in_force, limits
+from wardround.governance.report.spans import lanes, place, rounds_note
 from wardround.learning.metrics import wilson
 from wardround.pages import Page
 from wardround.privacy.statement import short
 
 Z95 = 1.959963984540054
 """The normal quantile of two-sided 95 % intervals."""
-
-_KINDS = {
-    "outcome_counts": "Outcome counts",
-    "moments": "Means and variances",
-    "histogram": "Quantiles",
-    "newton_logistic": "Fit, Newton steps",
-    "newton_linear": "Fit, Newton steps",
-    "fold_newton": "Choice of the ridge, fits",
-    "fold_scores": "Choice of the ridge, scores",
-    "fedavg": "Fit, federated averaging",
-    "buffered_fedavg": "Fit, averages of whoever was ready",
-    "score_histogram": "Evaluation",
-    "prediction_moments": "Evaluation",
-    "private_moments": "Noisy means and variances",
-    "private_histogram": "Noisy histograms",
-    "private_gradient": "Fit, noisy steps",
-    "private_products": "Fit, one noisy sum",
-    "private_fedavg": "Fit, averages of locally noisy steps",
-    "private_scores": "Noisy evaluation",
-    "private_residuals": "Noisy evaluation",
-}
-
 
 _HOW = {
     "newton": "secure Newton steps",
@@ -70,7 +50,7 @@ def render_report(data: ReportData) -> str:
     zoomed = (data.evaluation.held_out.auroc or 0.0) >= 0.9
     coefficients, coefficient_axis = _coefficients(data.model.coefficients)
     ridges, ridge_axis = _ridges(data.model)
-    lanes, time_axis = _lanes(data)
+    drawn, time_axis = lanes(data)
     return _PAGE.render(
         data=data,
         study=data.study,
@@ -91,8 +71,9 @@ def render_report(data: ReportData) -> str:
         delta="" if data.privacy is None else short(data.privacy.delta),
         egress=_egress(data.sites),
         records=[_record_row(site, data.sites) for site in data.sites],
-        lanes=lanes,
-        rounds_note=_rounds_note(data.rounds),
+        lanes=drawn,
+        rounds_note=rounds_note(data),
+        moved=moved(data),
         attendance=attendance(data.study.sites, data.rounds),
         incidents=_incidents(data.rounds),
         absences=_absences(data),
@@ -385,60 +366,6 @@ def _record_row(site: LocalReport, sites: tuple[LocalReport, ...]) -> dict[str, 
     }
 
 
-def _lanes(data: ReportData) -> tuple[list[dict[str, object]], Markup | None]:
-    if not data.rounds:
-        return [], None
-    ends = [_since(data, entry) + entry.seconds for entry in data.rounds]
-    scale = plots.Scale.around([0.0, *ends], floor=0.0)
-    lanes: dict[str, list[RoundFacts]] = {}
-    for entry in data.rounds:
-        lanes.setdefault(kind_label(entry.kind), []).append(entry)
-    drawn: list[dict[str, object]] = []
-    for label, entries in lanes.items():
-        spans = [
-            plots.Span(
-                _since(data, entry),
-                entry.seconds,
-                f"{_place(entry)}: {entry.seconds:.2f} s",
-                entry.completed,
-                len(entry.dropped),
-            )
-            for entry in entries
-        ]
-        drawn.append(
-            {
-                "label": label,
-                "strip": plots.timeline_strip(scale, spans),
-                "count": str(len(entries)),
-                "opened": f"{sum(entry.opened_numbers for entry in entries):,}",
-            }
-        )
-    return drawn, plots.axis_strip(scale)
-
-
-def kind_label(kind: str) -> str:
-    """A task kind in words; an unknown one keeps its name."""
-    return _KINDS.get(kind, kind.replace("_", " ").capitalize())
-
-
-def _since(data: ReportData, entry: RoundFacts) -> float:
-    return max((entry.started - data.started).total_seconds(), 0.0)
-
-
-def _rounds_note(rounds: tuple[RoundFacts, ...]) -> str:
-    if not rounds:
-        return ""
-    times = sorted(entry.seconds for entry in rounds if entry.completed)
-    middle = f" Half of them took under {times[len(times) // 2]:.2f} s." if times else ""
-    asked = "every hospital" if rounds[0].group is None else "every hospital of a group"
-    moved = [one for entry in rounds for one in entry.traffic.values()]
-    told = ""
-    if moved:
-        up, down = (sum(getattr(one, way) for one in moved) for way in ("bytes_in", "bytes_out"))
-        told = f" In all of them the hospitals sent {size(up)} and received {size(down)}."
-    return f"A round is one question to {asked} and one sum as the answer.{middle}{told}"
-
-
 def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
     lines = []
     for entry in rounds:
@@ -446,7 +373,7 @@ def _incidents(rounds: tuple[RoundFacts, ...]) -> list[str]:
             continue
         who = ", ".join(entry.dropped)
         reason = entry.reason or "no total was opened"
-        lines.append(f"{_place(entry)}: {reason}" + (f" (missing: {who})." if who else "."))
+        lines.append(f"{place(entry)}: {reason}" + (f" (missing: {who})." if who else "."))
     return lines
 
 
@@ -460,14 +387,6 @@ def _absences(data: ReportData) -> list[dict[str, object]]:
         }
         for one in data.absences
     ]
-
-
-def _place(entry: RoundFacts) -> str:
-    """Counted from one, as people do."""
-    if ".c." in entry.round:  # late cohorts are counted for themselves
-        return f"Cohort {entry.step + 1}"
-    where = "" if entry.group is None else f", group {entry.group}"
-    return f"Step {entry.step + 1}{where}, attempt {entry.attempt + 1}"
 
 
 def _facts(data: ReportData) -> list[tuple[str, str, str]]:

@@ -1,0 +1,182 @@
+"""A coordinator that is started again when its run has ended, or had to be interrupted."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from faults.enumeration import LINEAR
+from faults.outcome import examine
+from faults.trial import COORDINATOR, Cast, Trial, home_of, prepare
+from ward import code_of
+from wardround.coordinator import farewell, records, serve
+from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.home import CoordinatorHome
+from wardround.errors import WardroundError
+from wardround.federation.messages import Ask
+from wardround.site import tables as site_tables
+from wardround.site.ended import LAST_WORD_S, Part, to_the_end
+from wardround.store import Database
+
+Service = Callable[..., object]
+
+
+@pytest.fixture
+def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A study that is about to run; nobody is waited for longer than a moment."""
+    for module, name in ((farewell, "RETURN_S"), (serve, "RETURN_S"), (serve, "RECONNECT_S")):
+        monkeypatch.setattr(module, name, 0.05)
+    cohort = {"minimum_sites": 3, "deadline_s": 1.0, "deadline_floor_s": 1.0}
+    return Trial(prepare(tmp_path / "cast", **LINEAR, cohort=cohort), tmp_path / "run")
+
+
+class Restarted:
+    """The coordinator of a trial, by itself."""
+
+    def __init__(self, cast: Cast, folder: Path) -> None:
+        self.home = CoordinatorHome(folder)
+        self.coordinator = Coordinator(
+            cast.study, cast.keys.coordinator, cast.keys.authority, folder
+        )
+        self.said: list[str] = []
+
+    async def drive(self, *, new_run: bool = False) -> serve.Published:
+        def say(event: str, _facts: object) -> None:
+            self.said.append(event)
+
+        return await serve.drive(self.home, self.coordinator, say, 0.0, new_run=new_run)
+
+    @property
+    def runs(self) -> list[str]:
+        with closing(sqlite3.connect(self.home.folder / "state.db")) as sql:
+            return [state for (state,) in sql.execute("SELECT state FROM runs ORDER BY started_at")]
+
+    @property
+    def tells(self) -> Ask | None:
+        """What the hospitals are told of the run's end."""
+        exchange = self.coordinator.exchange
+        return None if exchange is None or exchange.ending is None else exchange.ending[0].ask
+
+
+@contextmanager
+def restarted(trial: Trial) -> Iterator[Restarted]:
+    one = Restarted(trial.cast, trial.folder / COORDINATOR)
+    try:
+        yield one
+    finally:
+        one.coordinator.close()
+
+
+async def test_a_finished_run_is_not_repeated_whoever_is_started_again(trial: Trial) -> None:
+    await trial.run()
+    once = examine(trial)
+    await trial.run()  # everybody comes again, and leaves again
+    assert examine(trial).totals == once.totals
+    with restarted(trial) as one:
+        published = await one.drive()
+        assert published.verified and published.report.exists()
+        assert one.runs == ["finished"] and one.said == ["finished"]
+        assert one.tells is Ask.FINISH
+        assert one.coordinator.exchange is not None and one.coordinator.exchange.ending is not None
+        ask, weights = one.coordinator.exchange.ending
+        assert weights == (published.folder / "model" / "model.safetensors").read_bytes()
+        kept = (published.folder / "model" / "model.json").read_text("utf-8")
+        assert ask.documents["description"] == kept
+
+
+async def test_results_that_are_gone_are_said_to_be(trial: Trial) -> None:
+    await trial.run()
+    with restarted(trial) as one:
+        (results,) = one.home.results.iterdir()
+        shutil.rmtree(results / "model")
+        assert await code_of(one.drive()) == "WR-COORD-081"
+        assert one.runs == ["finished"]
+
+
+async def test_a_failed_run_is_not_repeated_and_says_why(trial: Trial) -> None:
+    with restarted(trial) as one:
+        run = one.coordinator.open_run().run
+        with one.coordinator.state.transaction() as transaction:
+            records.end_run(transaction.connection, run, "failed", reason="WR-X-1: no")
+    with restarted(trial) as one:
+        with pytest.raises(WardroundError, match="WR-X-1: no") as raised:
+            await one.drive()
+        assert raised.value.code == farewell.RUN_FAILED
+        assert one.runs == ["failed"] and one.tells is Ask.STOP
+
+
+async def test_a_run_that_lacks_hospitals_goes_on_when_they_are_back(trial: Trial) -> None:
+    with restarted(trial) as one:
+        for _ in range(2):
+            assert await code_of(one.drive()) == "WR-ROUND-004"
+            assert one.runs == ["running"] and one.tells is None
+            assert one.said[-1] == "interrupted"
+    await trial.run()
+    examine(trial)
+
+
+async def test_another_run_begins_by_an_explicit_wish_and_never_beside_one(trial: Trial) -> None:
+    await trial.run()
+    with restarted(trial) as one:
+        assert await code_of(one.drive(new_run=True)) == "WR-ROUND-004"
+        assert one.runs == ["finished", "running"]
+        assert await code_of(one.drive(new_run=True)) == "WR-COORD-082"
+        assert one.runs == ["finished", "running"]
+
+
+async def test_a_failure_is_written_down_before_a_hospital_hears_of_it(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise WardroundError("WR-X-1", "It broke.", "Mend it.")
+
+    monkeypatch.setattr(serve, "run_study", broken)
+    with restarted(trial) as one:
+        told: list[list[str]] = []
+        stop = serve.see_off
+
+        async def noted(*given: object, **more: object) -> None:
+            told.append(one.runs)
+            await stop(*given, **more)
+
+        monkeypatch.setattr(serve, "see_off", noted)
+        assert await code_of(one.drive()) == "WR-X-1"
+        assert told == [["failed"]] and one.tells is Ask.STOP
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+async def test_a_report_that_is_missing_is_written_though_the_coordinator_is_gone(
+    trial: Trial, confirmed: bool
+) -> None:
+    await trial.run()
+    site = trial.cast.sites[0]
+    folder = trial.folder / site
+    with closing(sqlite3.connect(folder / "state.db")) as sql:
+        (leaves,) = sql.execute("SELECT count(*) FROM journal").fetchone()
+        gone = 1 if confirmed else 2  # the last two are that it is confirmed, and reported
+        sql.execute('DELETE FROM journal WHERE "index" >= ?', (leaves - gone,))
+        sql.commit()
+    calls: list[object] = []
+    away = WardroundError("WR-SITE-210", "Nobody answers.", "Start it again.")
+
+    async def take_part(patience_s: float | None) -> Part:
+        calls.append(patience_s)
+        return Part(1, 2, away=away)
+
+    async def report(part: Part) -> None:
+        calls.append("reported")
+        assert part.bytes_out > 1 or not confirmed, "as counted when the run was over"
+
+    database = Database.file(folder / "state.db", site_tables.MIGRATIONS)
+    with closing(database):
+        home = home_of(trial.cast.study, site, folder)
+        work = to_the_end(home, database, take_part, report)
+        assert await code_of(work) == (None if confirmed else "WR-SITE-210")
+        assert calls == (["reported"] if confirmed else [LAST_WORD_S, "reported"])
+        assert await code_of(to_the_end(home, database, take_part, report)) == "WR-SITE-210"
+        assert calls[-1] == (None if confirmed else LAST_WORD_S), "it is written once"
