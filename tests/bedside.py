@@ -65,6 +65,8 @@ class Watched(InlineWorker):
 class Bedside:
     """A door over a folder. ``paper`` changes what the hospital holds, before it is opened."""
 
+    make_worker: Callable[[], Watched] = Watched
+
     def __init__(
         self,
         folder: Path,
@@ -88,7 +90,7 @@ class Bedside:
 
     def open(self) -> None:
         """Start the agent's part over what the folder remembers; keys in memory are gone."""
-        self.worker = Watched()
+        self.worker = self.make_worker()
         database = Database.file(self.folder / "state.db", tables.MIGRATIONS)
         self.state = JournalledDatabase(database, tables.journal, "here")
         self.seat = Seat(self.study, ME, self.keys.sites[ME], self.state)

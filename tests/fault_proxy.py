@@ -1,7 +1,8 @@
 """Proxies between agents and a coordinator for tests: broken lines, tunnels, opened TLS.
 
 `FaultProxy` moves bytes and does what its script says, connection by connection: cut, delay,
-throttle, garble, forget (half-open). `TunnelProxy` is a hospital's CONNECT proxy, with or without a
+throttle, garble, forget (half-open), and reorder: hold a request back until later ones were
+delivered. `TunnelProxy` is a hospital's CONNECT proxy, with or without a
 password. `InspectingProxy` opens TLS under an authority of its own, so it sees whole requests: it
 takes the client certificate away, and may repeat, reorder, alter or swallow what it saw.
 """
@@ -24,6 +25,10 @@ from wardround.trust.authority import CertificateAuthority
 from wardround.trust.keys import SigningKey
 
 _PIECE = 16 << 10
+_RECORD = 5
+"""Bytes of a TLS record before its content."""
+_ALERT = 2 + 1 + 16
+"""An alert under TLS 1.3: itself, its kind and the tag."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class Connection:
     far: asyncio.StreamWriter | None
     went_up: int = 0
     forgotten: bool = False
+    held: asyncio.Event | None = None
+    """Set when what is held back of what went up may be delivered."""
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
         for one in (self.near, self.far):
@@ -109,6 +117,8 @@ class FaultProxy(_Server):
         self.open: list[Connection] = []
         self.seen = 0
         self.dead = False
+        self.overtaken = 0
+        """So many requests were delivered, and answered, after others that were sent later."""
         self._target = target
 
     def cut(self) -> None:
@@ -125,6 +135,17 @@ class FaultProxy(_Server):
     def recover(self) -> None:
         """New connections work again; the old ones stay forgotten."""
         self.dead = False
+
+    def hold(self) -> None:
+        """What goes up the connections that are open now is kept, even if the agent gives up."""
+        for one in self.open:
+            one.held = one.held or asyncio.Event()
+
+    def release(self) -> None:
+        """Deliver what was held: after all that went up other connections meanwhile."""
+        for one in self.open:
+            if one.held is not None:
+                one.held.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.seen += 1
@@ -154,6 +175,12 @@ class FaultProxy(_Server):
     ) -> None:
         fault, struck = line.fault, False
         while piece := await reader.read(_PIECE):
+            if line.held is not None:
+                if up:
+                    return await self._hold_back(line, line.held, piece, reader, writer)
+                self.overtaken += line.held.is_set() and not line.answered.is_set()
+                line.answered.set()
+                continue  # the agent has given up long since
             if fault.delay_s:
                 await asyncio.sleep(fault.delay_s)
             if fault.bits_per_s:
@@ -166,10 +193,32 @@ class FaultProxy(_Server):
                 continue  # as into a hole
             writer.write(piece)
             await writer.drain()
+        line.answered.set()
+        if line.held is not None and not up:
+            return None
         if not line.forgotten:
             writer.close()
         else:
             await asyncio.Event().wait()
+        return None
+
+    async def _hold_back(
+        self,
+        line: Connection,
+        released: asyncio.Event,
+        kept: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Keep a request until it is released, and the connection until it is answered."""
+        with suppress(OSError):
+            while piece := await reader.read(_PIECE):
+                kept += piece
+        await released.wait()
+        writer.write(_without_goodbye(kept))
+        await writer.drain()
+        await line.answered.wait()
+        writer.close()
 
     def _strike(self, line: Connection, piece: bytes, at: int) -> bytes:
         match line.fault.kind:
@@ -186,6 +235,14 @@ class FaultProxy(_Server):
             case "twice":
                 return piece + piece
         return piece
+
+
+def _without_goodbye(sent: bytes) -> bytes:
+    """TLS records but for the alert at their end, by which the agent took its leave meanwhile."""
+    at = last = 0
+    while at + _RECORD <= len(sent):
+        last, at = at, at + _RECORD + int.from_bytes(sent[at + 3 : at + _RECORD], "big")
+    return sent[:last] if at - last == _RECORD + _ALERT else sent
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from ward import SITES, Ward, code_of, open_ward, table, until
 from wardround.coordinator.driver import Driver
+from wardround.coordinator.spool import Spool
 from wardround.federation.federation import Total
 from wardround.federation.round import RoundPhase
 from wardround.ids import SiteName
@@ -111,6 +113,45 @@ async def test_an_agent_that_restarts_after_its_packet_sends_the_same_bytes(
         (body,) = [body for kind, body in hospital.line.spoken if kind == "packet"]
         assert body.endswith(first)
         assert hospital.line.kinds().count("vote") == 0, "its keys are gone: the others open it"
+
+
+async def test_payloads_that_outlast_their_round_are_gone_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator dies between the commit of a total and the removal of its payloads."""
+
+    def dies(_spool: Spool, _round: str) -> None:
+        raise KeyboardInterrupt
+
+    async with open_ward(tmp_path) as ward:
+        spool = ward.folder / "coordinator" / "spool"
+        with monkeypatch.context() as patch:
+            patch.setattr(Spool, "drop", dies)
+            with pytest.raises(KeyboardInterrupt):
+                await ward.driver.sum(ward.task())
+        (left,) = spool.iterdir()
+        assert len(list(left.iterdir())) == len(SITES)
+        of_a_group = ward.folder / "coordinator" / "spool-g3"
+        shutil.copytree(spool, of_a_group)
+        await ward.crash()
+        driver = await ward.restart()
+        assert not any(spool.iterdir()) and not any(of_a_group.iterdir())
+        assert list((await driver.sum(ward.task())).values) == truth(ward, SITES)
+
+
+async def test_payloads_of_the_round_under_way_outlast_a_restart(tmp_path: Path) -> None:
+    async with open_ward(tmp_path) as ward:
+        gate, last = asyncio.Event(), ward.hospitals[FIRST].line
+        last.before = lambda kind: gate.wait() if kind == "packet" else None
+        work = asyncio.create_task(ward.driver.sum(ward.task()))
+        await until(lambda: len(ward.entries("packet")) == len(REST))
+        work.cancel()
+        await ward.crash()
+        driver = await ward.restart()
+        (round_,) = (ward.folder / "coordinator" / "spool").iterdir()
+        assert {one.name for one in round_.iterdir()} >= set(REST)
+        gate.set()
+        assert list((await driver.sum(ward.task())).values) == truth(ward, SITES)
 
 
 async def test_whoever_gave_shares_that_never_came_gives_the_same_total_again(

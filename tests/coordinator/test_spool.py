@@ -190,3 +190,14 @@ def test_clearing_leaves_nothing_of_rounds_that_are_over(tmp_path: Path) -> None
     spool.drop(ONE)
     spool.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_swept_is_of_rounds_that_are_over(tmp_path: Path) -> None:
+    put_whole(Spool(tmp_path), ONE, HARBOUR, 1)
+    put_whole(Spool(tmp_path), TWO, HARBOUR, 3)
+    spool = Spool(tmp_path)
+    assert spool.missing(ONE, HARBOUR, SIZE) == []
+    spool.sweep(lambda round_: round_ == TWO)
+    assert [one.name for one in tmp_path.iterdir()] == [TWO]
+    assert spool.missing(ONE, HARBOUR, SIZE) == [0, 1], "nor does it believe to have it"
+    assert spool.path(TWO, HARBOUR).read_bytes() == b"".join(parts(3))

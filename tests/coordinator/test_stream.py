@@ -6,8 +6,10 @@ import asyncio
 import base64
 import io
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,16 @@ from rich.console import Console
 from ward import SITES, Ward, code_of, open_ward, until
 from wardround.cli.timeline_picture import picture
 from wardround.coordinator import timewords as words
+from wardround.coordinator.intake import EACH
 from wardround.coordinator.late_intake import LateIntake
 from wardround.coordinator.records import Sent, save_statement
+from wardround.coordinator.spool import Spool
 from wardround.coordinator.streaming import Streaming
+from wardround.coordinator.streams import GATHERING
 from wardround.coordinator.timeline import Mark
 from wardround.errors import WardroundError
 from wardround.federation.federation import Stream, Total
+from wardround.federation.late import MOST_WASTED
 from wardround.federation.messages import Refused
 from wardround.federation.streaming import version_scope
 from wardround.ids import SiteName
@@ -231,6 +237,24 @@ async def test_the_coordinator_dies_when_the_total_is_stored_and_the_cohort_not_
         second = await following(stream)
         trained = dict.fromkeys(SITES, question(ward, START + 1.0, 1))
         np.testing.assert_allclose(second.values, truth(ward, trained), atol=1e-6)
+
+
+async def test_payloads_that_outlast_their_cohort_are_gone_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(_spool: Spool, _round: str) -> None:
+        raise KeyboardInterrupt
+
+    async with open_ward(tmp_path, **agreed(sites=4)) as ward:
+        with monkeypatch.context() as patch:
+            patch.setattr(Spool, "drop", dies)
+            with pytest.raises(KeyboardInterrupt):
+                await anext(ward.driver.stream(question(ward)))
+        spool = tmp_path / "coordinator" / "spool"
+        assert any(spool.iterdir())
+        await ward.crash()
+        await ward.restart()
+        assert not any(spool.iterdir())
 
 
 async def test_what_the_power_took_of_a_cohorts_payloads_is_sent_again(tmp_path: Path) -> None:
@@ -447,6 +471,84 @@ async def test_one_site_cannot_spoil_the_evidence_with_what_is_stale_or_was_give
                 save_statement(transaction.connection, scope, kind, FIRST, sent)
         assert say(2, 0) == "WR-COORD-070", "it masked that, whatever became of the cohort"
         assert say(1, 0) is None
+
+
+async def test_a_flood_of_ready_statements_fills_neither_journal_nor_database(
+    tmp_path: Path,
+) -> None:
+    """The attack: an enrolled site says ready without end, each time with fresh keys."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake = LateIntake(streaming)
+
+        def flood(times: int) -> Counter[str]:
+            heard: Counter[str] = Counter()
+            for _ in range(times):
+                said = member(ward, streaming, len(streaming.versions) - 1, 0).offer()
+                try:
+                    intake.accept(FIRST, "ready", said.ready, said.advert.to_json())
+                except WardroundError as error:
+                    heard[error.code] += 1
+                else:
+                    heard["taken"] += 1
+            return heard
+
+        assert flood(200) == {"taken": MOST_WASTED + 1, "WR-COORD-090": 200 - MOST_WASTED - 1}
+        assert len(streaming.offers) == 1
+        streaming.on_restart(FIRST)
+        assert not streaming.offers and not streaming.trains(FIRST), "nor is it asked again"
+        leaves, size = (
+            len(ward.entries("ready")),
+            len(GATHERING.dump_json(streaming.gathering.state)),
+        )
+        assert flood(300) == {"WR-COORD-090": 300}
+        assert len(ward.entries("ready")) == leaves
+        assert len(GATHERING.dump_json(streaming.gathering.state)) == size
+        refusals = [one.facts["number"] for one in ward.entries("refused") if "number" in one.facts]
+        assert len(ward.entries("refused")) == EACH + 2 and refusals == [128, 256]
+        again = Streaming(
+            ward.study,
+            ward.keys.coordinator,
+            ward.coordinator.state,
+            ward.coordinator.blobs,
+            ward.coordinator.spool,
+            streaming.run,
+            lambda: datetime.now(UTC),
+            question(ward),
+            lambda _streaming: None,
+        )
+        assert not again.trains(FIRST), "a restart forgets none of it"
+        streaming.publish(1, START + 1.0)
+        assert streaming.trains(FIRST)
+        assert flood(1) == {"taken": 1}, "what it says of the next version is heard"
+        flood(100)
+        streaming.on_restart(FIRST)
+        assert FIRST in streaming.stalled().problem
+        assert flood(1) == {"taken": 1}, "and when the run has ended for it, and is started again"
+
+
+async def test_no_site_breaks_a_cohort_that_is_being_formed_by_saying_ready_anew(
+    tmp_path: Path,
+) -> None:
+    """The attack: each new statement would kill the cohort and cost all others new keys."""
+    async with open_ward(tmp_path, start=False, **agreed(sites=4)) as ward:
+        ward.drive()
+        streaming = ward.coordinator.open_stream(question(ward), 0)
+        intake = LateIntake(streaming)
+        offers = {site: member(ward, streaming, 0, 0, site).offer() for site in SITES}
+        for site, one in offers.items():
+            intake.accept(site, "ready", one.ready, one.advert.to_json())
+        cohort = streaming.forming()
+        assert cohort is not None
+        for _ in range(20):
+            said = member(ward, streaming, 0, 1).offer()
+            with pytest.raises(WardroundError, match="WR-COORD-091"):
+                intake.accept(FIRST, "ready", said.ready, said.advert.to_json())
+        first = offers[FIRST]
+        intake.accept(FIRST, "ready", first.ready, first.advert.to_json())
+        assert streaming.forming() == cohort, "sent again, it is the statement that was taken"
+        assert len(ward.entries("ready")) == len(SITES)
 
 
 async def test_one_site_cannot_have_all_others_refuse_a_cohort_by_how_it_deals(

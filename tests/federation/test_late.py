@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from wardround.federation.late import CohortPhase, Gathering, LateCohort, Waiting
+from wardround.coordinator.streams import GATHERING
+from wardround.federation.late import MOST_WASTED, CohortPhase, Gathering, LateCohort, Waiting
 from wardround.federation.round import RoundPhase
 from wardround.ids import Digest, RunId, SiteName
 from wardround.secagg import Adversary, CohortManifest, CohortTerms
@@ -58,6 +59,7 @@ class GatheringMachine(RuleBasedStateMachine):
         self.terms = CohortTerms(size, min(corrupt, (size - 1) // 3))
         self.state = Gathering(RUN, NAMES, size)
         self.named: dict[Digest, int] = {}
+        self.expires: dict[Digest, int] = {}
         self.rosters: dict[int, tuple[SiteName, ...]] = {}
         self.numbers = 0
 
@@ -67,7 +69,9 @@ class GatheringMachine(RuleBasedStateMachine):
         for cohort in new.cohorts:
             old = before.get(cohort.manifest.sequence, SIGN)
             assert cohort.phase in ALLOWED[old]
-        assert new.spent >= self.state.spent and new.barred >= self.state.barred
+        for one, until in self.state.retired.items():
+            assert new.retired.get(one) == until or until < new.sequence, "forgotten for its age"
+        assert new.barred >= self.state.barred
         self.state = new
 
     @rule(site=ANYONE, task=st.integers(0, 1), lasts=st.integers(-1, 3), old=st.booleans())
@@ -77,8 +81,10 @@ class GatheringMachine(RuleBasedStateMachine):
         after = self.state.on_ready(new)
         if site == STRANGER or site in self.state.barred or lasts < 0:
             assert after is self.state
-        if new.ready in self.state.spent | {one.ready for one in self.state.waiting}:
+        if new.ready in self.state.retired.keys() | {one.ready for one in self.state.waiting}:
             assert after is self.state, "a known statement changes nothing, a spent one least"
+        if self.state.forms_with(site):
+            assert after is self.state, "nobody breaks a cohort by saying ready anew"
         self.become(after, after.on_ready(new))
 
     @rule(sites=st.permutations(NAMES))
@@ -98,6 +104,7 @@ class GatheringMachine(RuleBasedStateMachine):
             assert one.ready not in self.named, "no statement is in two manifests"
             assert one.site not in self.state.barred
             self.named[one.ready] = manifest.sequence
+            self.expires[one.ready] = one.expires
         after = self.state.on_proposed(manifest)
         assert after.sequence == self.state.sequence + 1
         self.rosters[manifest.sequence] = manifest.cohort
@@ -150,6 +157,19 @@ class GatheringMachine(RuleBasedStateMachine):
         assert not any(one.under_way and site in one.roster for one in after.cohorts)
         self.become(after, after.on_withdrawn(site))
 
+    @rule(statement=st.integers(0, 50), site=st.sampled_from(NAMES))
+    def an_old_one_comes_back(self, statement: int, site: SiteName) -> None:
+        old = ready(site, min(statement, self.numbers), expires=self.state.sequence + 1)
+        if old.ready in self.named:
+            until = self.expires[old.ready]
+            again = self.state.on_ready(replace(old, expires=until))
+            assert again is self.state, "what a manifest named comes back in none"
+
+    @rule()
+    def version(self) -> None:
+        self.become(after := self.state.on_version(), after.on_version())
+        assert not any(self.state.exhausted(site) for site in NAMES)
+
     @rule(number=NUMBER)
     def deadline(self, number: int) -> None:
         after = self.state.on_deadline(number)
@@ -165,7 +185,10 @@ class GatheringMachine(RuleBasedStateMachine):
         named = [one for cohort in self.state.cohorts for one in cohort.manifest.ready.values()]
         assert len(set(named)) == len(named)
         waiting = [one.ready for one in self.state.waiting]
-        assert self.state.spent.isdisjoint(waiting) and self.state.spent >= set(named)
+        retired = self.state.retired
+        assert retired.keys().isdisjoint(waiting)
+        assert all(one in retired or self.expires[one] < self.state.sequence for one in named)
+        assert all(until >= self.state.sequence for until in retired.values())
         assert len({one.site for one in self.state.waiting}) == len(waiting)
 
     @invariant()
@@ -284,13 +307,76 @@ def test_a_site_that_disappears_is_replaced_and_the_others_say_ready_anew() -> N
     assert [one.site for one in state.due()] == [*NAMES[:3], NAMES[4]], "the reliable go first"
 
 
-def test_a_site_that_says_ready_anew_has_left_the_cohort_that_counts_on_it() -> None:
-    state = formed(*NAMES[:5]).on_ready(ready(NAMES[2], 1))
-    assert only(state).phase is FAILED and only(state).lost == {NAMES[2]}
+def test_a_site_that_says_ready_anew_breaks_no_cohort_that_counts_on_it() -> None:
+    state = formed(*NAMES[:5])
     assert state.on_ready(ready(NAMES[2], 1)) is state
+    state = state.on_withdrawn(NAMES[2]).on_ready(ready(NAMES[2], 1))
+    assert only(state).phase is FAILED and [one.site for one in state.waiting] == [
+        NAMES[4],
+        NAMES[2],
+    ]
     newer = state.on_ready(ready(NAMES[2], 2))
-    assert statement(NAMES[2], 1) in newer.spent
-    assert newer.on_ready(ready(NAMES[2], 1)) is newer, "and an older one does not come back"
+    assert newer.on_ready(ready(NAMES[2], 1)) is newer, "an older one does not come back"
+
+
+def test_a_site_that_says_ready_over_and_over_is_heard_so_often_and_no_more() -> None:
+    """The attack: each statement is new, and would be remembered for ever."""
+    state = gathering(*NAMES[:2])
+    for number in range(1, 1000):
+        state = state.on_ready(ready(NAMES[1], number))
+    assert state.exhausted(NAMES[1]) and not state.exhausted(NAMES[0])
+    assert state.wasted == {NAMES[1]: MOST_WASTED} and len(state.retired) == MOST_WASTED
+    moved_on = state.on_version()
+    assert len(moved_on.on_ready(ready(NAMES[1], 1000)).waiting) == 1 + 1
+
+
+@pytest.mark.parametrize("leave", ["restarts", "refuses", "dawdles"])
+def test_a_site_that_leaves_every_cohort_costs_so_many_and_no_more(leave: str) -> None:
+    """The attack: the others have said ready, and do so again each time."""
+    state, formed = gathering(), 0
+    for number in range(1000):
+        waiting = {one.site for one in state.waiting}
+        for site in (one for one in NAMES[:4] if one not in waiting):
+            state = state.on_ready(ready(site, number))
+        if not state.due():
+            continue
+        state = state.on_proposed(proposed(state, TERMS))
+        formed += 1
+        (cohort,), sequence = state.cohorts, state.sequence - 1
+        for site in NAMES[1:4]:
+            state = state.on_signature(sequence, site, cohort.manifest.digest)
+        if leave == "restarts":
+            state = state.on_withdrawn(NAMES[0])
+        elif leave == "refuses":
+            state = state.on_lost(sequence, NAMES[0])
+        else:
+            state = state.on_deadline(sequence)
+        assert only(state).lost == {NAMES[0]}
+        state = state.on_over(sequence)
+    assert formed == MOST_WASTED
+    assert not any(state.exhausted(site) for site in NAMES[1:4]), "it is not the others' doing"
+    assert state.on_ready(ready(NAMES[4])).due(), "and they go on without it"
+
+
+def test_what_is_remembered_does_not_grow_with_the_cohorts() -> None:
+    """Each statement holds for two more cohorts: then it is refused for its age, and forgotten."""
+    state, sizes = gathering(), []
+    for number in range(300):
+        for site in NAMES[:4]:
+            state = state.on_ready(ready(site, number, expires=state.sequence + 2))
+        before, state = state, state.on_proposed(proposed(state, TERMS))
+        for one in before.waiting:
+            assert state.on_ready(one) is state
+        sequence = state.sequence - 1
+        for site in NAMES[:4]:
+            state = state.on_signature(sequence, site, only(state).manifest.digest)
+        for site in NAMES[:4]:
+            state = state.on_deal(sequence, site)
+        state = state.on_over(sequence).on_version()
+        sizes.append(len(GATHERING.dump_json(state)))
+        assert all(state.on_ready(one) is state for one in before.waiting)
+    assert len(state.retired) == 2 * 4
+    assert sizes[-1] <= sizes[10] + 3 * 10, "but for the digits of its numbers"
 
 
 def test_a_statement_expires_by_count_and_not_by_clock() -> None:

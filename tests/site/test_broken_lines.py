@@ -136,6 +136,49 @@ async def test_a_slow_and_distant_line_carries_the_round(tmp_path: Path) -> None
         assert total.survivors == SITES and list(total.values) == truth(ward, SITES)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "next",
+        pytest.param("advert", marks=pytest.mark.slow),
+        pytest.param("deal", marks=pytest.mark.slow),
+        "packet",
+        pytest.param("vote", marks=pytest.mark.slow),
+        pytest.param("shares", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_request_that_is_overtaken_by_later_ones_changes_nothing(
+    kind: str, tmp_path: Path
+) -> None:
+    """Held back on its way; its agent gives up, says it again, goes on; then it is delivered."""
+    site = SITES[0]
+    async with open_lines(tmp_path, cohort={"deadline_s": 20.0}) as ward:
+        line, spoken = ward.lines[site], ward.hospitals[site].line
+        held = asyncio.Event()
+
+        def before(said: str) -> None:
+            if said == kind and not held.is_set():
+                held.set()
+                line.hold()
+
+        spoken.before = before
+        first = await total_of(ward)
+        assert held.is_set() and first.survivors == SITES
+        known = len(spoken.spoken)
+        second = asyncio.create_task(total_of(ward, "moments"))
+        await until(lambda: len(spoken.spoken) > known)
+        line.release()
+        assert (await second).survivors == SITES
+        await until(lambda: line.overtaken == 1)
+        third = await total_of(ward)
+        assert list(first.values) == list(third.values) == truth(ward, SITES)
+        assert third.survivors == SITES
+        opened = [entry.facts["round"] for entry in ward.entries("total")]
+        assert len(opened) == len(set(opened)) == 3
+        packets = [(entry.facts["scope"], entry.facts["site"]) for entry in ward.entries("packet")]
+        assert len(packets) == len(set(packets)) == 3 * len(SITES)
+
+
 async def test_without_enough_lines_the_step_fails_with_a_code(tmp_path: Path) -> None:
     async with open_lines(tmp_path, cohort={**QUICK, "attempts": 1}) as ward:
         for site in SITES[:2]:

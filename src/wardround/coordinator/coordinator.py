@@ -32,7 +32,7 @@ from wardround.coordinator.traffic import MOST_UNWRITTEN_BYTES, Traffic
 from wardround.errors import WardroundError
 from wardround.federation.causes import Hindrance
 from wardround.federation.messages import LedgerReport, Present, malformed, stream_run
-from wardround.ids import RunId, SiteName
+from wardround.ids import RoundId, RunId, SiteName
 from wardround.store import Blobs, Database
 from wardround.store.journalled import JournalledDatabase
 from wardround.store.room import no_room, wants_room
@@ -151,8 +151,8 @@ class Coordinator:
             self._intake.close(no_room())
         if self.groups is not None:
             self.groups.close()
-        self.spool.clear()
         self._serve_stream(None)
+        self._sweep_spools(run)
         self.exchange = Exchange(
             self.study, self.key, self.state, self.blobs, self.spool, run, self._now, self._clock
         )
@@ -164,6 +164,19 @@ class Coordinator:
         if before is not None:
             before.changed.wake_all()
         return self.exchange
+
+    def _sweep_spools(self, run: RunId) -> None:
+        """Delete the payloads of rounds that are over, or of a run that is, wherever they lie."""
+        with self.state.database.begin() as connection:
+
+            def under_way(round_: RoundId) -> bool:
+                found = records.find_round(connection, round_)
+                mine = found is not None and f"{found.run}.".startswith(f"{run}.")
+                return mine and found is not None and not found.over
+
+            self.spool.sweep(under_way)
+            for folder in self._folder.glob("spool-*"):  # of groups, maybe of an earlier partition
+                Spool(folder).sweep(under_way)
 
     @property
     def runs(self) -> tuple[RunId, ...]:

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,6 +198,20 @@ class Spool:
                     self._spares.mkdir(exist_ok=True)
                     self._spare.append(path.rename(self._spares / f"{len(self._spare)}"))
             shutil.rmtree(folder)
+
+    def sweep(self, under_way: Callable[[RoundId], bool]) -> None:
+        """Delete what is here of rounds that are not ``under_way``.
+
+        A coordinator that was killed between a total's commit and `drop` leaves its payloads. Done
+        by whoever runs the rounds, as `clear`.
+        """
+        self.clear()
+        for folder in self._folder.glob("*"):
+            round_ = RoundId(folder.name)
+            if not under_way(round_):
+                for _, site in [one for one in self._parts if one[0] == round_]:
+                    self._give_up(round_, site)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _give_up(self, round_: RoundId, site: SiteName) -> bool:
         """Revoke whoever writes to a payload and forget it; say whether it is still held open."""

@@ -160,7 +160,7 @@ class Streaming(Exchange):
         self.blobs.put(vector.view(np.uint8).data, name, durable=True)
         version = self._version(self.study, self.run, number, name)
         envelope = version.sign(self._key)
-        with self._transaction() as transaction:
+        with self._moving(self.gathering.state.on_version()) as transaction:
             self._save_version(transaction, version, envelope)
         self.versions.append(version)
         self.newest = envelope
@@ -308,12 +308,19 @@ class Streaming(Exchange):
         super().deadline_passed()
 
     def stalled(self) -> WardroundError:
-        """Why there is no total: nobody forms a cohort, or every cohort fails."""
-        waiting = len(self.gathering.state.waiting)
-        size = self.gathering.state.size
+        """Why there is no total: nobody forms a cohort, or every cohort fails.
+
+        Whoever starts the coordinator again has looked why: then everybody is heard again.
+        """
+        state = self.gathering.state
+        waiting = len(state.waiting)
+        out = ", ".join(sorted(site for site in state.pool if state.exhausted(site)))
+        why = f" {out} left too many, and was not heard any more." if out else ""
+        if out:
+            self._change(state.on_version(), "stalled", run=self.run)
         return WardroundError(
             "WR-ROUND-040",
-            f"No cohort of {size} hospitals came together in time; {waiting} are ready.",
+            f"No cohort of {state.size} hospitals came together in time; {waiting} are ready.{why}",
             "See in the journal which hospitals were lost; start the coordinator again when enough "
             "of them are connected (the run goes on), or tolerate a dropout in each cohort.",
         )
@@ -321,23 +328,33 @@ class Streaming(Exchange):
     # What the sites say.
 
     def take_ready(self, site: SiteName, offer: Offer) -> None:
-        """A site is ready, with keys for one sum. Refused when it comes too late or twice."""
+        """A site is ready, with keys for one sum.
+
+        Refused when it comes too late, while a cohort that counts on the site is formed
+        (WR-COORD-091), and from a site that let too many come to nothing (WR-COORD-090): each
+        costs a leaf of the journal, and some of them the others a cohort.
+        """
         ready, advert = open_offer(offer, site, self.study.digest, self.run, self.keys)
-        name = digest(offer.ready.payload)
-        if name in self.offers:
-            return
+        name, state = digest(offer.ready.payload), self.gathering.state
+        formed = (one.manifest.ready.values() for one in state.cohorts if one.under_way)
+        if name in self.offers or any(name in named for named in formed):
+            return  # sent again, since the answer was lost on its way
+        if state.forms_with(site):
+            raise refused("WR-COORD-091", "A cohort is being formed that counts on this site.")
+        if state.exhausted(site):
+            raise refused("WR-COORD-090", "The site has said ready too often for this version.")
         base = max((one.number for one in self.versions if one.model == ready.model), default=None)
         if ready.task != self.question.hash or base is None:
             raise refused("WR-COORD-025", "The site is ready with another task or model.")
         self._require_usable(site, ready, base)
         # As all members will: two that share a key would have no cohort come together.
-        waiting = {one.site: self.offers[one.ready].advert for one in self.gathering.state.waiting}
+        waiting = {one.site: self.offers[one.ready].advert for one in state.waiting}
         others = open_adverts(
             {name: envelope for name, envelope in waiting.items() if name != site}, self.keys
         )
         check_adverts({**others, site: advert})
-        new = self.gathering.state.on_ready(Waiting(site, name, ready.task, ready.expires))
-        if new is self.gathering.state:
+        new = state.on_ready(Waiting(site, name, ready.task, ready.expires))
+        if new is state:
             raise refused("WR-COORD-023", "The statement comes too late, or was not asked for.")
         with self._moving(new) as transaction:
             streams.save_offer(transaction.connection, self.run, name, offer)
@@ -435,6 +452,7 @@ class Streaming(Exchange):
         return not (
             owed
             or site in state.barred
+            or state.exhausted(site)
             or any(one.site == site for one in state.waiting)
             or any(
                 site in one.roster and one.phase is not CohortPhase.FAILED for one in state.cohorts

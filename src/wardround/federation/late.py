@@ -8,17 +8,28 @@ A ready statement is named by one manifest in its life. When a site is lost befo
 dealt, the cohort is dead and with it every statement that it named: the sites say ready again,
 with new keys. Several cohorts may be under way; they never share a statement. Every event is
 idempotent, and a late or foreign one changes nothing.
+
+The attacker is also a site that says ready over and over, or leaves each cohort that it is in. What
+is remembered is bounded: a statement until it expires, and of each site at most `MOST_WASTED` that
+came to nothing through the site itself before the model moves on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from wardround.federation.round import Round
 from wardround.ids import Digest, RunId, SiteName
 from wardround.secagg.cohort import MAXIMUM_SEQUENCE, CohortManifest, late_batch
+
+MOST_WASTED = 16
+"""So many ready statements may come to nothing through their own site before the next version.
+
+More restarts than that an agent hardly sees between two versions of a model; whoever has used them
+up waits for the next one, so it costs the others so many cohorts and the journal so many leaves.
+"""
 
 
 class CohortPhase(StrEnum):
@@ -125,9 +136,11 @@ class Waiting:
 class Gathering:
     """All late cohorts of one run. ``pool`` are the study's sites, ``size`` is K.
 
-    ``sequence`` is the number of the next manifest; ``spent`` are the statements that no further
-    manifest may name; ``setbacks`` counts the cohorts that a site cost, so that among those who
-    wait the reliable go first; ``barred`` are sites convicted of dealing false shares.
+    ``sequence`` is the number of the next manifest; ``retired`` are the statements that no further
+    manifest may name, by the last number at which one could have: past it they are refused for
+    their age, and forgotten. ``setbacks`` counts the cohorts that a site cost, so that among those
+    who wait the reliable go first; ``wasted`` the ready statements that it let come to nothing
+    since the newest version; ``barred`` are sites convicted of dealing false shares.
     """
 
     run: RunId
@@ -135,9 +148,10 @@ class Gathering:
     size: int
     sequence: int = 0
     waiting: tuple[Waiting, ...] = ()
-    spent: frozenset[Digest] = frozenset()
+    retired: Mapping[Digest, int] = field(default_factory=dict)
     cohorts: tuple[LateCohort, ...] = ()
     setbacks: Mapping[SiteName, int] = field(default_factory=dict)
+    wasted: Mapping[SiteName, int] = field(default_factory=dict)
     barred: frozenset[SiteName] = frozenset()
 
     def due(self) -> tuple[Waiting, ...]:
@@ -156,20 +170,29 @@ class Gathering:
         """The cohort of that number, unless it is over."""
         return next((one for one in self.cohorts if one.manifest.sequence == sequence), None)
 
+    def forms_with(self, site: SiteName) -> bool:
+        """Whether a cohort that is still to be signed or dealt counts on ``site``."""
+        return any(one.under_way and site in one.manifest.ready for one in self.cohorts)
+
+    def exhausted(self, site: SiteName) -> bool:
+        """Whether ``site`` is not heard before the next version: it wasted all it may."""
+        return self.wasted.get(site, 0) >= MOST_WASTED
+
     def on_ready(self, new: Waiting) -> Gathering:
         """A site is ready. A second statement takes the place of its first, whose keys are gone.
 
-        So a cohort under way that counts on the site's earlier keys is dead.
+        Not so while a cohort is formed over the first: a site that has lost those keys was
+        restarted (`on_withdrawn`) or refuses (`on_lost`), and any other breaks no cohort.
         """
-        known = self.spent.union(one.ready for one in self.waiting)
+        known = self.retired.keys() | {one.ready for one in self.waiting}
         if new.ready in known or new.site not in self.pool or new.site in self.barred:
             return self
         if not self.sequence <= new.expires <= MAXIMUM_SEQUENCE:
             return self
-        older = frozenset(one.ready for one in self.waiting if one.site == new.site)
-        rest = tuple(one for one in self.waiting if one.site != new.site)
-        state = replace(self, waiting=(*rest, new), spent=self.spent | older)
-        return state._each(lambda cohort: cohort.on_lost(new.site))
+        if self.forms_with(new.site) or self.exhausted(new.site):
+            return self
+        state = self._without(new.site)
+        return replace(state, waiting=(*state.waiting, new))
 
     def on_proposed(self, manifest: CohortManifest) -> Gathering:
         """A manifest over exactly `due` was made and signed for: its statements are spent."""
@@ -183,15 +206,20 @@ class Gathering:
         ):
             return self
         sequence = self.sequence + 1
-        rest = tuple(one for one in self.waiting if one not in due)
-        expired = frozenset(one.ready for one in rest if one.expires < sequence)
+        spent = {**self.retired, **{one.ready: one.expires for one in due}}
         return replace(
             self,
             sequence=sequence,
-            waiting=tuple(one for one in rest if one.ready not in expired),
-            spent=self.spent | set(named.values()) | expired,
+            waiting=tuple(
+                one for one in self.waiting if one not in due and one.expires >= sequence
+            ),
+            retired={ready: until for ready, until in spent.items() if until >= sequence},
             cohorts=(*self.cohorts, LateCohort(manifest)),
         )
+
+    def on_version(self) -> Gathering:
+        """The model has moved on: everybody may be ready with something new."""
+        return replace(self, wasted={}) if self.wasted else self
 
     def on_signature(self, sequence: int, site: SiteName, manifest: Digest) -> Gathering:
         """``site`` signed a manifest as that of cohort ``sequence``."""
@@ -211,20 +239,13 @@ class Gathering:
 
     def on_withdrawn(self, site: SiteName) -> Gathering:
         """``site`` was restarted: the keys of whatever it said before are gone."""
-        gone = frozenset(one.ready for one in self.waiting if one.site == site)
-        state = self._each(lambda cohort: cohort.on_lost(site))
-        if not gone:
-            return state
-        rest = tuple(one for one in state.waiting if one.site != site)
-        return replace(state, waiting=rest, spent=state.spent | gone)
+        return self._each(lambda cohort: cohort.on_lost(site))._without(site)
 
     def on_barred(self, site: SiteName) -> Gathering:
         """``site`` was convicted of a false deal or a false complaint: no cohort has it again."""
         if site in self.barred or site not in self.pool:
             return self
-        gone = frozenset(one.ready for one in self.waiting if one.site == site)
-        rest = tuple(one for one in self.waiting if one.site != site)
-        state = replace(self, waiting=rest, spent=self.spent | gone, barred=self.barred | {site})
+        state = replace(self._without(site), barred=self.barred | {site})
         return state._each(lambda cohort: cohort.on_lost(site))
 
     def on_over(self, sequence: int) -> Gathering:
@@ -243,7 +264,29 @@ class Gathering:
         changed = [new for old, new in zip(self.cohorts, cohorts, strict=True) if new is not old]
         if not changed:
             return self
-        setbacks = dict(self.setbacks)
-        for site in (site for one in changed for site in one.lost):
-            setbacks[site] = setbacks.get(site, 0) + 1
-        return replace(self, cohorts=cohorts, setbacks=setbacks)
+        lost = [site for one in changed for site in one.lost]
+        return replace(
+            self,
+            cohorts=cohorts,
+            setbacks=_counted(self.setbacks, lost),
+            wasted=_counted(self.wasted, lost),
+        )
+
+    def _without(self, site: SiteName) -> Gathering:
+        """Without the statement with which ``site`` waits, if it does: it came to nothing."""
+        gone = [one for one in self.waiting if one.site == site]
+        if not gone:
+            return self
+        return replace(
+            self,
+            waiting=tuple(one for one in self.waiting if one.site != site),
+            retired={**self.retired, **{one.ready: one.expires for one in gone}},
+            wasted=_counted(self.wasted, [site]),
+        )
+
+
+def _counted(counts: Mapping[SiteName, int], more: Iterable[SiteName]) -> dict[SiteName, int]:
+    new = dict(counts)
+    for site in more:
+        new[site] = new.get(site, 0) + 1
+    return new

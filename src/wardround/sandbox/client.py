@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import numpy as np
@@ -19,6 +20,9 @@ from wardround.sandbox.limits import HostLimits, Limit, Limits, require
 _LEAST_SHARED_BYTES = 1 << 20
 _COPY_IN_THREAD_BYTES = 1 << 20
 
+_OLD = 1 / 4
+"""Whatever came before, a task has the other three quarters of the processor time to itself."""
+
 
 class ConfinedWorker:
     """One warm process that holds a hospital's columns and can do nothing but compute on them.
@@ -28,6 +32,9 @@ class ConfinedWorker:
     works, unless ``use_bubblewrap`` is false. Calls are served one at a time. A call that takes
     longer than ``limits.wall_s`` (``WR-SANDBOX-003``), is cancelled, or is answered with nonsense
     (``WR-SANDBOX-012``) ends the process; ``start`` and ``load`` make a new one.
+
+    The kernel counts ``limits.cpu_s`` over the process's whole life, so whoever gives it one task
+    after another starts it anew between them when it ``is_old``.
     """
 
     def __init__(
@@ -37,7 +44,10 @@ class ConfinedWorker:
         required: frozenset[Limit],
         limits: Limits | None = None,
         use_bubblewrap: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._began = clock()
         self._entry = entry
         self._required = required
         self._limits = limits or Limits()
@@ -49,6 +59,15 @@ class ConfinedWorker:
         share = self._limits.cpu_share
         self._governor = Governor(share) if share < 1 else None
 
+    @property
+    def is_old(self) -> bool:
+        """Whether the process began so long ago that it may have spent `_OLD` of its ``cpu_s``.
+
+        By the clock on the wall: a worker has one thread, so it spends no more than that. What it
+        has spent in truth depends on the records, and so would a pause whose time it decides.
+        """
+        return self._clock() - self._began >= self._limits.cpu_s * _OLD
+
     async def start(self) -> HostLimits:
         """Start a confined process, in place of any earlier one, and say what it is held to.
 
@@ -56,6 +75,7 @@ class ConfinedWorker:
         ``-013`` (no process).
         """
         await self.close()
+        self._began = self._clock()
         conversation, report = await begin(
             self._entry, self._limits, use_bubblewrap=self._use_bubblewrap
         )

@@ -29,6 +29,11 @@ class Worker(Protocol):
     and ``load`` begin anew.
     """
 
+    @property
+    def is_old(self) -> bool:
+        """Whether it should be started anew before the next task."""
+        ...
+
     async def start(self) -> HostLimits:
         """Make the worker ready for data and say what it is held to."""
         ...
@@ -148,8 +153,10 @@ def not_started() -> WardroundError:
 class InlineWorker:
     """Computes in the caller's own process: for simulations, never for a hospital.
 
-    Nothing is confined, and the report says so.
+    Nothing is confined, and the report says so. It is never old: no limit is used up.
     """
+
+    is_old = False
 
     def __init__(self, entry: str) -> None:
         self._entry_name = entry

@@ -316,7 +316,8 @@ class Door:
         The list is read at every answer, so that a withdrawal counts at once.
         """
         custody = self._custody
-        if self._list is None or _content(custody.exclusions) != self._list:
+        same = self._list is not None and _content(custody.exclusions) == self._list
+        if not same or self._worker.is_old:
             content = _content(custody.exclusions)
             exclusions = load_exclusions(
                 custody.exclusions, self._study.id, custody.site, custody.key.public
@@ -346,7 +347,9 @@ class Door:
             raise _refused("WR-SITE-018", "A signed override of a check of the records has ended.")
 
     async def _load(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
-        """Hand the columns to the worker; one that has ended is started anew, as confined."""
+        """Hand the columns to the worker; an old one, or one that has ended, is started anew."""
+        if self._worker.is_old:  # it would be ended in a later task, when its time is spent
+            await self._worker.start()
         try:
             await self._worker.load(columns)
         except WardroundError as error:
