@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from commands import Command
 from studies import document, toml
+from wardround.errors import WardroundError
 
 
 def test_the_journal_of_a_coordinator_is_printed(command: Command, tmp_path: Path) -> None:
@@ -31,3 +34,20 @@ def test_an_address_that_no_study_takes_makes_no_folder(command: Command, tmp_pa
     assert (result.code, result.out) == (1, "")
     assert "WR-COORD-007 (--url)" in result.err
     assert not folder.exists()
+
+
+def test_a_service_manager_sees_that_starting_a_failed_run_again_changes_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "coordinator"
+    assert command("coordinator", "init", folder, "--url", "https://localhost:8443").code == 0
+    for code, left in (("WR-COORD-080", 3), ("WR-ROUND-004", 1)):
+
+        async def ended(*_: object, code: str = code, **__: object) -> None:
+            raise WardroundError(code, "It failed.", "Mend it.")
+
+        monkeypatch.setattr("wardround.coordinator.serve.serve", ended)
+        plain = command("coordinator", "serve", folder)
+        assert (plain.code, code in plain.err) == (left, True)
+        told = command("coordinator", "serve", folder, "--json")
+        assert told.code == left and json.loads(told.out)["errors"][0]["code"] == code

@@ -120,6 +120,16 @@ async def test_a_run_that_lacks_hospitals_goes_on_when_they_are_back(trial: Tria
     examine(trial)
 
 
+async def test_agents_outlive_a_coordinator_that_ended_for_lack_of_others(trial: Trial) -> None:
+    trial.late = frozenset(trial.cast.sites[1:])
+    await trial.run()
+    examine(trial)
+    events = [(event, facts.get("site")) for event, facts in trial.said]
+    assert events.count(("interrupted", None)) == 1
+    first = trial.cast.sites[0]
+    assert events.count(("connected", first)) == events.count(("finished", first)) == 1
+
+
 async def test_another_run_begins_by_an_explicit_wish_and_never_beside_one(trial: Trial) -> None:
     await trial.run()
     with restarted(trial) as one:

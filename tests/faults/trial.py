@@ -145,6 +145,8 @@ class Trial:
     calls: set[asyncio.Task[httpx.Response]] = field(default_factory=set)
     app: object | None = None
     deaths: int = 0
+    late: frozenset[SiteName] = frozenset()
+    """Who is started only when the coordinator has ended for lack of hospitals."""
     together: frozenset[str] = frozenset()
     """Who loses their power when anybody in this trial does."""
     worker_of: Callable[[SiteName], InlineWorker] = lambda _site: InlineWorker(ENTRY)
@@ -192,7 +194,8 @@ class Trial:
 
     async def _supervise(self) -> None:
         for name in self.parties:
-            await self._start(name)
+            if name not in self.late:
+                await self._start(name)
         while True:
             died = asyncio.ensure_future(self._died.wait())
             tasks = {self._driving, *(one.task for one in self._sites.values())}
@@ -209,7 +212,14 @@ class Trial:
                 if one.task.done() and not isinstance(one.task.exception(), Killed):
                     one.task.result()
             if self._driving.done() and not self._driving.cancelled():
-                if isinstance(self._driving.exception(), Killed):
+                reason = self._driving.exception()
+                if isinstance(reason, Killed):
+                    continue
+                if isinstance(reason, WardroundError) and reason.code == "WR-ROUND-004":
+                    await self._end(COORDINATOR)
+                    for name in (COORDINATOR, *self.late):  # as a service manager does
+                        await self._start(name)
+                    self.late = frozenset()
                     continue
                 self._driving.result()
                 if all(one.task.done() for one in self._sites.values()):

@@ -326,7 +326,7 @@ async def test_a_change_over_that_fails_is_tried_again_with_the_same_certificate
         await until(lambda: "renewed" in agent.events)
         assert agent.events[:2] == ["trouble", "renewed"] and agent.changes[0] == 1
         assert agent.shown == agent.papers.certificate.read_bytes()
-        await until(lambda: agent.events.count("renewed") == 3)
+        await until(lambda: agent.events.count("renewed") >= 3)
     assert "trouble" not in agent.events[1:]
 
 
