@@ -50,6 +50,8 @@ _PUT_RIGHT_BY_ASKING = (
     "WR-COORD-011",
     "WR-COORD-02",  # too late, say
     "WR-COORD-070",  # it trained for too long
+    "WR-COORD-090",  # ready too often: it is asked again for the next version
+    "WR-COORD-091",
     _NOT_OPEN,
     "WR-ROUND",
     "WR-SECAGG",
