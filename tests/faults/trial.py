@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+from sqlalchemy import Connection
 
 from faults.disk import Loss
 from faults.points import Hooks, Killed, Party
@@ -303,12 +304,12 @@ class Trial:
             self._driving.cancel()
             await asyncio.wait({self._driving})
             if self.coordinator is not None:
-                self.coordinator.state.close()
+                _close_for_good(self.coordinator.state.database)
             self.coordinator = None
         elif (site := self._sites.get(SiteName(name))) is not None:
             site.task.cancel()
             await asyncio.wait({site.task})
-            site.database.close()
+            _close_for_good(site.database)
             del self._sites[SiteName(name)]
 
     def _note_death(self) -> None:
@@ -316,6 +317,16 @@ class Trial:
         for name in self.together:
             self.parties[name].die()  # once only: a dead one does not die again
         self._loop.call_soon_threadsafe(self._died.set)
+
+
+def _close_for_good(database: Database) -> None:
+    """Also for the dead party's timers and threads, which would open it once more."""
+
+    def killed() -> Connection:
+        raise Killed
+
+    database.close()
+    database._connection = killed  # type: ignore[method-assign]
 
 
 async def _undisturbed(_site: SiteName, _request: httpx.Request) -> None:
