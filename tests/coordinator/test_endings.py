@@ -185,8 +185,13 @@ async def test_a_report_that_is_missing_is_written_though_the_coordinator_is_gon
     database = Database.file(folder / "state.db", site_tables.MIGRATIONS)
     with closing(database):
         home = home_of(trial.cast.study, site, folder)
-        work = to_the_end(home, database, take_part, report)
+        work = to_the_end(home, database, take_part, report, lambda _event, **_facts: None)
         assert await code_of(work) == (None if confirmed else "WR-SITE-210")
         assert calls == (["reported"] if confirmed else [LAST_WORD_S, "reported"])
-        assert await code_of(to_the_end(home, database, take_part, report)) == "WR-SITE-210"
+        assert (
+            await code_of(
+                to_the_end(home, database, take_part, report, lambda _event, **_facts: None)
+            )
+            == "WR-SITE-210"
+        )
         assert calls[-1] == (None if confirmed else LAST_WORD_S), "it is written once"

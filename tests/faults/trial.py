@@ -290,7 +290,10 @@ class Trial:
             records = self.custodies[site].table
             await write_local_report(home, records, kept_model(home), own, limits, figures)
 
-        life = to_the_end(home, database, take_part, report)
+        def say(event: str, /, **facts: object) -> None:
+            self.said.append((event, {"site": site, **facts}))
+
+        life = to_the_end(home, database, take_part, report, say)
         self._sites[site] = _Site(asyncio.create_task(life), database, client)
 
     async def _end(self, name: str) -> None:

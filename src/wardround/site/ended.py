@@ -7,6 +7,7 @@ where the second is missing. The report can be written at any time, from what li
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ from wardround.ids import RunId
 from wardround.sandbox import HostLimits
 from wardround.site import tables
 from wardround.site.home import SiteHome
+from wardround.site.say import Say, told
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
+from wardround.store.room import no_room, wants_room
 from wardround.trust.journal import Entry
 
 COUNTERSIGNED, CONFIRMED, REPORTED = "witness", "ended", "reported"
@@ -31,6 +34,9 @@ _LATEST = (
     .limit(1)
 )
 
+
+ROOM_POLL_S = 5.0
+"""How often to look whether a full disk has room again."""
 
 LAST_WORD_S = 600.0
 """How long an agent tries to reach the coordinator that was started again after its run's end."""
@@ -53,6 +59,7 @@ async def to_the_end(
     database: Database,
     take_part: Callable[[float | None], Awaitable[Part]],
     report: Callable[[Part], Awaitable[None]],
+    say: Say,
 ) -> None:
     """Take part until the run has ended, and write the hospital's report of it.
 
@@ -64,10 +71,14 @@ async def to_the_end(
         part = Part(end.bytes_out, end.bytes_in)
     else:
         part = await take_part(None if end is None or end.confirmed else LAST_WORD_S)
-        end = latest_end(home, database)
-    if end is not None and not end.reported:
-        await report(part)
-        _note_report(home, database, end.run)
+
+    async def written() -> None:
+        latest = latest_end(home, database)
+        if latest is not None and not latest.reported:
+            await report(part)
+            _note_report(home, database, latest.run)
+
+    await _with_room(say, written)
     if part.away is not None:
         raise part.away
 
@@ -108,6 +119,18 @@ def latest_end(home: SiteHome, database: Database) -> Ended | None:
         bytes_out=0 if counted is None else int(str(counted.facts["bytes_out"])),
         bytes_in=0 if counted is None else int(str(counted.facts["bytes_in"])),
     )
+
+
+async def _with_room(say: Say, work: Callable[[], Awaitable[None]]) -> None:
+    """Do ``work``, again whenever the disk was full in the middle of it."""
+    while True:
+        try:
+            return await work()
+        except (WardroundError, OSError) as error:
+            if not wants_room(error):
+                raise
+        say("trouble", **told(no_room()))
+        await asyncio.sleep(ROOM_POLL_S)
 
 
 def _note_report(home: SiteHome, database: Database, run: RunId) -> None:

@@ -63,7 +63,7 @@ async def _run(home: SiteHome, say: Pulse) -> None:
         refuse_unready(home)  # before there is one
     with closing(open_memory(home)) as database:
         take_part = partial(_take_part, home, say, database)
-        await to_the_end(home, database, take_part, partial(_report, home, say, database))
+        await to_the_end(home, database, take_part, partial(_report, home, say, database), say)
 
 
 async def _take_part(
