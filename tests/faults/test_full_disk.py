@@ -14,9 +14,8 @@ from sqlalchemy.exc import OperationalError
 from faults.enumeration import Enumeration, enumeration
 from faults.outcome import examine
 from faults.trial import COORDINATOR, SITES, Trial
-from wardround.coordinator import serve
 from wardround.errors import WardroundError
-from wardround.store import Blobs, Database
+from wardround.store import Blobs, Database, room
 from wardround.store.room import NO_ROOM
 
 FIRST = 12
@@ -62,7 +61,7 @@ async def fills_up(one: Enumeration, name: str, start: int, times: int) -> Full:
 def test_a_disk_that_is_full_for_a_while_costs_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve, "ROOM_POLL_S", 0.01)
+    monkeypatch.setattr(room, "POLL_S", 0.01)
     with enumeration() as one:
         met = [asyncio.run(fills_up(one, name, start, 3)).met for start in (FIRST, 30, 45, 60)]
     assert all(met)
@@ -74,7 +73,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
 def test_a_disk_that_is_full_at_any_write_costs_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve, "ROOM_POLL_S", 0.01)
+    monkeypatch.setattr(room, "POLL_S", 0.01)
     with enumeration() as one:
         start = FIRST
         while asyncio.run(fills_up(one, name, start, 2)).met:

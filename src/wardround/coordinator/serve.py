@@ -7,7 +7,7 @@ import errno
 import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -34,12 +34,9 @@ from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import keep_server_certificate, server
 from wardround.errors import WardroundError
 from wardround.governance.artefact import encode_model, sign_model
-from wardround.store.room import no_room, wants_room
+from wardround.store.room import once_there_is_room, wants_room
 from wardround.trust.canonical import digest
 from wardround.trust.tls import server_context
-
-ROOM_POLL_S = 5.0
-"""How often to look whether a full disk has room again."""
 
 RECONNECT_S = 60.0
 """How long a run that was interrupted waits for all hospitals: agents try again by themselves."""
@@ -173,11 +170,16 @@ async def drive(
     A run that has ended is not repeated but by ``new_run``: its results are given again. Waits
     while the disk is full, and then goes on as after a restart.
     """
+
+    def tell(full: WardroundError) -> None:
+        say("disk-full", {"problem": full.problem, "remedy": full.remedy})
+
     latest = coordinator.latest_run()
     if new_run:
         require_no_other(latest)
     elif latest is not None and latest.state != "running":
-        return await _with_room(say, partial(_ended, home, coordinator, say, latest))
+        work = partial(_ended, home, coordinator, say, latest)
+        return await once_there_is_room(work, tell)
     ending = False
     if latest is not None and not new_run:
         # Those who have countersigned the end are gone, and are not to be waited for.
@@ -191,19 +193,7 @@ async def drive(
         say("run", {"run": exchange.run, "sites": present})
         return await _carry_through(home, coordinator, say, sites if ending else present)
 
-    return await _with_room(say, run)
-
-
-async def _with_room(say: Say, work: Callable[[], Awaitable[Published]]) -> Published:
-    """Do ``work``, again whenever the disk was full in the middle of it."""
-    while True:
-        try:
-            return await work()
-        except (WardroundError, OSError) as error:
-            if not wants_room(error):
-                raise
-            say("disk-full", {"problem": no_room().problem, "remedy": no_room().remedy})
-        await asyncio.sleep(ROOM_POLL_S)
+    return await once_there_is_room(run, tell)
 
 
 async def _ended(

@@ -36,7 +36,7 @@ from wardround.site.outward import hindrance
 from wardround.site.say import Say, printable, told
 from wardround.site.seat import Seat
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import no_room, wants_room
+from wardround.store.room import no_room, once_there_is_room, wants_room
 from wardround.study import Study, Task
 from wardround.trust.canonical import JSON, digest
 from wardround.trust.dsse import Envelope
@@ -195,18 +195,12 @@ class Agent:
     async def _note_confirmed(self, ask: Instruction) -> None:
         """The end is done, and an agent that is started again need not ask for it any more."""
         counted = {"bytes_out": self.bytes_out, "bytes_in": self.link.bytes_in}
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                with self._state.transaction() as transaction:
-                    transaction.record(CONFIRMED, run=ask.run, **counted)
-                return
-            except WardroundError as error:
-                if not wants_room(error):
-                    raise
-                self._say("trouble", **told(error))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+        async def noted() -> None:
+            with self._state.transaction() as transaction:
+                transaction.record(CONFIRMED, run=ask.run, **counted)
+
+        await once_there_is_room(noted, lambda error: self._say("trouble", **told(error)))
 
     async def _report_for_work(self) -> None:
         if self._study.privacy is not None:

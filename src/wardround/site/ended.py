@@ -7,7 +7,6 @@ where the second is missing. The report can be written at any time, from what li
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from wardround.site.home import SiteHome
 from wardround.site.say import Say, told
 from wardround.store import Database
 from wardround.store.journalled import JournalledDatabase
-from wardround.store.room import no_room, wants_room
+from wardround.store.room import once_there_is_room
 from wardround.trust.journal import Entry
 
 COUNTERSIGNED, CONFIRMED, REPORTED = "witness", "ended", "reported"
@@ -34,9 +33,6 @@ _LATEST = (
     .limit(1)
 )
 
-
-ROOM_POLL_S = 5.0
-"""How often to look whether a full disk has room again."""
 
 LAST_WORD_S = 600.0
 """How long an agent tries to reach the coordinator that was started again after its run's end."""
@@ -78,7 +74,7 @@ async def to_the_end(
             await report(part)
             _note_report(home, database, latest.run)
 
-    await _with_room(say, written)
+    await once_there_is_room(written, lambda error: say("trouble", **told(error)))
     if part.away is not None:
         raise part.away
 
@@ -119,18 +115,6 @@ def latest_end(home: SiteHome, database: Database) -> Ended | None:
         bytes_out=0 if counted is None else int(str(counted.facts["bytes_out"])),
         bytes_in=0 if counted is None else int(str(counted.facts["bytes_in"])),
     )
-
-
-async def _with_room(say: Say, work: Callable[[], Awaitable[None]]) -> None:
-    """Do ``work``, again whenever the disk was full in the middle of it."""
-    while True:
-        try:
-            return await work()
-        except (WardroundError, OSError) as error:
-            if not wants_room(error):
-                raise
-        say("trouble", **told(no_room()))
-        await asyncio.sleep(ROOM_POLL_S)
 
 
 def _note_report(home: SiteHome, database: Database, run: RunId) -> None:

@@ -6,15 +6,22 @@ nothing is lost, and everything goes on when there is room.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from wardround.errors import WardroundError
 
+Done = TypeVar("Done")
+
 NO_ROOM = "WR-STORE-004"
+
+POLL_S = 5.0
+"""How often to look whether a full disk has room again."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SQLITE_FULL = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE"})
@@ -52,3 +59,17 @@ def wants_room(error: BaseException | None) -> bool:
             return getattr(error, "sqlite_errorname", "") in _SQLITE_FULL
         error = error.__cause__
     return False
+
+
+async def once_there_is_room(
+    work: Callable[[], Awaitable[Done]], tell: Callable[[WardroundError], None]
+) -> Done:
+    """Do ``work``, again whenever the disk was full in the middle of it; ``tell`` of each time."""
+    while True:
+        try:
+            return await work()
+        except (WardroundError, OSError) as error:
+            if not wants_room(error):
+                raise
+        tell(no_room())
+        await asyncio.sleep(POLL_S)
