@@ -43,17 +43,23 @@ async def play(ward: Ward, results: Path) -> tuple[Candidate, EvidenceFile, Publ
     await ward.coordinator.wait_for_sites(len(EIGHT), 10.0)
     ward.drive()
     candidate = await asyncio.wait_for(run_study(await federated(ward)), 120)
-    coordinator = ward.coordinator
-    exchange = coordinator.exchange
+    evidence, published = await conclude(ward, candidate, results)
+    return candidate, evidence, published
+
+
+async def conclude(
+    ward: Ward, candidate: Candidate, results: Path
+) -> tuple[EvidenceFile, Published]:
+    """Have all hospitals countersign what came of a run, and publish it."""
+    coordinator, exchange = ward.coordinator, ward.coordinator.exchange
     model = encode_model(candidate, ward.study, exchange.run)
     signature = orjson.loads(sign_model(model, coordinator.key).to_json())
     exchange.finish(
         {"description": model.description.decode(), "signature": signature}, model.weights
     )
-    await until(lambda: len(exchange.witnesses) == len(EIGHT))
+    await until(lambda: len(exchange.witnesses) == len(ward.hospitals))
     evidence = gather_evidence(coordinator, candidate)
-    published = publish(_Home(results), coordinator, candidate, evidence)
-    return candidate, evidence, published
+    return evidence, publish(_Home(results), coordinator, candidate, evidence)
 
 
 def failures(evidence: EvidenceFile) -> set[str]:

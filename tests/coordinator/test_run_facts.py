@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-import orjson
 import pytest
 
+from grouped import conclude
 from ward import SITES, Ward, open_ward, until
 from wardround.algorithms.plan import run_study
 from wardround.coordinator import traffic
-from wardround.coordinator.results import gather_evidence, publish
 from wardround.coordinator.run_facts import RunFacts, run_facts
 from wardround.federation.round import RoundPhase
-from wardround.governance.artefact import encode_model, sign_model
 from wardround.governance.report import ReportData, render_report
 from wardround.trust.canonical import digest
 from wardround.trust.dsse import Envelope
@@ -33,11 +30,6 @@ STREAM = {
     "cohort": {"asynchronous": {"sites": 3}},
     "adversary": {"corrupt_sites": 0},
 }
-
-
-@dataclass
-class _Home:
-    results: Path
 
 
 @asynccontextmanager
@@ -57,15 +49,7 @@ async def countersigning(folder: Path, **study: object) -> AsyncIterator[Ward]:
 async def report_of(ward: Ward, folder: Path) -> ReportData:
     """Run the study from where it is to its end, and read what is published."""
     candidate = await asyncio.wait_for(run_study(ward.driver), 90)
-    coordinator, exchange = ward.coordinator, ward.coordinator.exchange
-    model = encode_model(candidate, ward.study, exchange.run)
-    signature = orjson.loads(sign_model(model, coordinator.key).to_json())
-    exchange.finish(
-        {"description": model.description.decode(), "signature": signature}, model.weights
-    )
-    await until(lambda: len(exchange.witnesses) == len(SITES))
-    evidence = gather_evidence(coordinator, candidate)
-    published = publish(_Home(folder), coordinator, candidate, evidence)
+    _, published = await conclude(ward, candidate, folder)
     assert published.verified
     return ReportData.model_validate_json((published.folder / "report.json").read_bytes())
 

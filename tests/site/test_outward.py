@@ -138,14 +138,21 @@ async def said_while_full(bedside: Bedside, *asks: Instruction) -> list[str]:
     return [one.cause.value for one in said]
 
 
+def asked(folder: Path, *, noise: bool) -> tuple[Bedside, Instruction]:
+    """A hospital, and the question that it is asked."""
+    if noise:
+        bedside = private_bedside(folder)
+        return bedside, private_ask(bedside)
+    bedside = Bedside(folder)
+    bedside.set_up()
+    return bedside, contribute(bedside, bedside.order())
+
+
 @pytest.mark.parametrize("noise", [False, True], ids=["exact", "private"])
 async def test_a_disk_that_is_full_before_anything_was_computed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: bool
 ) -> None:
-    bedside = private_bedside(tmp_path) if noise else Bedside(tmp_path)
-    if not noise:
-        bedside.set_up()
-    ask = private_ask(bedside) if noise else contribute(bedside, bedside.order())
+    bedside, ask = asked(tmp_path, noise=noise)
     monkeypatch.setattr("wardround.site.spool.room", lambda *_: full())
     assert await said_while_full(bedside, ask, ask) == ["disk", "disk"]
 
@@ -155,10 +162,7 @@ async def test_in_a_private_study_nothing_is_said_of_a_disk_that_is_full_after_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: bool
 ) -> None:
     """When it came to it, and whether, may depend on the records."""
-    bedside = private_bedside(tmp_path) if noise else Bedside(tmp_path)
-    if not noise:
-        bedside.set_up()
-    ask = private_ask(bedside) if noise else contribute(bedside, bedside.order())
+    bedside, ask = asked(tmp_path, noise=noise)
     monkeypatch.setattr("wardround.site.spool.write", lambda *_: full())
     assert await said_while_full(bedside, ask) == ([] if noise else ["disk"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from wardround.coordinator.asks import asks, instruction
 from wardround.coordinator.changed import Changed
 from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
-from wardround.coordinator.exchange import Exchange, new_run
+from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.groups import Groups
 from wardround.coordinator.history import History
 from wardround.coordinator.intake import Intake
@@ -125,7 +126,7 @@ class Coordinator:
         with self.state.transaction() as transaction:
             run: RunId | None = records.running(transaction.connection)
             if run is None:
-                run = new_run()
+                run = _new_run()
                 records.start_run(transaction.connection, run, self._now())
                 transaction.record(
                     "run", run=run, study=self.study.digest, started=self._now().isoformat()
@@ -421,3 +422,8 @@ class Coordinator:
         self.refusals.close()
         self.write_traffic()
         self.state.close()
+
+
+def _new_run() -> RunId:
+    """A name for a run that sorts by time and can't be guessed."""
+    return RunId(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}")

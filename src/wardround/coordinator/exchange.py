@@ -8,7 +8,6 @@ What sites are asked (`asks`) follows from committed state alone; what they answ
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -595,11 +594,6 @@ def told_outside(kind: str, envelope: Envelope) -> dict[str, str]:
     refused = Refused.from_payload(envelope.payload)
     told = {"cause": refused.cause and refused.cause.value, "incident": refused.incident}
     return {name: value for name, value in told.items() if value}
-
-
-def new_run() -> RunId:
-    """A name for a run that sorts by time and can't be guessed."""
-    return RunId(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}")
 
 
 def refused(code: str, problem: str) -> WardroundError:
