@@ -92,6 +92,26 @@ async def test_hospitals_die_before(stage: str, survives: bool, tmp_path: Path) 
                     assert connection.scalar(select(tasks.c.recovered)) is True
 
 
+async def test_whoever_gave_shares_that_never_came_gives_the_same_total_again(
+    tmp_path: Path,
+) -> None:
+    """All lost their keys when they had closed the task: it is repeated over a fresh graph."""
+    async with large(tmp_path) as ward:
+        gave = list(ward.hospitals.values())
+        for one in gave:
+            one.line.die_before("shares")
+        work = asyncio.create_task(ward.driver.sum(ward.task()))
+        await until(lambda: all("shares" in {leaf.kind for leaf in one.entries()} for one in gave))
+        for one in gave:
+            await one.kill()
+            one.line.before = lambda _kind: None
+            await one.start()
+        total = await asyncio.wait_for(work, 120)
+        assert total.survivors == MANY and list(total.values) == list(truth(ward, MANY))
+        assert ward.coordinator.exchange.manifest.minimum_survivors == len(MANY)
+        assert not ward.entries("bad-shares")
+
+
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> EvidenceFile:
     """A whole run of 36 hospitals, to its evidence."""
