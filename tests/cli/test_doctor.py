@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -265,6 +266,27 @@ def test_what_is_wrong_in_a_folder_is_found(
     assert found.remedy and not found.passed
 
 
+@pytest.mark.parametrize("name", ["agent", "an odd name? 50% #1"])
+def test_a_hospitals_folder_may_be_given_by_a_relative_name(
+    name: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every page writes it: sound memory is not called damaged for how it was asked for."""
+    steward = Steward(tmp_path)
+    steward.ready()
+    remembered(steward)
+    steward.folder.rename(steward.folder.with_name(name))
+    monkeypatch.chdir(steward.folder.parent)
+    relative, absolute = (
+        {
+            (one["area"], one["name"]): (one["state"], one["code"])
+            for one in json.loads(command("doctor", folder, "--json").out)["checks"]
+        }
+        for folder in (name, Path(name).absolute())
+    )
+    assert relative["memory", "database"] == ("well", None)
+    assert relative == absolute
+
+
 def test_what_can_not_be_read_any_more_is_skipped_and_does_not_pass(tmp_path: Path) -> None:
     steward = Steward(tmp_path)
     steward.ready()
@@ -324,6 +346,31 @@ def test_a_full_disk_is_seen(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     steward = Steward(tmp_path)
     assert site_results(steward)["this machine: disk"].state is state
+
+
+@pytest.fixture
+def no_room() -> Iterator[Callable[[], None]]:
+    """Call it, and no file of this process grows beyond 8 bytes until the test ends.
+
+    What SQLite then says of the files beside its database is what it says on a full disk.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_alone_is_no_damage(tmp_path: Path, no_room: Callable[[], None]) -> None:
+    """Nobody shall go for an older backup, and forget what was answered, since a disk is full."""
+    steward = Steward(tmp_path)
+    steward.ready()
+    remembered(steward)
+    no_room()
+    found = site_results(steward)
+    for name in ("database", "journal", "ledger"):
+        one = found[f"memory: {name}"]
+        assert one.state is State.SKIPPED and not one.passed
+    assert "the disk takes no more" in found["memory: database"].found
+    assert found["this machine: durability"].code == "WR-CLI-115"
 
 
 def test_slow_and_failing_syncs_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,6 +572,16 @@ def test_a_coordinator_in_order_is_well(coordinator: Path, command: Command) -> 
     }
     shown = command("doctor", coordinator)
     assert "wardround explain WR-COORD-065" in shown.out and "to be looked at" in shown.err
+
+
+def test_a_coordinators_folder_may_be_given_by_a_relative_name(
+    coordinator: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(coordinator.parent)
+    printed = command("doctor", coordinator.name, "--json")
+    assert printed.code == 0, printed.out
+    shown = command("doctor", coordinator.name)
+    assert shown.code == 0 and "whole, schema version" in shown.out
 
 
 COORDINATOR_HARMS: list[tuple[str, Callable[[Path], object], str, str]] = [

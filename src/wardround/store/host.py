@@ -23,6 +23,7 @@ from wardround import __version__
 from wardround.checkup import SkippedError, Warned
 from wardround.errors import WardroundError
 from wardround.store.database import Migration
+from wardround.store.room import wants_room
 
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 64 << 20, 1 << 30
 SLOW_SYNC_S = 0.1
@@ -155,20 +156,23 @@ def _file_system(folder: Path) -> str:
 def database(path: Path, migrations: Sequence[Migration]) -> str | Warned:
     """Whether a state database is whole and of this version, without changing it.
 
-    Raises WR-CLI-118 for a damaged one and WR-STORE-002 for one of a newer version.
+    Raises WR-CLI-118 for a damaged one and WR-STORE-002 for one of a newer version. Skipped where
+    it is busy, or a full disk keeps SQLite from making the files beside it: that is no damage.
     """
+    uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as line:
-            ((integrity, *_), *_) = line.execute("PRAGMA integrity_check(1)")
-            ((version,),) = line.execute("SELECT version FROM schema_version")
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
+        with closing(sqlite3.connect(uri, uri=True, timeout=10)) as line:
+            integrity = line.execute("PRAGMA integrity_check(1)").fetchone()
+            row = line.execute("SELECT version FROM schema_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        if wants_room(error):
+            raise SkippedError("the disk takes no more, and opening it needs a little") from error
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             raise SkippedError("the database is busy; try again") from error
         raise _damaged(path) from error
-    except (sqlite3.DatabaseError, ValueError) as error:
-        raise _damaged(path) from error
-    if integrity != "ok":
+    if integrity != ("ok",) or row is None:
         raise _damaged(path)
+    (version,) = row
     known = len(migrations)
     if version > known:
         raise WardroundError(
@@ -195,7 +199,7 @@ def _damaged(path: Path) -> WardroundError:
     return WardroundError(
         "WR-CLI-118",
         "The state database is damaged, or can't be read by this user.",
-        "Stop the service and restore state.db from a backup; don't delete it, since it holds what "
-        "was already answered.",
+        "Look as the service's user. If it stays so, stop the service and restore state.db from a "
+        "backup; don't delete it, since it holds what was already answered.",
         path=str(path),
     )
