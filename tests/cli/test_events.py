@@ -53,3 +53,27 @@ def test_a_program_gets_every_event_whole(capsys: pytest.CaptureFixture[str]) ->
         tell("trouble", **TWIN)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [{"event": "trouble", **TWIN}] * 3
+
+
+def test_people_are_told_the_steps_that_every_page_counts_and_programs_those_of_the_records(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An algorithm's own turns have another name: they were taken for steps two off."""
+    events: tuple[tuple[str, dict[str, str | float]], ...] = (
+        ("answered", {"what": "fedavg", "step": 187, "bytes": 9}),
+        ("refused", {"what": "fedavg", "step": 187}),
+        ("round-failed", {"step": 187, "reason": "late"}),
+        ("round", {"step": 187, "kind": "fedavg"}),
+        ("fedavg", {"round": 186, "rounds": 200}),
+        ("noisy-step", {"step": 186, "steps": 200}),
+    )
+    words, program = printer(json=False), printer(json=True)
+    for event, facts in events:
+        words(event, **facts)
+        program(event, **facts)
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert len(lines) == 6 and all(" step 188" in line for line in lines)
+    assert all(line.endswith("step 188  iteration 186  of 200") for line in lines[4:])
+    documents = [json.loads(line) for line in printed.out.splitlines()]
+    assert documents == [{"event": event, **facts} for event, facts in events]

@@ -11,6 +11,12 @@ import orjson
 
 from wardround.cli.console import say
 
+_OF_A_STEP = frozenset({"round", "round-failed", "added-again", "answered", "refused"})
+"""Their ``step`` is a step of the run, which programs count from 0 and people from 1."""
+
+_OF_AN_ALGORITHM = {"fedavg": "round", "newton": "step", "noisy-step": "step"}
+"""What counts an algorithm's own turns, from 1: statistics went before, as steps of the run."""
+
 
 class Tell(Protocol):
     """Takes an event and plain facts."""
@@ -33,15 +39,18 @@ def _as_json(event: str, /, **facts: str | float) -> None:
 class _Words:
     """A line for each event. An error is told with its sentences, and when it recurs with a count.
 
-    What goes on for hours is told ever more rarely: at the 2nd, 4th, 8th time and so on.
+    What goes on for hours is told ever more rarely: at the 2nd, 4th, 8th time and so on. Steps are
+    those that ``run show``, ``site status`` and the report speak of.
     """
 
     def __init__(self) -> None:
         self._last: tuple[str, object] | None = None
         self._times = 0
+        self._step: int | None = None
 
     def __call__(self, event: str, /, **facts: str | float) -> None:
         """Print it."""
+        facts = self._counted(event, facts)
         sentences = [facts.pop(name) for name in ("problem", "remedy") if name in facts]
         if not sentences:
             self._last = None
@@ -56,6 +65,21 @@ class _Words:
                 say(f"{'':10}{sentence}")
         elif self._times & (self._times - 1) == 0:  # a power of two
             _line(event, {**facts, "again": f"{self._times} times"})
+
+    def _counted(self, event: str, facts: Mapping[str, str | float]) -> dict[str, str | float]:
+        """The facts, with steps of the run that start at 1."""
+        step = facts.get("step")
+        if event in _OF_A_STEP and isinstance(step, int | float):
+            number = int(step) + 1
+            if event == "round":
+                self._step = number
+            return {**facts, "step": number}
+        own = _OF_AN_ALGORITHM.get(event)
+        if own is None:
+            return dict(facts)
+        names = {own: "iteration", f"{own}s": "of"}
+        at: dict[str, str | float] = {} if self._step is None else {"step": self._step}
+        return at | {names.get(name, name): value for name, value in facts.items()}
 
 
 def _line(event: str, facts: Mapping[str, str | float]) -> None:
