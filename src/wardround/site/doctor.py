@@ -40,6 +40,7 @@ _AGENT_EARLY = timedelta(hours=1)
 _AUTHORITY_EARLY = timedelta(days=180)
 _STUDY_EARLY = timedelta(days=14)
 _NO_MEMORY = "none yet: no agent has run here, so nothing was answered"
+_PROXY_SAYS_NO = ("WR-SITE-170", "WR-SITE-171")
 _SKEW_S = 30.0
 """A difference of clocks that is worth a look; `WINDOW_S` is refused."""
 
@@ -215,7 +216,7 @@ class _Site:
 
     def proxy(self) -> str:
         found = self._sounded()
-        if found.problem is not None and found.problem.code in ("WR-SITE-170", "WR-SITE-171"):
+        if found.problem is not None and found.problem.code in _PROXY_SAYS_NO:
             raise found.problem
         return "none" if found.proxy is None else found.proxy
 
@@ -230,7 +231,9 @@ class _Site:
         return f"{found.proxy or found.host} is {', '.join(found.addresses[:4])}"
 
     def coordinator(self) -> str:
-        found = self._answered()
+        found = self._sounded()
+        if found.problem is not None:
+            raise self._why_no_answer(found)
         study = None if found.health is None else found.health.get("study")
         if study != self._home.trust_study:
             raise WardroundError(
@@ -350,15 +353,24 @@ class _Site:
         return asyncio.run(sound(home.url, context, signed_by))
 
     def _answered(self) -> Sounding:
-        """The sounding, if the coordinator itself answered well; raises why not."""
+        """The sounding, if the coordinator itself answered well; else skipped.
+
+        Why not is said once, where it belongs: what is to be mended is one thing.
+        """
         found = self._sounded()
         if found.problem is None:
             return found
-        if found.stranger is not None:
-            error = found.problem
-            raise WardroundError(
-                error.code,
-                f"{error.problem} Its certificate is signed by: {found.stranger}.",
-                error.remedy,
-            )
-        raise found.problem
+        raise SkippedError(f"the coordinator gave no good answer ({found.problem.code})")
+
+    def _why_no_answer(self, found: Sounding) -> Exception:
+        """What to say at the coordinator's check; skipped if proxy or name said it before."""
+        error = found.problem
+        assert error is not None
+        if error.code in _PROXY_SAYS_NO:
+            return SkippedError(f"the proxy lets nothing through ({error.code})")
+        if not found.addresses:
+            return SkippedError("nobody knows an address to ask at")
+        if found.stranger is None:
+            return error
+        signed = f"{error.problem} Its certificate is signed by: {found.stranger}."
+        return WardroundError(error.code, signed, error.remedy)
