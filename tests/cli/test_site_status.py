@@ -111,6 +111,21 @@ def test_trouble_on_the_line_is_told_with_its_code_until_it_is_over(
     assert answer(command, steward)["life"]["trouble"] is None
 
 
+def test_a_coordinator_that_was_just_killed_is_not_called_connected(
+    steward: Steward, command: Command
+) -> None:
+    """It answered a moment ago, and can't be reached: the line says one of the two."""
+    beat = pulse(5.0)
+    beat("trouble", code="WR-SITE-040", problem="It can't be reached.", remedy="Wait.")
+    beat.save(steward.folder)
+    printed = command("site", "status", steward.folder).out
+    (line,) = [one for one in printed.splitlines() if "WR-SITE-040" in one]
+    assert ", not connected: it last answered" in line and ", connected" not in line
+    beat("trouble", code="WR-STORE-004", problem="The disk is full.", remedy="Make room.")
+    beat.save(steward.folder)
+    assert answer(command, steward)["life"]["connected"] is True, "trouble of another kind"
+
+
 def test_an_agent_that_was_killed_is_silent(steward: Steward) -> None:
     pulse().save(steward.folder)
     later = datetime.now(UTC) + timedelta(minutes=5)

@@ -29,6 +29,9 @@ SILENT_AFTER_S = 20.0
 ABSENT_AFTER_S = 60.0
 """A coordinator that has answered nothing for so long is not connected (a long poll lasts 25 s)."""
 
+_NOT_REACHED = ("WR-SITE-040", "WR-SITE-042", "WR-SITE-170", "WR-SITE-171", "WR-SITE-172")
+"""Trouble of the line itself: while it lasts the coordinator is not connected, however lately."""
+
 NAME = "status.json"
 
 
@@ -144,7 +147,8 @@ class Life:
         if trouble is not None and heard is not None and str(trouble["since"]) < heard.isoformat():
             trouble = None  # it got through again
         asked = _part(document, "asked")
-        connected = state == "running" and lately
+        cut = trouble is not None and trouble.get("code") in _NOT_REACHED
+        connected = state == "running" and lately and not cut
         return cls(state, at, started, heard, connected, trouble, asked, ended)
 
 
