@@ -20,6 +20,7 @@ from typing import cast
 import typer
 
 from wardround.cli import app as root
+from wardround.cli.coordinator import RUN_OVER
 from wardround.cli.explain import pages as error_pages
 from wardround.cli.tradeoff_picture import draw
 from wardround.clinical import Concept, ConceptGraph, ConceptType
@@ -118,7 +119,8 @@ def commands_page() -> str:
         "Data go to stdout, everything said along the way to stderr. `--json` prints one JSON "
         "document. `NO_COLOR` is respected. Nothing is ever asked without a terminal. Exit codes: "
         "0 done; 1 refused or failed, with a code that `wardround explain` knows; 2 the command "
-        "line was not understood.",
+        f"line was not understood; {RUN_OVER} from `coordinator serve` only: the latest run had "
+        "failed before, and starting again changes nothing.",
     ]
     for path in command_paths():
         if path:

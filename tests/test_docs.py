@@ -55,6 +55,13 @@ def test_every_row_of_a_generated_table_is_one_whole_line(path: Path) -> None:
         assert line.startswith("|") and line.endswith("|"), line
 
 
+def test_the_page_of_the_commands_lists_every_exit_code_that_one_of_them_names() -> None:
+    named = set(re.findall(r"exit\s+code\s+is\s+(\d)", " ".join(COMMANDS.values())))
+    listed = generate.commands_page().partition("Exit codes:")[2].partition("```")[0]
+    assert "3" in named
+    assert {code for code in named if not re.search(rf"\b{code} [a-z]", listed)} == set()
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=name)
 def test_every_command_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
     usage, _, rest = COMMANDS[path].partition("\n\n")
