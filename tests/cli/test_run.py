@@ -164,6 +164,19 @@ async def test_before_the_first_run_it_says_who_is_to_connect(
     assert "No coordinator is serving this folder" in printed.out
 
 
+async def test_the_command_that_serves_names_the_folder_as_it_was_typed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_ward(tmp_path, start=False) as ward:
+        home = tmp_path / "coordinator"
+        (home / "coordinator.toml").write_text('url = "https://localhost:8443"\n')
+        (home / "study.json").write_bytes(ward.study.canonical())
+        for place, typed in ((tmp_path, "coordinator"), (home, ".")):
+            monkeypatch.chdir(place)
+            printed = command("run", "show", typed)
+            assert f"`wardround coordinator serve {typed}`" in printed.out
+
+
 async def test_a_hospital_asks_for_its_own_lane(tmp_path: Path) -> None:
     async with waiting_ward(tmp_path) as ward:
         agent = ward.hospitals[SITES[0]].agent

@@ -41,10 +41,10 @@ def show(
 
     look = _looking(folder, run)
     if follow:
-        _follow(look, json)
+        _follow(look, json, folder)
         return
     found = look()
-    emit(_document(found), json, human=None if json else picture(found, out.width))
+    emit(_document(found), json, human=None if json else picture(found, out.width, folder))
 
 
 def _looking(folder: Path, run: str | None) -> Callable[[], Timeline]:
@@ -88,14 +88,14 @@ def _document(found: Timeline) -> dict[str, object]:
     return {**document(found), "words": words}
 
 
-def _follow(look: Callable[[], Timeline], json: bool) -> None:
+def _follow(look: Callable[[], Timeline], json: bool, folder: Path) -> None:
     """A picture that is kept up to date in a terminal; elsewhere a line for each change."""
     import sys
 
     from wardround.cli.console import out
 
     if not json and out.is_terminal:
-        _live(look)
+        _live(look, folder)
         return
     import orjson
 
@@ -112,7 +112,7 @@ def _follow(look: Callable[[], Timeline], json: bool) -> None:
         sys.stdout.flush()
 
 
-def _live(look: Callable[[], Timeline]) -> None:
+def _live(look: Callable[[], Timeline], folder: Path) -> None:
     from rich.live import Live
 
     from wardround.cli.console import out
@@ -120,7 +120,7 @@ def _live(look: Callable[[], Timeline]) -> None:
 
     with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
         for found in _until_over(look):
-            live.update(picture(found, out.width), refresh=True)
+            live.update(picture(found, out.width, folder), refresh=True)
 
 
 def _until_over(look: Callable[[], Timeline]) -> Iterator[Timeline]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shlex import quote
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -36,13 +39,17 @@ _LIGHTS = {
 }
 
 
-def picture(found: Timeline, width: int = 100) -> RenderableType:
-    """The whole timeline; ``width`` decides how many rounds are shown."""
+def picture(found: Timeline, width: int = 100, folder: Path = Path()) -> RenderableType:
+    """The whole timeline; ``width`` decides how many rounds are shown.
+
+    ``folder`` is the coordinator's, as it was typed: for the command that comes next.
+    """
     parts: list[RenderableType] = [Text(printable(words.headline(found)), style="bold"), ""]
     parts += [_stage(found, stage) for stage in found.stages]
     if not found.alive and found.state in ("waiting", "running", "ending"):
+        serve = f"wardround coordinator serve {quote(str(folder))}"
         parts.append(
-            Text("No coordinator is serving this folder: `wardround coordinator serve`.", "yellow")
+            Text(printable(f"No coordinator is serving this folder: `{serve}`."), "yellow")
         )
     parts += ["", _lanes(found, max(6, min(40, width - 62)))]
     if any(lane.marks for lane in found.lanes):
