@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import subprocess
@@ -184,3 +185,12 @@ def test_an_interrupted_command_exits_below_128(
     broken(KeyboardInterrupt())
     assert command("broken").code == 1
     assert command("broken", "--json").code == 1
+
+
+def test_a_full_disk_is_told_by_its_code_wherever_a_command_meets_it(
+    command: Command, broken: Callable[[Exception], None]
+) -> None:
+    broken(OSError(errno.ENOSPC, "No space left on device"))
+    result = command("broken")
+    assert result.code == 1
+    assert "WR-STORE-004" in result.err and "start again" in result.err

@@ -40,6 +40,7 @@ from wardround.site import doctor as site_doctor
 from wardround.site import tables
 from wardround.site.enrol import enrol
 from wardround.site.memory import open_memory
+from wardround.site.serve import run as take_part
 from wardround.store.journalled import JournalledDatabase
 from wardround.trust.authority import make_csr
 from wardround.trust.identity import SpiffeId
@@ -371,6 +372,24 @@ def test_a_full_disk_alone_is_no_damage(tmp_path: Path, no_room: Callable[[], No
         assert one.state is State.SKIPPED and not one.passed
     assert "the disk takes no more" in found["memory: database"].found
     assert found["this machine: durability"].code == "WR-CLI-115"
+
+
+async def test_a_start_that_a_full_disk_ends_does_not_say_that_it_waits(
+    coordinator: Path, tmp_path: Path, no_room: Callable[[], None]
+) -> None:
+    steward = Steward(tmp_path)
+    steward.ready()
+    remembered(steward)
+    no_room()
+    home = CoordinatorHome(coordinator)
+    for started in (
+        serve(home, lambda _event, _facts: None, wait_s=0, once=True),
+        take_part(steward.home, lambda _event, /, **_facts: None),
+    ):
+        with pytest.raises(WardroundError) as ended:
+            await started
+        assert ended.value.code == "WR-STORE-004"
+        assert "what ended with this, start again" in ended.value.remedy
 
 
 def test_slow_and_failing_syncs_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

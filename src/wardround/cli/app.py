@@ -143,6 +143,10 @@ def _fail(error: Exception, *, json: bool) -> int:
     known = tuple(_known(error))
     if known:
         return fail(*known, json=json)
+    from wardround.store.room import no_room, wants_room
+
+    if wants_room(error):
+        return fail(no_room(), json=json)
     if os.environ.get("WARDROUND_DEBUG"):
         raise error
     # Neither the message nor the traceback of a stranger: they may hold a patient's value.

@@ -1,7 +1,7 @@
 """A disk that takes no more: one code for it, wherever it is met.
 
-Whoever meets it waits and tries again. What was not committed is sent or computed again, so
-nothing is lost, and everything goes on when there is room.
+Whoever meets it at work waits and tries again; a start or a single command ends. What was not
+committed is sent or computed again, so nothing is lost, and everything goes on when there is room.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def no_room(path: object = None) -> WardroundError:
     return WardroundError(
         NO_ROOM,
         "The disk takes no more: it is full, or a quota is used up.",
-        "Make room on it; the program waits and goes on by itself, and nothing is lost.",
+        "Make room on it. A service that is at work waits and goes on by itself; what ended with "
+        "this, start again. Nothing is lost.",
         path=None if path is None else str(path),
     )
 
