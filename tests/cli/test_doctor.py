@@ -284,7 +284,8 @@ def test_a_hospitals_folder_may_be_given_by_a_relative_name(
         }
         for folder in (name, Path(name).absolute())
     )
-    assert relative["memory", "database"] == ("well", None)
+    for one in ("database", "journal", "ledger"):
+        assert relative["memory", one] == ("well", None)
     assert relative == absolute
 
 
