@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ward import SITES, Ward, code_of, open_ward, table, until
+from wardround.coordinator import timewords
 from wardround.coordinator.driver import Driver
 from wardround.coordinator.spool import Spool
 from wardround.federation.federation import Total
@@ -212,9 +213,38 @@ async def test_too_few_hospitals_are_waited_for_before_anything_is_asked(tmp_pat
             await ward.hospitals[site].start()
         await ward.coordinator.wait_for_sites(2, 5.0)
         work = asyncio.create_task(total_of(ward.drive(), ward.task()))
-        await asyncio.wait({work}, timeout=0.01)
+        await until(lambda: ward.said)
+        missing = ", ".join(SITES[2:])
+        assert ward.said == [("waiting", {"for": missing, "connected": 2, "needed": 3})]
+        found = ward.coordinator.timeline()
+        (stage,) = found.stages
+        assert (stage.phase, stage.waits_for) == ("reconnect.enough", SITES[2:])
+        assert f"hospitals to connect: {missing} (2 of 3" in timewords.waiting(found, stage)
         await ward.hospitals[SITES[2]].start()
         assert (await work).survivors == SITES[:3]
+        assert ward.coordinator.presence().connecting == ()
+        assert [event for event, _ in ward.said].count("waiting") == 1, "not each time it looks"
+
+
+async def test_those_who_closed_a_step_are_said_to_be_waited_for(tmp_path: Path) -> None:
+    """All gave shares that never came; one that stays away is no fault of the coordinator."""
+    async with open_ward(tmp_path, cohort={"deadline_s": 5.0}) as ward:
+        gave = list(ward.hospitals.values())
+        for one in gave:
+            one.line.die_before("shares")
+        work = asyncio.create_task(total_of(ward.driver, ward.task()))
+        await until(lambda: all("shares" in {leaf.kind for leaf in one.entries()} for one in gave))
+        for one in gave:
+            await one.kill()
+            one.line.before = lambda _kind: None
+        for one in gave[1:]:
+            await one.start()
+        phase = "reconnect.same"
+        await until(lambda: ward.coordinator.timeline().stages[0].phase == phase)
+        await until(lambda: ward.coordinator.timeline().stages[0].waits_for == (FIRST,))
+        await gave[0].start()
+        assert (await work).survivors == SITES
+        assert [facts["needed"] for event, facts in ward.said if event == "waiting"] == [4]
 
 
 async def test_an_agent_that_restarts_in_a_set_up_of_all_it_takes_ends_no_run(

@@ -361,8 +361,12 @@ class Coordinator:
                 self.on_hindrance(site, said)
 
     def presence(self) -> Presence:
-        """Who was heard of when, and who has to wait, as it is now."""
-        return Presence.of(self.heard_ages_s(), self._now(), self._hindered)
+        """Who was heard of when, who has to wait, and for whom is waited, as it is now."""
+        exchanges = [] if self.exchange is None else [self.exchange]
+        exchanges += [] if self.groups is None else self.groups.exchanges
+        waits = [one.connections.current for one in exchanges]
+        connecting = tuple(one for one in waits if one is not None)
+        return Presence.of(self.heard_ages_s(), self._now(), self._hindered, connecting)
 
     def timeline(self, run: RunId | None = None) -> Timeline:
         """Where a run stands (by default the latest), from what is persisted."""

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
+from wardround.coordinator.connecting import Wanted
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.muster import Again, Muster, Pool
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
@@ -204,11 +205,29 @@ class Driver:
         if before is None:
             return None
         closing = self._ceiling(clock())
-        while (again := self._muster.whole_again(before, self._culprits)) is Again.LATER:
-            if (left := closing - clock()) <= 0:
-                return None
-            await exchange.changed.wait_for(min(left, _LOOK_S))
+        with exchange.connections:
+            while (again := self._muster.whole_again(before, self._culprits)) is Again.LATER:
+                if (left := closing - clock()) <= 0:
+                    return None
+                there = self._muster.there(before.packets, self._culprits)
+                self._wait_for(Wanted.SAME, before.packets, there, len(before.packets), left)
+                await exchange.changed.wait_for(min(left, _LOOK_S))
         return before.survivors if again is Again.NOW else None
+
+    def _wait_for(
+        self,
+        wanted: Wanted,
+        sites: Collection[SiteName],
+        there: Collection[SiteName],
+        needed: int,
+        left_s: float,
+    ) -> None:
+        """Let it be known who is missing, and tell whoever watches when that begins."""
+        connections = self.exchange.connections
+        begins = connections.current is None
+        wait = connections.wait(wanted, sites, there, needed, left_s)
+        if begins:
+            self._say("waiting", wait.facts)
 
     async def _set_up(self, kind: str, over: tuple[SiteName, ...] | None) -> bool:
         """Have a usable batch: the current one, or a fresh one among those who take part.
@@ -261,22 +280,25 @@ class Driver:
         """
         exchange, clock = self.exchange, self.exchange.stopwatch.clock
         closing = self._ceiling(clock())
-        while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
-            left = closing - clock()
-            if len(self._without_culprits(exchange.sites)) < self._least:
-                raise WardroundError(
-                    "WR-COORD-083",
-                    "Too few hospitals are left that have sent no false shares.",
-                    "See in the journal who is a culprit; the others need a new study.",
-                )
-            if left <= 0:
-                raise WardroundError(
-                    "WR-ROUND-004",
-                    f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                    "When more agents are connected, start `wardround coordinator serve` again: "
-                    "the run goes on.",
-                )
-            await exchange.changed.wait_for(min(left, _LOOK_S))
+        with exchange.connections:
+            while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
+                left = closing - clock()
+                if len(self._without_culprits(exchange.sites)) < self._least:
+                    raise WardroundError(
+                        "WR-COORD-083",
+                        "Too few hospitals are left that have sent no false shares.",
+                        "See in the journal who is a culprit; the others need a new study.",
+                    )
+                if left <= 0:
+                    raise WardroundError(
+                        "WR-ROUND-004",
+                        f"{len(pool.sites)} hospitals are connected, too few for this study.",
+                        "When more agents are connected, start `wardround coordinator serve` "
+                        "again: the run goes on.",
+                    )
+                sites = self._without_culprits(exchange.sites)
+                self._wait_for(Wanted.ENOUGH, sites, pool.sites, self._least, left)
+                await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool
 
     def _without_culprits(self, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:

@@ -78,6 +78,7 @@ class History:
             heard=presence.heard,
             alive_at=presence.at,
             hindered=presence.hindered,
+            connecting=presence.connecting,
             times={
                 (SiteName(one.site), one.kind): tuple(orjson.loads(one.seconds))
                 for one in connection.execute(select(answer_times))
