@@ -34,9 +34,10 @@ class Stage:
     ``deadline`` is the study's ceiling: the last moment at which anything is waited for. A round
     may go on earlier, without sites that are later than usual for them (`federation.pace`).
 
-    ``phase`` is ``connect`` (no run yet), ``draw.…``, ``set-up.…``, ``round.…``, ``cohort.…`` (in a
-    stream), ``reconnect.…`` (hospitals are missing before a set-up can begin), ``between`` (the
-    coordinator works), ``countersign`` or ``over``. ``enough`` is how many answers of this phase
+    ``phase`` is ``connect`` (no run yet, or another is to begin), ``draw.…``, ``set-up.…``,
+    ``round.…``, ``cohort.…`` (in a stream), ``reconnect.…`` (hospitals are
+    missing before the run or a set-up can go on), ``between`` (the coordinator works),
+    ``countersign`` or ``over``. ``enough`` is how many answers of this phase
     suffice once the deadline has passed, None where all are needed or the deadline decides nothing.
     """
 
@@ -66,6 +67,10 @@ def stages(rows: Rows, study: Study) -> tuple[Stage, ...]:
         return (Stage("over", rows.run.ended_at, scope=rows.run.run),)
     if rows.run.ending_at is not None:
         return (_ending(rows, rows.run),)
+    opened = max(rows.run.started_at, rows.run.resumed_at or rows.run.started_at)
+    for wait in rows.connecting:
+        if wait.run is None and wait.since >= opened:
+            return (_reconnecting(wait, None, frozenset(study.site_names)),)
     if study.cohort.groups is not None:
         found = _groups(rows, rows.run, study)
         return found or (_drawing(rows, rows.run, study),)
@@ -76,7 +81,15 @@ def stages(rows: Rows, study: Study) -> tuple[Stage, ...]:
 def _connecting(rows: Rows, study: Study) -> Stage:
     there = frozenset(site for site in rows.approved if rows.connected(site))
     waits = tuple(site for site in study.site_names if site not in there)
-    return Stage("connect", None, answered=there, waits_for=waits, asked=len(study.site_names))
+    wait = next((one for one in rows.connecting if one.run is None), None)
+    return Stage(
+        "connect",
+        None if wait is None else wait.since,
+        deadline=None if wait is None else wait.until,
+        answered=there,
+        waits_for=waits,
+        asked=len(study.site_names),
+    )
 
 
 def _ending(rows: Rows, run: RunRow) -> Stage:

@@ -27,7 +27,7 @@ HINDRANCES = {Cause.DISK: "its disk is full"}
 
 PLAIN = "no cause may be named: its own log has it under this number"
 
-RECONNECT = ("reconnect.enough", "reconnect.same")
+RECONNECT = ("reconnect.all", "reconnect.enough", "reconnect.same")
 """The phases in which a run that has begun waits for hospitals to connect."""
 
 CONNECTS = ("connect", *RECONNECT)
@@ -71,6 +71,7 @@ _ASKED_OF_MANY = {
 
 _NEXT = {
     "connect": "the run starts when all are there, or when `--wait-s` is over",
+    "reconnect.all": "the run goes on when all are there, or then with whoever is",
     "reconnect.enough": "a set-up of masking keys begins",
     "reconnect.same": "the step is repeated over the same hospitals",
     "draw.commit": "they show what they have drawn; this waits for every hospital",
@@ -112,7 +113,7 @@ def headline(found: Timeline) -> str:
     """The run and its state in a line."""
     study = f"{found.study} v{found.version}"
     if found.run is None:
-        return f"{study} · no run yet"
+        return f"{study} · no run under way"
     since = found.started_at
     end = found.ended_at or found.at
     length = "" if since is None else f" for {span((end - since).total_seconds())}"
@@ -152,7 +153,8 @@ def waiting(found: Timeline, stage: Stage) -> str:
         so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
         what = f"hospitals to connect: {names(stage.waits_for)} ({so_far})"
     elif stage.phase in RECONNECT:
-        so_far = f"{len(stage.answered)} of {stage.enough} that are needed"
+        needed = "" if stage.phase == "reconnect.all" else " that are needed"
+        so_far = f"{len(stage.answered)} of {stage.enough}{needed}"
         what = f"hospitals to connect: {names(stage.waits_for)} ({so_far})"
     else:
         thing = (asked_of_many if len(stage.waits_for) > 1 else asked)(stage.phase)
@@ -166,6 +168,8 @@ def following(found: Timeline, stage: Stage) -> str:
         return ""
     usual = usual_next(stage.phase)
     if stage.deadline is None or not stage.waits_for:
+        return usual
+    if stage.phase in ("connect", "reconnect.all"):
         return usual
     if stage.phase == "reconnect.enough":
         return f"{usual}; at the deadline the run stops and can be continued"
