@@ -195,6 +195,9 @@ async def test_a_failed_round_is_tried_again(tmp_path: Path) -> None:
         gate.set()
         total = await work
         assert total.survivors == SITES and list(total.values) == truth(ward, SITES)
+        (failed,) = [facts for event, facts in ward.said if event == "round-failed"]
+        assert failed["reason"] == "2 sites answered, 3 are needed"
+        assert failed["missing"] == ", ".join(SITES[:2])
         assert "not-accepted" in [event for one in asleep for event, _ in one.events]
 
 
@@ -270,6 +273,7 @@ async def test_a_set_up_that_never_completes_ends_with_a_code(tmp_path: Path) ->
     async with open_ward(tmp_path, cohort={**QUICK, "attempts": 1}) as ward:
         ward.hospitals[FIRST].line.die_before("deal")
         assert await code_of(total_of(ward.driver, ward.task())) == "WR-ROUND-005"
+        assert ward.said == [("setup-repeated", {"left": 3, "missing": FIRST})]
 
 
 STAGES = ["advert", "deal", "packet", "vote", "shares"]
@@ -338,6 +342,21 @@ async def test_a_finished_step_is_replayed_without_a_word_to_the_hospitals(
         ward.open_coordinator()
         again = await total_of(ward.drive(), ward.task())
         np.testing.assert_array_equal(again.values, first.values)
+
+
+async def test_what_the_algorithm_said_before_a_restart_is_not_told_as_new(tmp_path: Path) -> None:
+    async with open_ward(tmp_path) as ward:
+        await total_of(ward.driver, ward.task())
+        ward.driver.say("algorithm", done=1)
+        await ward.crash()
+        driver = await ward.restart()
+        assert ward.coordinator.steps_opened == 1
+        await total_of(driver, ward.task())
+        driver.say("algorithm", done=1)
+        await total_of(driver, ward.task("moments"))
+        driver.say("algorithm", done=2)
+        assert [facts["done"] for event, facts in ward.said if event == "algorithm"] == [1, 2]
+        assert ward.coordinator.steps_opened == 2
 
 
 async def test_a_stored_total_that_was_altered_is_never_used(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ async def test_a_run_that_lacks_hospitals_goes_on_when_they_are_back(trial: Tria
             assert await code_of(one.drive()) == "WR-ROUND-004"
             assert one.runs == ["running"] and one.tells is None
             assert one.said[-1] == "interrupted"
+        assert one.said.count("run") == one.said.count("goes-on") == 1
     await trial.run()
     examine(trial)
 

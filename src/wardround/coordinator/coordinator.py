@@ -144,6 +144,13 @@ class Coordinator:
         with self.state.database.begin() as connection:
             return records.latest_run(connection)
 
+    @property
+    def steps_opened(self) -> int:
+        """How many steps of the run that is open have their total, and are not repeated."""
+        assert self.exchange is not None
+        with self.state.database.begin() as connection:
+            return records.steps_opened(connection, self.exchange.run)
+
     def reopen(self, run: RunId) -> Exchange:
         """The exchange of a run that has ended, for hospitals that have not heard so yet."""
         return self._open(run)

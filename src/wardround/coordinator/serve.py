@@ -212,8 +212,13 @@ async def drive(
     present = len(await coordinator.wait_for_sites(sites, wait_s, _Awaited(say)))
 
     async def run() -> Published:
+        known = coordinator.latest_run()
         exchange = coordinator.open_run()
-        say("run", {"run": exchange.run, "sites": present})
+        if known is None or known.run != exchange.run:
+            say("run", {"run": exchange.run, "sites": present})
+        else:
+            replayed = coordinator.steps_opened
+            say("goes-on", {"run": exchange.run, "sites": present, "steps_replayed": replayed})
         return await _carry_through(home, coordinator, say, sites if ending else present)
 
     return await once_there_is_room(run, tell)
