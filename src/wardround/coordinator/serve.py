@@ -16,7 +16,7 @@ import orjson
 
 from wardround.algorithms.plan import run_study
 from wardround.coordinator import records
-from wardround.coordinator.connecting import Connecting
+from wardround.coordinator.connecting import Connecting, names
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Say
 from wardround.coordinator.farewell import (
@@ -26,6 +26,7 @@ from wardround.coordinator.farewell import (
     countersigned,
     require_no_other,
     see_off,
+    stay,
     tell_again,
 )
 from wardround.coordinator.federate import federate
@@ -80,8 +81,7 @@ async def serve(
                     if not once and not over:
                         await asyncio.Event().wait()
                     if before is not None:  # an agent may not have had its answer before
-                        sites = coordinator.study.site_names
-                        await see_off(coordinator, sites, RETURN_S, all_sign=not once)
+                        await stay(coordinator, say, once=once, over=over)
                 finally:
                     watching.cancel()
                 return published
@@ -232,6 +232,7 @@ async def _ended(
         published = tell_again(home, coordinator, run)
     except WardroundError as error:
         if error.code == RUN_FAILED:
+            say("stays", {"for": names(coordinator.study.site_names), "at_most_s": RETURN_S})
             await see_off(coordinator, coordinator.study.site_names, RETURN_S)
         raise
     say("finished", {"run": run.run, "results": str(published.folder)})
