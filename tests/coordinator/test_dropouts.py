@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from ward import SITES, Ward, code_of, open_ward, table, until
+from wardround.algorithms import Candidate
 from wardround.coordinator import timewords
 from wardround.coordinator.driver import Driver
+from wardround.coordinator.results import gather_evidence
 from wardround.coordinator.spool import Spool
 from wardround.federation.federation import Total
 from wardround.federation.round import RoundPhase
+from wardround.governance.case import Case
+from wardround.governance.checks import check_numbering
 from wardround.ids import SiteName
 from wardround.study import Task
 
@@ -173,6 +177,8 @@ async def test_whoever_gave_shares_that_never_came_gives_the_same_total_again(
         assert total.survivors == SITES and list(total.values) == truth(ward, SITES)
         assert ward.coordinator.exchange.manifest.minimum_survivors == len(SITES)
         assert {code for one in gave for code in one.refusals()} == {"WR-SITE-034"}
+        said = check_numbering(Case(gather_evidence(ward.coordinator, NO_MODEL)))
+        assert "Once a step was repeated over all of its hospitals" in said
 
 
 async def test_without_a_quorum_the_step_fails_with_a_code(tmp_path: Path) -> None:
@@ -276,6 +282,7 @@ async def test_a_set_up_that_never_completes_ends_with_a_code(tmp_path: Path) ->
         assert ward.said == [("setup-repeated", {"left": 3, "missing": FIRST})]
 
 
+NO_MODEL = Candidate({"coefficients": np.zeros(3)}, {}, {}, {})
 STAGES = ["advert", "deal", "packet", "vote", "shares"]
 
 

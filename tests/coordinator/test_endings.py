@@ -26,7 +26,7 @@ from wardround.coordinator.timeline import Timeline, timeline
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask
 from wardround.site import tables as site_tables
-from wardround.site.ended import LAST_WORD_S, Part, to_the_end
+from wardround.site.ended import LAST_WORD_S, Part, in_the_middle, to_the_end
 from wardround.store import Database
 
 Service = Callable[..., object]
@@ -264,6 +264,56 @@ async def test_a_failure_is_written_down_before_a_hospital_hears_of_it(
         assert told == [["failed"]] and one.tells is Ask.STOP
 
 
+def forget(folder: Path, last: int) -> None:
+    """As if the agent had died before its last leaves: countersigned, confirmed and reported."""
+    with closing(sqlite3.connect(folder / "state.db")) as sql:
+        (leaves,) = sql.execute("SELECT count(*) FROM journal").fetchone()
+        sql.execute('DELETE FROM journal WHERE "index" >= ?', (leaves - last,))
+        sql.commit()
+
+
+async def test_a_report_that_cannot_be_made_keeps_nobody_out_of_the_next_run(trial: Trial) -> None:
+    await trial.run()
+    site = trial.cast.sites[0]
+    forget(trial.folder / site, 1)
+    calls: list[object] = []
+    said: list[object] = []
+
+    async def take_part(patience_s: float | None) -> Part:
+        calls.append(patience_s)
+        raise WardroundError("WR-SITE-050", "Stopped.", "Ask.")
+
+    async def report(_part: Part) -> None:
+        raise WardroundError("WR-SANDBOX-003", "It took too long.", "Allow more.")
+
+    with closing(Database.file(trial.folder / site / "state.db", site_tables.MIGRATIONS)) as kept:
+        home = home_of(trial.cast.study, site, trial.folder / site)
+        for starts in (1, 2):
+            work = to_the_end(
+                home, kept, take_part, report, lambda _event, **told: said.append(told["code"])
+            )
+            assert await code_of(work) == "WR-SITE-050"
+            assert calls == [None] * starts and said == ["WR-SANDBOX-003"] * starts
+
+
+async def test_who_died_in_the_middle_of_an_end_is_known_by_the_model_that_was_kept(
+    trial: Trial,
+) -> None:
+    """It must be able to start for that, whatever its records are now found to be."""
+    await trial.run()
+    site = trial.cast.sites[0]
+    home = home_of(trial.cast.study, site, trial.folder / site)
+    found = []
+    for last in (0, 1, 1, 1):
+        forget(trial.folder / site, last)
+        with closing(Database.file(trial.folder / site / "state.db", site_tables.MIGRATIONS)) as it:
+            found.append(in_the_middle(home, it))
+    assert found == [False, False, True, True], "reported, confirmed, countersigned, kept"
+    shutil.rmtree(home.reports)
+    with closing(Database.file(trial.folder / site / "state.db", site_tables.MIGRATIONS)) as it:
+        assert not in_the_middle(home, it)
+
+
 @pytest.mark.parametrize("confirmed", [True, False])
 async def test_a_report_that_is_missing_is_written_though_the_coordinator_is_gone(
     trial: Trial, confirmed: bool
@@ -271,11 +321,7 @@ async def test_a_report_that_is_missing_is_written_though_the_coordinator_is_gon
     await trial.run()
     site = trial.cast.sites[0]
     folder = trial.folder / site
-    with closing(sqlite3.connect(folder / "state.db")) as sql:
-        (leaves,) = sql.execute("SELECT count(*) FROM journal").fetchone()
-        gone = 1 if confirmed else 2  # the last two are that it is confirmed, and reported
-        sql.execute('DELETE FROM journal WHERE "index" >= ?', (leaves - gone,))
-        sql.commit()
+    forget(folder, 1 if confirmed else 2)
     calls: list[object] = []
     away = WardroundError("WR-SITE-210", "Nobody answers.", "Start it again.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import orjson
@@ -15,10 +16,10 @@ from ward import Ward, open_ward, until
 from wardround.algorithms import Candidate
 from wardround.coordinator.results import gather_evidence
 from wardround.governance import EvidenceFile
-from wardround.governance.case import Case, Unmet
+from wardround.governance.case import Case, Leaf, OpenedRound, Unmet
 from wardround.governance.selecting import check_selection
 from wardround.ids import SiteName
-from wardround.trust.canonical import canonical
+from wardround.trust.canonical import canonical, digest
 
 SITES = tuple(SiteName(f"site-{number}") for number in range(5))
 SLOW, REST = SITES[1], (SITES[0], *SITES[2:])
@@ -146,3 +147,44 @@ async def test_a_stranger_verifies_who_was_asked(tmp_path: Path) -> None:
             check_selection(rewritten(evidence, "selection", change))
     with pytest.raises(Unmet):
         check_selection(rewritten(evidence, "setup", lambda facts: facts["pool"].pop()))
+
+
+@pytest.mark.parametrize(("at_step", "accepted"), [(0, True), (1, False)])
+def test_a_set_up_without_a_choice_repeats_the_very_step_that_failed(
+    at_step: int, accepted: bool
+) -> None:
+    """Else a round that failed once would let the same hospitals be asked for ever."""
+    a, b, c, d, e = SITES
+
+    def round_(step: int, attempt: int, *packets: SiteName, total: bool) -> OpenedRound:
+        manifest = SimpleNamespace(round=f"{step}.{attempt}", step=step, roster=SITES)
+        record = SimpleNamespace(packets=dict.fromkeys(packets), total=total or None)
+        return OpenedRound(record, manifest, digest(b""))
+
+    first = round_(0, 0, a, b, c, d, total=False), round_(0, 1, a, b, e, total=at_step == 1)
+    leaves = [
+        Leaf(0, "setup", {"batch": "0", "pool": list(SITES)}),
+        Leaf(1, "selection", {"batch": "0", "fastest_first": list(SITES), "turns": []}),
+        Leaf(2, "manifest", {"round": "0.0"}),
+        Leaf(3, "setup", {"batch": "1", "pool": [a, b, e]}),
+        Leaf(4, "manifest", {"round": "0.1"}),
+        Leaf(5, "setup", {"batch": "2", "pool": [a, b, c, d]}),
+    ]
+    case = SimpleNamespace(
+        study=SimpleNamespace(
+            cohort=SimpleNamespace(target_sites=5, over_selection=0, ask_every=9)
+        ),
+        evidence=SimpleNamespace(run="run"),
+        rounds=first,
+        find=lambda kind, run=None, batch=None: [
+            one for one in leaves if one.kind == kind and batch in (None, one.facts["batch"])
+        ],
+        recorded=lambda kind, **facts: next(
+            one for one in leaves if one.kind == kind and one.facts == facts
+        ),
+    )
+    if accepted:
+        assert check_selection(case).startswith("1 choice")
+    else:
+        with pytest.raises(Unmet, match="nothing says were chosen"):
+            check_selection(case)

@@ -378,11 +378,57 @@ async def test_a_task_after_recovery_over_the_same_sites_and_other_patients(
     assert await bedside.refused(bedside.order(index=1, **ALL_OF_THEM)) == "WR-SITE-023"
 
 
-async def test_a_task_that_was_closed_before_the_survivors_were_kept(bedside: Bedside) -> None:
+@pytest.mark.parametrize("least", [3, 4])
+@pytest.mark.parametrize("unknown", ["survivors", "content"])
+async def test_a_task_that_was_closed_before_this_was_kept(
+    bedside: Bedside, unknown: str, least: int
+) -> None:
     await recovered(bedside)
     with bedside.state.database.begin() as connection:
-        connection.execute(update(tables.tasks).values(survivors=None))
-    assert await bedside.refused(bedside.order(index=1, **ALL_OF_THEM)) == "WR-SITE-022"
+        connection.execute(update(tables.tasks).values({unknown: None}))
+    again = bedside.order(index=1, attempt=1, minimum_survivors=least)
+    assert await bedside.refused(again) == "WR-SITE-022"
+
+
+def correct(bedside: Bedside) -> None:
+    """One patient's outcome is another one in the hospital's records from the next start on."""
+    table, outcome = bedside.papers.table, bedside.study.data.outcome
+    values = table.columns[outcome].copy()
+    values[0] = 1.0 - values[0]
+    columns = {**table.columns, outcome: values}
+    bedside.papers = replace(bedside.papers, table=replace(table, columns=columns))
+    bedside.restart()
+    bedside.set_up()
+
+
+async def test_a_task_after_recovery_and_a_correction_of_the_records(bedside: Bedside) -> None:
+    """The difference between the two totals would be what was corrected."""
+    await recovered(bedside)
+    correct(bedside)
+    again = bedside.order(**ALL_OF_THEM)
+    bedside.give_shares(again)
+    assert await bedside.refused(again) == "WR-SITE-022"
+
+
+async def test_a_task_after_recovery_is_over_the_records_that_were_answered_last(
+    bedside: Bedside,
+) -> None:
+    """A round fails, a record is corrected, the next round is opened; the correction is undone."""
+    await bedside.answered(bedside.order())
+    correct(bedside)
+    order = bedside.order(attempt=1)
+    bedside.give_shares(order)
+    await bedside.answered(order)
+    bedside.seat.vote(bedside.vote_ask(order))
+    bedside.seat.recover(bedside.recover_ask(order, bedside.votes(order)))
+    correct(bedside)
+    again = bedside.order(attempt=2, minimum_survivors=len(SITES))
+    bedside.give_shares(again)
+    assert await bedside.refused(again) == "WR-SITE-022"
+    correct(bedside)
+    again = bedside.order(attempt=3, minimum_survivors=len(SITES))
+    bedside.give_shares(again)
+    await bedside.answered(again)
 
 
 async def test_a_task_after_recovery_of_which_something_was_carried_on(tmp_path: Path) -> None:

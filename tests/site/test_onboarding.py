@@ -512,6 +512,9 @@ def test_the_steward_sees_small_counts_and_nobody_else(
         home.custody(home.records.table)
     (blocked,) = [one for one in refused.value.errors if one.path == "plausible_range"]
     assert "<5 of" in blocked.problem and "3 of" not in str(blocked)
+    with pytest.raises(WardroundError) as past:  # to end a run the records need not be good
+        home.custody(home.records.table, to_end=True)
+    assert past.value.code == "WR-SITE-005", "but enrolled it must be"
 
 
 def served(monkeypatch: pytest.MonkeyPatch, count: int = 20) -> FhirServerDouble:

@@ -288,6 +288,28 @@ def check_numbering(case: Case) -> str:
     each = "one total each" if case.partitions is None else "one total per group and step"
     return (
         f"Steps 1 to {steps} are complete, {each}; {opened:,} numbers opened, of at most {limit:,}."
+        + _repeated(sum(_over_all_again(case, one) for one in case.completed))
+    )
+
+
+def _over_all_again(case: Case, one: OpenedRound) -> bool:
+    """Whether a total was opened by an attempt that hospitals may have answered a second time.
+
+    With noise each answer has its own, and its own charge in the hospital's ledger.
+    """
+    manifest = one.manifest
+    whole = manifest.minimum_survivors == len(manifest.roster)
+    return case.study.privacy is None and manifest.attempt > 0 and whole
+
+
+def _repeated(steps: int) -> str:
+    """An earlier attempt may have been opened by a coordinator that called it failed."""
+    if not steps:
+        return ""
+    times = "Once" if steps == 1 else f"{steps:,} times"
+    return (
+        f" {times} a step was repeated over all of its hospitals: the same total over the same "
+        "hospitals may have been open before."
     )
 
 

@@ -87,6 +87,8 @@ class Door:
         self._terms: Terms | None = None
         self._list: bytes | None = None
         self._patients: frozenset[bytes] = frozenset()
+        self._content: Digest | None = None
+        """What the worker holds the records of, and a digest of them."""
         self.computed = False
         """Whether the last answer had come to computing on records."""
         self.reason: WardroundError | None = None
@@ -298,7 +300,8 @@ class Door:
             )
             # What a site carries on may be gone by now, and another answer would come of it.
             repeatable = order.late is None and order.task.turns is None
-            records.check_task(connection, manifest, patients, repeatable=repeatable)
+            content = self._content if repeatable else None
+            records.check_task(connection, manifest, patients, content)
             self._require_enough(connection, order.task, terms, patients)
         return patients
 
@@ -324,8 +327,10 @@ class Door:
             )
             table = custody.table.excluding(exclusions.patients)
             self._list = None
-            await self._load(computable(self._study, table))
+            columns = computable(self._study, table)
+            await self._load(columns)
             self._patients = records.patient_set(table.patient_ids, custody.patient_key)
+            self._content = records.content_digest(columns, custody.patient_key)
             self._list = content
         return self._patients
 
@@ -555,7 +560,8 @@ class Door:
         manifest = order.manifest
         with self._state.transaction() as transaction:
             connection = transaction.connection
-            records.bind(connection, manifest, packet, self._question(order.task), patients)
+            question = self._question(order.task)
+            records.bind(connection, manifest, packet, question, patients, self._content)
             records.save_head(connection, self._study.coordinator.signing_key, manifest.journal)
             if order.late is not None:
                 cohorts.record_packet(connection, self._seat.late.ready)

@@ -60,21 +60,30 @@ async def to_the_end(
     """Take part until the run has ended, and write the hospital's report of it.
 
     If all but that was done before the agent died, only that is done: the coordinator may be gone.
+    A report that can't be made then keeps nobody out of the next run; it is tried at each start.
     ``take_part`` is given for how long to try to reach it, ``report`` has written when it returns.
     """
-    end = latest_end(home, database)
-    if end is not None and end.confirmed and not end.reported:
-        part = Part(end.bytes_out, end.bytes_in)
-    else:
-        part = await take_part(None if end is None or end.confirmed else LAST_WORD_S)
 
-    async def written() -> None:
+    async def write(part: Part) -> None:
         latest = latest_end(home, database)
         if latest is not None and not latest.reported:
             await report(part)
             _note_report(home, database, latest.run)
+            say("reported", run=latest.run)
 
-    await once_there_is_room(written, lambda error: say("trouble", **told(error)))
+    async def written(part: Part) -> None:
+        await once_there_is_room(lambda: write(part), lambda error: say("trouble", **told(error)))
+
+    end = latest_end(home, database)
+    if end is not None and end.confirmed and not end.reported:
+        try:
+            await written(Part(end.bytes_out, end.bytes_in))
+        except WardroundError as error:
+            say("trouble", **told(error))
+        else:
+            return
+    part = await take_part(None if end is None or end.confirmed else LAST_WORD_S)
+    await written(part)
     if part.away is not None:
         raise part.away
 
@@ -115,6 +124,18 @@ def latest_end(home: SiteHome, database: Database) -> Ended | None:
         bytes_out=0 if counted is None else int(str(counted.facts["bytes_out"])),
         bytes_in=0 if counted is None else int(str(counted.facts["bytes_in"])),
     )
+
+
+def in_the_middle(home: SiteHome, database: Database) -> bool:
+    """Whether the agent died after it had kept a run's model, and before that run was over here."""
+    try:
+        kept = load_model(home.reports / "model", home.study.coordinator_key).statement
+    except WardroundError:
+        return False
+    with database.begin() as connection:
+        confirmed = _latest(connection, CONFIRMED)
+    over = confirmed is not None and confirmed.facts["run"] == kept.run
+    return kept.study == home.study.digest and not over
 
 
 def _note_report(home: SiteHome, database: Database, run: RunId) -> None:

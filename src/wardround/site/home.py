@@ -373,10 +373,15 @@ class SiteHome:
         """The hospital's records as the study's features."""
         return self.records.table
 
-    def custody(self, table: FeatureTable) -> Custody:
-        """Everything that the door works with; raises where a paper is missing or void."""
+    def custody(self, table: FeatureTable, *, to_end: bool = False) -> Custody:
+        """Everything that the door works with; raises where a paper is missing or void.
+
+        Who starts ``to_end`` a run starts whatever was found in the records: since the run was
+        opened they are compared with the federation's. The door judges before each answer.
+        """
         study, key = self.study, self.signing_key
-        verdict(self.records.findings)
+        if not to_end:
+            verdict(self.records.findings)
         refuse_if_incomplete(study)
         combine(study, self.hospital)
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
@@ -37,7 +39,10 @@ _BOUND = select(packets.c.manifest).where(
 _PACKET = select(packets).where(packets.c.round == bindparam("round"))
 _KEEP_SET = insert(patient_sets).on_conflict_do_nothing()
 _KEEP_QUESTION = insert(questions).on_conflict_do_nothing()
-_KEEP_TASK = insert(tasks).on_conflict_do_nothing()
+_KEEP_TASK = insert(tasks)
+_KEEP_TASK = _KEEP_TASK.on_conflict_do_update(
+    index_elements=["run", "step"], set_={"content": _KEEP_TASK.excluded.content}
+)
 _KEEP_PACKET = insert(packets)
 _VOTE = (
     update(packets)
@@ -67,32 +72,53 @@ def set_digest(patients: frozenset[bytes]) -> Digest:
     return digest(b"".join(sorted(patients)))
 
 
+def content_digest(columns: Mapping[str, NDArray[np.float64]], key: bytes) -> Digest:
+    """A keyed digest of records, each column of shape ``(patients,)``: equal only for equal values.
+
+    Keyed, since whoever reads the database could else try out a value that has few possibilities.
+    """
+    found = hmac.new(key, b"wardround records\0", hashlib.sha256)
+    for name, values in sorted(columns.items()):
+        found.update(f"{len(name)} {name} {values.dtype.str} {values.size}\0".encode())
+        found.update(np.ascontiguousarray(values).data)
+    return Digest(f"sha256:{found.hexdigest()}")
+
+
 def check_task(
-    connection: Connection, manifest: Manifest, patients: frozenset[bytes], *, repeatable: bool
+    connection: Connection,
+    manifest: Manifest,
+    patients: frozenset[bytes],
+    content: Digest | None,
 ) -> None:
     """One total per task: the same task over the same patients, and after recovery the same sites.
 
-    Once shares were given, its total may have been opened. So a task that is ``repeatable`` (the
-    answer is the same again) is answered only where nothing can come out but that total: over the
-    survivors for whom the shares were, and over all of them.
+    Once shares were given, its total may have been opened. So it is answered again only where
+    nothing can come out but that total: over the survivors for whom the shares were, over all of
+    them, and from the same records, whose digest is ``content``; None where the answer could be
+    another one even so. What was closed before survivors and digests were kept stays closed.
     """
     row = check_same_task(connection, manifest)
     if row is None:
         return
-    if row.recovered and not (repeatable and row.survivors == _all_of(manifest)):
-        raise _never(
-            "WR-SITE-022",
-            "Recovery shares were given for this task; it is closed for any other set of sites.",
-        )
     if row.patients != set_digest(patients):
         raise _never("WR-SITE-023", "This task was answered over another set of patients.")
+    if row.recovered and not (
+        _admits_only(manifest, row.survivors) and content is not None and row.content == content
+    ):
+        raise _never(
+            "WR-SITE-022",
+            "Recovery shares were given for this task; it is closed for any other set of sites, "
+            "and for records that have changed since.",
+        )
 
 
-def _all_of(manifest: Manifest) -> str | None:
-    """The one set of survivors that a manifest admits, as `record_vote` writes it; None if more."""
-    if manifest.minimum_survivors != len(manifest.roster):
-        return None
-    return _written(manifest.roster)
+def _admits_only(manifest: Manifest, survivors: object) -> bool:
+    """Whether these, as `record_vote` writes them, are all of a roster none of whom may be missing.
+
+    None, where nobody's survival was ever written down, is no set of survivors.
+    """
+    whole = manifest.minimum_survivors == len(manifest.roster)
+    return whole and survivors is not None and survivors == _written(manifest.roster)
 
 
 def check_same_task(connection: Connection, manifest: Manifest) -> Row[tuple[object, ...]] | None:
@@ -130,14 +156,18 @@ def bind(
     packet: Packet,
     question: Digest,
     patients: frozenset[bytes],
+    content: Digest | None,
 ) -> None:
-    """Remember what is about to be answered; part of the transaction that precedes sending."""
+    """Remember what is about to be answered; part of the transaction that precedes sending.
+
+    Of the records it is the latest answer's ``content``: only that one can still be opened.
+    """
     name = set_digest(patients)
     connection.execute(_KEEP_SET, {"digest": name, "members": b"".join(sorted(patients))})
     connection.execute(_KEEP_QUESTION, {"question": question, "patients": name})
     step = {"run": manifest.run, "step": manifest.step}
-    bound = {"task": manifest.task, "patients": name, "recovered": False}
-    connection.execute(_KEEP_TASK, {**step, **bound})
+    bound = {"task": manifest.task, "patients": name, "content": content}
+    connection.execute(_KEEP_TASK, {**step, **bound, "recovered": False})
     connection.execute(
         _KEEP_PACKET,
         {

@@ -18,7 +18,7 @@ from wardround.site import opened
 from wardround.site.agent import UNCONFIRMED, Agent
 from wardround.site.assemble import assemble
 from wardround.site.consent import compare
-from wardround.site.ended import Part, to_the_end
+from wardround.site.ended import Part, in_the_middle, to_the_end
 from wardround.site.home import SiteHome
 from wardround.site.hours import OpeningHours
 from wardround.site.link import Patience, https_client
@@ -73,7 +73,7 @@ async def _take_part(
     study = home.study
     terms = combine(study, home.hospital)
     table = home.read_records()
-    custody = home.custody(table)
+    custody = home.custody(table, to_end=in_the_middle(home, database))
     used = _without_excluded(home, table)
     say("records", used=len(used), total=used.records_total)
     if study.privacy is not None and study.privacy.training.sampling_rate < 1:

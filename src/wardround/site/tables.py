@@ -29,9 +29,11 @@ tasks = Table(
     Column("patients", String, nullable=False),
     Column("recovered", Boolean, nullable=False, default=False),
     Column("survivors", String, nullable=True),
+    Column("content", String, nullable=True),
 )
 """Each step is bound to its first task and its first set of patients; once recovery shares have
-been given for it, it is answered again over the same ``survivors`` alone."""
+been given for it, it is answered again over the same ``survivors`` alone, from records of the same
+``content``."""
 
 packets = Table(
     "packets",
@@ -206,6 +208,11 @@ def add_survivors(connection: Connection) -> None:
     add_columns(connection, (tasks, ("survivors",)))
 
 
+def add_content(connection: Connection) -> None:
+    """Version 9: a keyed digest of what was computed on."""
+    add_columns(connection, (tasks, ("content",)))
+
+
 MIGRATIONS = (
     create,
     add_partitions,
@@ -215,4 +222,5 @@ MIGRATIONS = (
     add_halts,
     add_seeds,
     add_survivors,
+    add_content,
 )
