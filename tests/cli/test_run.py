@@ -159,7 +159,7 @@ async def test_before_the_first_run_it_says_who_is_to_connect(
         (home / "coordinator.toml").write_text('url = "https://localhost:8443"\n')
         (home / "study.json").write_bytes(ward.study.canonical())
         printed = command("run", "show", home)
-    assert "no run yet" in printed.out
+    assert "no run under way" in printed.out
     assert printed.out.count("its approval is not here") == len(SITES)
     assert "No coordinator is serving this folder" in printed.out
 

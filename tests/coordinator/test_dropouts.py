@@ -11,6 +11,7 @@ import pytest
 
 from ward import SITES, Ward, code_of, open_ward, table, until
 from wardround.algorithms import Candidate
+from wardround.coordinator import timewords
 from wardround.coordinator.driver import Driver
 from wardround.coordinator.results import gather_evidence
 from wardround.coordinator.spool import Spool
@@ -200,6 +201,9 @@ async def test_a_failed_round_is_tried_again(tmp_path: Path) -> None:
         gate.set()
         total = await work
         assert total.survivors == SITES and list(total.values) == truth(ward, SITES)
+        (failed,) = [facts for event, facts in ward.said if event == "round-failed"]
+        assert failed["reason"] == "2 sites answered, 3 are needed"
+        assert failed["missing"] == ", ".join(SITES[:2])
         assert "not-accepted" in [event for one in asleep for event, _ in one.events]
 
 
@@ -218,9 +222,38 @@ async def test_too_few_hospitals_are_waited_for_before_anything_is_asked(tmp_pat
             await ward.hospitals[site].start()
         await ward.coordinator.wait_for_sites(2, 5.0)
         work = asyncio.create_task(total_of(ward.drive(), ward.task()))
-        await asyncio.wait({work}, timeout=0.01)
+        await until(lambda: ward.said)
+        missing = ", ".join(SITES[2:])
+        assert ward.said == [("waiting", {"for": missing, "connected": 2, "needed": 3})]
+        found = ward.coordinator.timeline()
+        (stage,) = found.stages
+        assert (stage.phase, stage.waits_for) == ("reconnect.enough", SITES[2:])
+        assert f"hospitals to connect: {missing} (2 of 3" in timewords.waiting(found, stage)
         await ward.hospitals[SITES[2]].start()
         assert (await work).survivors == SITES[:3]
+        assert ward.coordinator.presence().connecting == ()
+        assert [event for event, _ in ward.said].count("waiting") == 1, "not each time it looks"
+
+
+async def test_those_who_closed_a_step_are_said_to_be_waited_for(tmp_path: Path) -> None:
+    """All gave shares that never came; one that stays away is no fault of the coordinator."""
+    async with open_ward(tmp_path, cohort={"deadline_s": 5.0}) as ward:
+        gave = list(ward.hospitals.values())
+        for one in gave:
+            one.line.die_before("shares")
+        work = asyncio.create_task(total_of(ward.driver, ward.task()))
+        await until(lambda: all("shares" in {leaf.kind for leaf in one.entries()} for one in gave))
+        for one in gave:
+            await one.kill()
+            one.line.before = lambda _kind: None
+        for one in gave[1:]:
+            await one.start()
+        phase = "reconnect.same"
+        await until(lambda: ward.coordinator.timeline().stages[0].phase == phase)
+        await until(lambda: ward.coordinator.timeline().stages[0].waits_for == (FIRST,))
+        await gave[0].start()
+        assert (await work).survivors == SITES
+        assert [facts["needed"] for event, facts in ward.said if event == "waiting"] == [4]
 
 
 async def test_an_agent_that_restarts_in_a_set_up_of_all_it_takes_ends_no_run(
@@ -246,6 +279,7 @@ async def test_a_set_up_that_never_completes_ends_with_a_code(tmp_path: Path) ->
     async with open_ward(tmp_path, cohort={**QUICK, "attempts": 1}) as ward:
         ward.hospitals[FIRST].line.die_before("deal")
         assert await code_of(total_of(ward.driver, ward.task())) == "WR-ROUND-005"
+        assert ward.said == [("setup-repeated", {"left": 3, "missing": FIRST})]
 
 
 NO_MODEL = Candidate({"coefficients": np.zeros(3)}, {}, {}, {})
@@ -315,6 +349,21 @@ async def test_a_finished_step_is_replayed_without_a_word_to_the_hospitals(
         ward.open_coordinator()
         again = await total_of(ward.drive(), ward.task())
         np.testing.assert_array_equal(again.values, first.values)
+
+
+async def test_what_the_algorithm_said_before_a_restart_is_not_told_as_new(tmp_path: Path) -> None:
+    async with open_ward(tmp_path) as ward:
+        await total_of(ward.driver, ward.task())
+        ward.driver.say("algorithm", done=1)
+        await ward.crash()
+        driver = await ward.restart()
+        assert ward.coordinator.steps_opened == 1
+        await total_of(driver, ward.task())
+        driver.say("algorithm", done=1)
+        await total_of(driver, ward.task("moments"))
+        driver.say("algorithm", done=2)
+        assert [facts["done"] for event, facts in ward.said if event == "algorithm"] == [1, 2]
+        assert ward.coordinator.steps_opened == 2
 
 
 async def test_a_stored_total_that_was_altered_is_never_used(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,14 @@ import pytest
 from faults.enumeration import LINEAR
 from faults.outcome import examine
 from faults.trial import COORDINATOR, Cast, Trial, home_of, prepare
-from ward import code_of
-from wardround.coordinator import farewell, records, serve
+from ward import code_of, until
+from wardround.coordinator import farewell, records, serve, timewords
 from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.history import History
 from wardround.coordinator.home import CoordinatorHome
+from wardround.coordinator.own import own_document
+from wardround.coordinator.presence import Presence
+from wardround.coordinator.timeline import Timeline, timeline
 from wardround.errors import WardroundError
 from wardround.federation.messages import Ask
 from wardround.site import tables as site_tables
@@ -89,6 +95,34 @@ async def test_a_finished_run_is_not_repeated_whoever_is_started_again(trial: Tr
         assert ask.documents["description"] == kept
 
 
+async def test_it_stays_only_for_hospitals_that_have_not_countersigned(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trial.run()
+    first = trial.cast.sites[0]
+    told: list[object] = []
+
+    def say(*said: object) -> None:
+        told.append(said)
+
+    with restarted(trial) as one:
+        await one.drive()
+        with monkeypatch.context() as patch:
+            patch.setattr(farewell, "RETURN_S", 60.0)
+            await asyncio.wait_for(farewell.stay(one.coordinator, say, once=True, over=True), 10)
+        assert told == [], "everybody knows: it ends at once"
+        exchange = one.coordinator.exchange
+        assert exchange is not None
+        exchange.witnesses.discard(first)
+        await farewell.stay(one.coordinator, say, once=True, over=True)
+        assert told == [("stays", {"for": first, "at_most_s": farewell.RETURN_S})]
+        waits = asyncio.create_task(farewell.stay(one.coordinator, say, once=False, over=True))
+        await until(lambda: len(told) == 2)
+        assert told[1] == ("stays", {"for": first, "until": "they have countersigned"})
+        exchange.witnesses.add(first)
+        await asyncio.wait_for(waits, 10)
+
+
 async def test_results_that_are_gone_are_said_to_be(trial: Trial) -> None:
     await trial.run()
     with restarted(trial) as one:
@@ -116,6 +150,7 @@ async def test_a_run_that_lacks_hospitals_goes_on_when_they_are_back(trial: Tria
             assert await code_of(one.drive()) == "WR-ROUND-004"
             assert one.runs == ["running"] and one.tells is None
             assert one.said[-1] == "interrupted"
+        assert one.said.count("run") == one.said.count("goes-on") == 1
     await trial.run()
     examine(trial)
 
@@ -137,6 +172,76 @@ async def test_another_run_begins_by_an_explicit_wish_and_never_beside_one(trial
         assert one.runs == ["finished", "running"]
         assert await code_of(one.drive(new_run=True)) == "WR-COORD-082"
         assert one.runs == ["finished", "running"]
+
+
+def driving(one: Restarted, *, new_run: bool) -> tuple[asyncio.Task[object], list[object]]:
+    """A coordinator that waits for hospitals, and what it tells."""
+    told: list[object] = []
+    work = serve.drive(
+        one.home, one.coordinator, lambda *said: told.append(said), 60.0, new_run=new_run
+    )
+    return asyncio.create_task(work), told
+
+
+def seen_beside(one: Restarted) -> Timeline:
+    """What `wardround run show` would show, from the folder alone."""
+    one.coordinator.presence().save(one.home.folder)
+    presence = Presence.load(one.home.folder)
+    with one.coordinator.state.database.begin() as connection:
+        rows = History().read(connection, presence)
+    return timeline(rows, one.coordinator.study, datetime.now(UTC))
+
+
+async def test_whoever_waits_for_another_run_is_told_for_whom_and_not_of_the_last(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trial.run()
+    first, *others = trial.cast.sites
+    with restarted(trial) as one:
+        last = one.coordinator.latest_run()
+        assert last is not None
+        work, told = driving(one, new_run=True)
+        await until(lambda: told)
+        everybody = ", ".join(trial.cast.sites)
+        assert told == [("waiting", {"for": everybody, "connected": 0, "needed": 3})]
+        one.coordinator.heard_of(first, "agent")
+        await until(lambda: len(one.coordinator.presence().connecting[0].there) == 1)
+        assert len(told) == 1, "not at each change"
+        monkeypatch.setattr(serve, "AWAITED_EVERY_S", 0.0)
+        await until(lambda: len(told) > 1)
+        assert told[1:] == [("waiting", {"for": ", ".join(others), "connected": 1, "needed": 3})]
+        for found in (one.coordinator.timeline(), seen_beside(one)):
+            (stage,) = found.stages
+            assert (found.run, found.state, stage.phase) == (None, "waiting", "connect")
+            assert timewords.waiting(found, stage).startswith(
+                f"hospitals to connect: {', '.join(others)} (3 enrolled, 3 approved, 1 connected)"
+            )
+            assert own_document(found, first)["waiting"]["for"] == "others"
+        assert one.coordinator.timeline(last.run).state == "finished", "asked for by its name"
+        work.cancel()
+        await asyncio.wait({work})
+        assert one.coordinator.timeline().state == "finished", "nobody waits any more"
+
+
+async def test_a_run_that_goes_on_names_for_whom_it_waits_before(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = trial.cast.sites
+    with restarted(trial) as one:
+        assert await code_of(one.drive()) == "WR-ROUND-004"
+    monkeypatch.setattr(serve, "RECONNECT_S", 60.0)
+    with restarted(trial) as one:
+        work, told = driving(one, new_run=False)
+        await until(lambda: told)
+        found = seen_beside(one)
+        (stage,) = found.stages
+        assert (found.state, stage.phase) == ("running", "reconnect.all")
+        assert stage.waits_for == everybody
+        words = timewords.waiting(found, stage)
+        assert words.startswith(f"hospitals to connect: {', '.join(everybody)} (0 of 3), since ")
+        work.cancel()
+        await asyncio.wait({work})
+        assert one.coordinator.timeline().stages[0].phase == "between"
 
 
 async def test_a_failure_is_written_down_before_a_hospital_hears_of_it(

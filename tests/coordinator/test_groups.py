@@ -266,7 +266,11 @@ async def test_a_later_run_and_a_restarted_coordinator_keep_the_partition(ward: 
     again = await total_of(driver, ward)
     assert np.array_equal(first.values, again.values), "recorded, not asked again"
     assert [one.round for one in again.groups] == [one.round for one in first.groups]
+    driver.say("algorithm", done=1)
+    assert ward.coordinator.steps_opened == 1, "one in each group"
     second = await total_of(driver, ward, "moments")
+    driver.say("algorithm", done=2)
+    assert [facts["done"] for event, facts in ward.said if event == "algorithm"] == [2]
     assert [one.survivors for one in second.groups] == [one.survivors for one in first.groups]
     assert len(ward.entries("partition")) == 1
     assert len(ward.entries("commitment")) == len(EIGHT)

@@ -206,10 +206,14 @@ async def test_the_coordinator_dies_at(stage: str, tmp_path: Path) -> None:
         driver = await ward.restart()
         again = driver.stream(question(ward))
         replayed = await following(again)
+        driver.say("algorithm", done=1)
+        assert ward.coordinator.steps_opened == 1
         np.testing.assert_array_equal(replayed.values, first.values)
         assert (replayed.survivors, replayed.round) == (first.survivors, first.round)
         again.publish(START + 1.0)
         total = await following(again)
+        driver.say("algorithm", done=2)
+        assert [facts["done"] for event, facts in ward.said if event == "algorithm"] == [2]
         assert total.survivors == SITES
         trained = dict.fromkeys(SITES, question(ward, START + 1.0, 1))
         np.testing.assert_allclose(total.values, truth(ward, trained), atol=1e-6)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from studies import document as study_document
 from wardround.cli.timeline_picture import lines
 from wardround.coordinator import timewords as words
+from wardround.coordinator.connecting import Connecting, Wanted
 from wardround.coordinator.own import own_document
 from wardround.coordinator.rows import (
     DrawRow,
@@ -33,7 +34,7 @@ from wardround.coordinator.timeline import (
 from wardround.federation.causes import Cause, Hindrance, Incident
 from wardround.federation.draw import Draw
 from wardround.federation.messages import group_of, group_run
-from wardround.federation.round import Round
+from wardround.federation.round import Round, RoundPhase
 from wardround.federation.setup import Setup, SetupPhase
 from wardround.ids import BatchId, RoundId, RunId, SiteName
 from wardround.study import Study
@@ -420,3 +421,79 @@ def test_a_run_name_says_which_group() -> None:
     assert group_of(group_run(RUN, 12)) == (0, 12)
     assert group_of(group_run(RUN, 3, partition=7)) == (7, 3)
     assert group_of(RUN) is None
+
+
+def connecting(wanted: Wanted, since_s: float = 20.0, run: RunId | None = RUN) -> Connecting:
+    """Two are connected of three that are needed, at 20 s; at 80 s it is over."""
+    return Connecting(run, wanted, at(since_s), at(80), 3, frozenset({A, B}), (C, D))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "next_"),
+    [(Wanted.ENOUGH, "the run stops and can be continued"), (Wanted.SAME, "whoever is there")],
+)
+def test_hospitals_that_are_not_connected_are_named_before_a_set_up(
+    wanted: Wanted, next_: str
+) -> None:
+    failed = replace(SETUP, phase=SetupPhase.FAILED)
+    state = round_().on_packet(A).on_packet(B)
+    state = replace(state, phase=RoundPhase.FAILED)
+    for setups, rounds in (
+        ((), ()),
+        ((SetupRow(failed, at(20)),), ()),
+        ((SetupRow(READY, at(8)),), (row(state, 10, 20),)),
+    ):
+        waits = (connecting(wanted),)
+        found = seen(setups=setups, rounds=rounds, connecting=waits)
+        (stage,) = found.stages
+        assert (stage.phase, stage.waits_for) == (f"reconnect.{wanted.value}", (C, D))
+        assert words.waiting(found, stage) == (
+            f"hospitals to connect: {C}, {D} (2 of 3 that are needed), since 10 s; "
+            "50 s more at most"
+        )
+        assert words.following(found, stage).endswith(next_)
+        assert doings(found) == {
+            **dict.fromkeys((A, B), Doing.ANSWERED),
+            **dict.fromkeys((C, D), Doing.WAITED_FOR),
+        }
+        assert words.doing(found, found.lane(A), stage.phase) == "connected"
+        there, away = own_document(found, A), own_document(found, C)
+        assert there["waiting"]["for"] == "others" and away["waiting"]["for"] == "own-answer"
+        assert there["waiting"]["words"].startswith("other hospitals to connect, since 10 s")
+        assert away["waiting"]["words"].startswith("this hospital's agent to connect, since 10 s")
+        for other in (B, C, D):
+            assert other not in repr(there)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"setups": (SetupRow(SETUP, at(21)),)},
+        {"setups": (SetupRow(READY, at(21)),)},
+        {"rounds": (row(round_(), 21, 21),)},
+        {"run": RunRow(RUN, "running", NOON, resumed_at=at(21))},
+        {"run": RunRow(RUN, "running", NOON, ending_at=at(21))},
+        {"run": RunRow(RUN, "failed", NOON, ended_at=at(21))},
+    ],
+)
+def test_a_wait_for_connections_that_a_newer_row_has_ended_is_not_told(
+    changes: dict[str, object],
+) -> None:
+    found = seen(**changes, connecting=(connecting(Wanted.ENOUGH),))
+    assert found.stages == seen(**changes).stages
+
+
+def test_a_group_that_waits_for_connections_says_so_beside_those_that_go_on() -> None:
+    sites, (one, two) = GROUPED.site_names, (group_run(RUN, 1), group_run(RUN, 2))
+    first = replace(SETUP, run=one, batch=BatchId(f"{one}.b.000000"), pool=sites[:3])
+    away = sites[-1]
+    waits = Connecting(two, Wanted.ENOUGH, at(20), at(80), 3, frozenset(sites[3:-1]), (away,))
+    everybody = {"enrolled": frozenset(sites), "approved": frozenset(sites)}
+    found = timeline(
+        rows(**everybody, setups=(SetupRow(first, at(9)),), connecting=(waits,)), GROUPED, at(30)
+    )
+    assert [(stage.group, stage.phase) for stage in found.stages] == [
+        (1, "set-up.advertise"),
+        (2, "reconnect.enough"),
+    ]
+    assert (found.lane(away).group, found.lane(away).doing) == (2, Doing.WAITED_FOR)

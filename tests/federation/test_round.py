@@ -246,3 +246,17 @@ def test_time_runs_out_while_signing_or_recovering(phase: RoundPhase) -> None:
         state = voted(state)
     assert state.phase is phase
     assert state.on_deadline().phase is FAILED
+
+
+def test_a_failed_round_names_whose_answers_it_lacked() -> None:
+    one, two, three, four = NAMES[:4]
+    short = round_(minimum=3).on_packet(one).on_packet(two)
+    assert short.lacked == () and short.on_deadline().lacked == (three, four)
+    voting = short.on_packet(three).on_deadline()
+    unsigned = voting.on_vote(one).on_deadline()
+    assert unsigned.phase is FAILED and unsigned.lacked == (two, three)
+    recovering = voting
+    for site in (one, two, three):
+        recovering = recovering.on_vote(site)
+    silent = recovering.on_shares(one).on_deadline()
+    assert silent.phase is FAILED and silent.lacked == (two, three)

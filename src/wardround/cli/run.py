@@ -64,10 +64,11 @@ def _looking(folder: Path, run: str | None) -> Callable[[], Timeline]:
     name = None if run is None else RunId(run)
 
     def look() -> Timeline:
-        presence = Presence.load(home.folder)
+        now = datetime.now(UTC)
+        presence = Presence.load(home.folder).as_of(now)
         with reading(home.folder / "state.db", tables.MIGRATIONS) as connection:
             rows = history.read(connection, presence, name)
-        return timeline(rows, study, datetime.now(UTC))
+        return timeline(rows, study, now)
 
     return look
 

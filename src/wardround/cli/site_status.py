@@ -56,7 +56,7 @@ def _add_run(home: SiteHome, document: dict[str, object], rows: dict[str, str]) 
         rows["run"] = f"{error.code}: {error.problem}"
         return
     document["run"] = asdict(waiting)
-    rows["run"] = f"{waiting.run or 'none yet'}, {waiting.state}"
+    rows["run"] = f"{waiting.run or 'none under way'}, {waiting.state}"
     rows["waiting for"] = waiting.words
     if waiting.next:
         rows["then"] = waiting.next

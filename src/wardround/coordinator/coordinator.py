@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from wardround.coordinator import ledgers, records, tables
 from wardround.coordinator.asks import asks, instruction
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.connecting import Connecting, Connections, Wanted
 from wardround.coordinator.drawing import Drawing
 from wardround.coordinator.enrolment import Enrolment, Peer, trust_domain
 from wardround.coordinator.exchange import Exchange
@@ -108,6 +109,8 @@ class Coordinator:
         self.on_hindrance: Callable[[SiteName, Hindrance], None] = lambda _site, _said: None
         """Told when a site says that it has to wait."""
         self._changed = Changed()
+        self._connections = Connections(None, now)
+        """The wait for hospitals before a run is opened."""
         self._closing = False
         self._history = History()
 
@@ -140,6 +143,13 @@ class Coordinator:
         """The run that was started last, if there was any."""
         with self.state.database.begin() as connection:
             return records.latest_run(connection)
+
+    @property
+    def steps_opened(self) -> int:
+        """How many steps of the run that is open have their total, and are not repeated."""
+        assert self.exchange is not None
+        with self.state.database.begin() as connection:
+            return records.steps_opened(connection, self.exchange.run)
 
     def reopen(self, run: RunId) -> Exchange:
         """The exchange of a run that has ended, for hospitals that have not heard so yet."""
@@ -226,11 +236,22 @@ class Coordinator:
             self.stream.on_restart(peer.site)
         self._changed.notify()
 
-    async def wait_for_sites(self, least: int, timeout_s: float) -> tuple[SiteName, ...]:
-        """Wait until ``least`` approved sites are connected, or for this long."""
+    async def wait_for_sites(
+        self,
+        least: int,
+        timeout_s: float,
+        tell: Callable[[Connecting], None] = lambda _wait: None,
+    ) -> tuple[SiteName, ...]:
+        """Wait until ``least`` approved sites are connected, or for this long.
+
+        ``tell`` hears for whom, at the start and whenever it looks again.
+        """
         deadline = time.monotonic() + timeout_s
-        while len(self.present()) < least and (left := deadline - time.monotonic()) > 0:
-            await self._changed.wait_for(min(left, 0.2))
+        sites = self.study.site_names
+        with self._connections:
+            while len(self.present()) < least and (left := deadline - time.monotonic()) > 0:
+                tell(self._connections.wait(Wanted.ALL, sites, self.present(), least, left))
+                await self._changed.wait_for(min(left, 0.2))
         return self.present()
 
     def count(self, site: SiteName, bytes_in: int, bytes_out: int) -> None:
@@ -361,8 +382,12 @@ class Coordinator:
                 self.on_hindrance(site, said)
 
     def presence(self) -> Presence:
-        """Who was heard of when, and who has to wait, as it is now."""
-        return Presence.of(self.heard_ages_s(), self._now(), self._hindered)
+        """Who was heard of when, who has to wait, and for whom is waited, as it is now."""
+        exchanges = [] if self.exchange is None else [self.exchange]
+        exchanges += [] if self.groups is None else self.groups.exchanges
+        waits = [self._connections.current, *(one.connections.current for one in exchanges)]
+        connecting = tuple(one for one in waits if one is not None)
+        return Presence.of(self.heard_ages_s(), self._now(), self._hindered, connecting)
 
     def timeline(self, run: RunId | None = None) -> Timeline:
         """Where a run stands (by default the latest), from what is persisted."""

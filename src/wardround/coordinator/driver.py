@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
+from wardround.coordinator.connecting import Wanted, names
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.muster import Again, Muster, Pool
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
@@ -74,6 +75,10 @@ class Driver:
         self._say = say
         self._step = step
         self._streams = 0
+        self.replays = False
+        """Whether the total that was given last had been stored before."""
+        self._sums: Driver = self
+        """Who gives the totals now: this one, or that of a stream's cohorts."""
         self._open_stream = open_stream
         self._deadline_s = deadline_s or exchange.study.cohort.deadline_s
         self._closing = self._muster.closing if deadline_s is None else None
@@ -92,17 +97,22 @@ class Driver:
         return self.exchange.study
 
     def say(self, event: str, **facts: str | float) -> None:
-        """Tell whoever watches how the algorithm is getting on."""
-        self._say(event, facts)
+        """Tell whoever watches how the algorithm is getting on.
+
+        Not what it said before a restart already, when the last total it was given is a stored one.
+        """
+        if not self._sums.replays:
+            self._say(event, facts)
 
     def _on_refusal(self, site: SiteName, told: dict[str, str]) -> None:
         """What a hospital let be said; its own log has the reason under the incident's number."""
-        self.say("refusal", site=site, **told)
+        self._say("refusal", {"site": site, **told})
 
     async def sum(self, task: Task) -> Total:
         """The total of ``task`` over the survivors of a round; see `Federation.sum`."""
         step = self._step
         self._step += 1
+        self._sums = self
         recorded = self.recorded(task, step)
         if recorded is not None:
             return recorded
@@ -134,6 +144,7 @@ class Driver:
         streaming = self._open_stream(task, number)
         deadline_s = self.study.cohort.asynchronous.sum_deadline_s
         rounds = Driver(streaming, self._present, self._say, deadline_s=deadline_s)
+        self._sums = rounds
         return LiveStream(streaming, rounds, task)
 
     def recorded(self, task: Task, step: int) -> Total | None:
@@ -141,6 +152,7 @@ class Driver:
         exchange = self.exchange
         with exchange.state.database.begin() as connection:
             opened = records.load_total(connection, exchange.run, step)
+        self.replays = opened is not None
         if opened is None:
             if self._in_flight(step):
                 self._same_task(exchange.manifest.task if exchange.manifest else None, task, step)
@@ -204,11 +216,29 @@ class Driver:
         if before is None:
             return None
         closing = self._ceiling(clock())
-        while (again := self._muster.whole_again(before, self._culprits)) is Again.LATER:
-            if (left := closing - clock()) <= 0:
-                return None
-            await exchange.changed.wait_for(min(left, _LOOK_S))
+        with exchange.connections:
+            while (again := self._muster.whole_again(before, self._culprits)) is Again.LATER:
+                if (left := closing - clock()) <= 0:
+                    return None
+                there = self._muster.there(before.packets, self._culprits)
+                self._wait_for(Wanted.SAME, before.packets, there, len(before.packets), left)
+                await exchange.changed.wait_for(min(left, _LOOK_S))
         return before.survivors if again is Again.NOW else None
+
+    def _wait_for(
+        self,
+        wanted: Wanted,
+        sites: Collection[SiteName],
+        there: Collection[SiteName],
+        needed: int,
+        left_s: float,
+    ) -> None:
+        """Let it be known who is missing, and tell whoever watches when that begins."""
+        connections = self.exchange.connections
+        begins = connections.current is None
+        wait = connections.wait(wanted, sites, there, needed, left_s)
+        if begins:
+            self._say("waiting", wait.facts)
 
     async def _set_up(self, kind: str, over: tuple[SiteName, ...] | None) -> bool:
         """Have a usable batch: the current one, or a fresh one among those who take part.
@@ -242,7 +272,8 @@ class Driver:
                 pool = Pool(willing, tuple(site for site in setup.state.turns if site in willing))
             elif attempt == last - 1 or not muster.are_there(over, self._culprits):
                 over, pool = None, muster.pool(self._culprits, kind)
-            self.say("setup-repeated", left=len(willing))
+            missing = names(setup.state.lacked)
+            self._say("setup-repeated", {"left": len(willing), **_named("missing", missing)})
         raise WardroundError(
             "WR-ROUND-005",
             f"No set-up of masking keys was completed in {self.study.cohort.attempts} attempts.",
@@ -261,22 +292,25 @@ class Driver:
         """
         exchange, clock = self.exchange, self.exchange.stopwatch.clock
         closing = self._ceiling(clock())
-        while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
-            left = closing - clock()
-            if len(self._without_culprits(exchange.sites)) < self._least:
-                raise WardroundError(
-                    "WR-COORD-083",
-                    "Too few hospitals are left that have sent no false shares.",
-                    "See in the journal who is a culprit; the others need a new study.",
-                )
-            if left <= 0:
-                raise WardroundError(
-                    "WR-ROUND-004",
-                    f"{len(pool.sites)} hospitals are connected, too few for this study.",
-                    "When more agents are connected, start `wardround coordinator serve` again: "
-                    "the run goes on.",
-                )
-            await exchange.changed.wait_for(min(left, _LOOK_S))
+        with exchange.connections:
+            while len((pool := self._muster.pool(self._culprits, kind)).sites) < self._least:
+                left = closing - clock()
+                if len(self._without_culprits(exchange.sites)) < self._least:
+                    raise WardroundError(
+                        "WR-COORD-083",
+                        "Too few hospitals are left that have sent no false shares.",
+                        "See in the journal who is a culprit; the others need a new study.",
+                    )
+                if left <= 0:
+                    raise WardroundError(
+                        "WR-ROUND-004",
+                        f"{len(pool.sites)} hospitals are connected, too few for this study.",
+                        "When more agents are connected, start `wardround coordinator serve` "
+                        "again: the run goes on.",
+                    )
+                sites = self._without_culprits(exchange.sites)
+                self._wait_for(Wanted.ENOUGH, sites, pool.sites, self._least, left)
+                await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool
 
     def _without_culprits(self, sites: tuple[SiteName, ...]) -> tuple[SiteName, ...]:
@@ -287,7 +321,7 @@ class Driver:
         for site in sorted(set(culprits) - self._culprits):
             transaction.record("culprit", study=self.study.digest, site=site, round=round_)
             self._culprits.add(site)
-            self.say("culprit", site=site)
+            self._say("culprit", {"site": site})
 
     @property
     def culprits(self) -> frozenset[SiteName]:
@@ -333,7 +367,9 @@ class Driver:
         assert latest is not None
         self.exchange.spool.drop(latest.state.round)
         self.exchange.spool.clear()
-        self.say("round-failed", step=step, reason=latest.state.reason or "")
+        missing = _named("missing", names(latest.state.lacked))
+        reason = latest.state.reason or ""
+        self._say("round-failed", {"step": step, "reason": reason, **missing})
         return None
 
     async def _open(self, task: Task, step: int) -> Total | None:
@@ -390,13 +426,15 @@ class Driver:
             seconds = records.round_lasted_s(connection, state.round)
         exchange.spool.drop(state.round)
         exchange.changed.notify()
-        self.say(
+        self._say(
             "round",
-            step=step,
-            kind=task.kind,
-            survivors=len(state.survivors),
-            roster=len(state.roster),
-            seconds=seconds,
+            {
+                "step": step,
+                "kind": task.kind,
+                "survivors": len(state.survivors),
+                "roster": len(state.roster),
+                "seconds": seconds,
+            },
         )
         return self._total(task, manifest, values, state.survivors)
 
@@ -409,7 +447,7 @@ class Driver:
         try:
             return await asyncio.to_thread(self._open_ring, state, room)
         except Garbage:
-            self.say("added-again", step=state.step)
+            self._say("added-again", {"step": state.step})
             return await asyncio.to_thread(self._open_ring, state, room)
 
     def _open_ring(self, state: Round, room: Headroom) -> tuple[RingArray, Suspects]:
@@ -499,6 +537,11 @@ class Driver:
             await self.exchange.changed.wait_for(min(patience, deadline) - now)
 
 
+def _named(name: str, value: str) -> dict[str, str]:
+    """A fact, or none where it says nothing."""
+    return {name: value} if value else {}
+
+
 class LiveStream:
     """The coordinator's `Stream`: first what was recorded, then one late cohort after another."""
 
@@ -531,6 +574,7 @@ class LiveStream:
             recorded = self._rounds.recorded(self._task, steps[number])
             assert recorded is not None
             return streaming.dated(recorded, number)
+        self._rounds.replays = False
         cohort = self._rounds.study.cohort
         deadline = time.monotonic() + cohort.deadline_s * cohort.attempts
         streaming.serve()

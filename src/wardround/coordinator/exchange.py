@@ -19,6 +19,7 @@ import orjson
 
 from wardround.coordinator import ledgers, records
 from wardround.coordinator.changed import Changed
+from wardround.coordinator.connecting import Connections
 from wardround.coordinator.lateness import require_in_time
 from wardround.coordinator.models import OutgoingModels
 from wardround.coordinator.records import Sent, Versioned
@@ -103,6 +104,8 @@ class Exchange:
         """Who has been told here that the run is over, and will not ask again."""
         ceiling_s = study.cohort.deadline_s
         floor_s = min(study.cohort.deadline_floor_s, ceiling_s)
+        self.connections = Connections(run, now)
+        """The wait for hospitals that are not connected, while no set-up can begin."""
         self.stopwatch = Stopwatch(Limits(floor_s, ceiling_s), clock)
         self._key = key
         self._now = now

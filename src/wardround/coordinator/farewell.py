@@ -7,7 +7,9 @@ from collections.abc import Collection
 
 import orjson
 
+from wardround.coordinator.connecting import names
 from wardround.coordinator.coordinator import Coordinator
+from wardround.coordinator.driver import Say
 from wardround.coordinator.home import CoordinatorHome
 from wardround.coordinator.records import Run
 from wardround.coordinator.results import Published
@@ -61,6 +63,29 @@ async def see_off(
                 return
             left = for_s
         await exchange.changed.wait_for(left)
+
+
+async def stay(coordinator: Coordinator, say: Say, *, once: bool, over: bool) -> None:
+    """Stay up for hospitals that may not know of the run's end, and say for whom and how long.
+
+    An agent whose answer was lost with an earlier process tries again within `RETURN_S`. With
+    ``once`` that is all, and nobody is left to tell where the run was ``over`` before and everybody
+    has countersigned it; without, a countersignature that is missing is waited for.
+    """
+    exchange = coordinator.exchange
+    assert exchange is not None
+    sites = coordinator.study.site_names
+    unsigned = [site for site in sites if site not in exchange.witnesses]
+    if once and over and not unsigned:
+        return
+    away = [site for site in sites if site not in exchange.departed]
+    if not away:
+        return
+    if once or not unsigned:
+        say("stays", {"for": names(unsigned or away), "at_most_s": RETURN_S})
+    else:
+        say("stays", {"for": names(unsigned), "until": "they have countersigned"})
+    await see_off(coordinator, sites, RETURN_S, all_sign=not once)
 
 
 def tell_again(home: CoordinatorHome, coordinator: Coordinator, run: Run) -> Published:

@@ -71,8 +71,9 @@ class GroupedDriver:
         return self.exchange.study
 
     def say(self, event: str, **facts: str | float) -> None:
-        """Tell whoever watches how the algorithm is getting on."""
-        self._say(event, facts)
+        """Tell whoever watches how the algorithm is getting on; see `Driver.say`."""
+        if not self._drivers or not all(one.replays for one in self._drivers):
+            self._say(event, facts)
 
     async def sum(self, task: Task) -> Total:
         """The sum of all groups' totals; see `Federation.sum`.

@@ -48,7 +48,8 @@ class History:
     def read(self, connection: Connection, presence: Presence, run: RunId | None = None) -> Rows:
         """The rows of ``run``, or of the latest one; raises WR-COORD-042 where there is none such.
 
-        A coordinator that waits for its first run has no run yet, and that is no error.
+        A coordinator that waits for its first run has no run yet, and that is no error. Where it
+        waits for another one, the latest is over and nobody's concern.
         """
         names = run_names(connection)
         if run is not None and run not in names:
@@ -59,6 +60,8 @@ class History:
             )
         name = run or (names[-1] if names else None)
         row = None if name is None else _run(connection, name)
+        if run is None and row is not None and _awaits_another(presence, row):
+            name = row = None
         made = () if name is None else self._setups(connection, name)
         taken = () if name is None else self._taken(connection, name)
         draw = connection.execute(select(draws).order_by(draws.c.number.desc()).limit(1)).first()
@@ -78,6 +81,7 @@ class History:
             heard=presence.heard,
             alive_at=presence.at,
             hindered=presence.hindered,
+            connecting=presence.connecting,
             times={
                 (SiteName(one.site), one.kind): tuple(orjson.loads(one.seconds))
                 for one in connection.execute(select(answer_times))
@@ -115,6 +119,14 @@ class History:
                 known = self._rounds[row.round] = row.version, _round(connection, row.round)
             found.append(known[1])
         return tuple(found)
+
+
+def _awaits_another(presence: Presence, row: RunRow) -> bool:
+    """Whether hospitals are waited for to begin another run than this one, which has ended."""
+    ended = row.ended_at
+    return ended is not None and any(
+        one.run is None and one.since >= ended for one in presence.connecting
+    )
 
 
 def _run(connection: Connection, name: RunId) -> RunRow:

@@ -126,7 +126,11 @@ class Muster:
 
     def are_there(self, sites: Collection[SiteName], culprits: set[SiteName]) -> bool:
         """Whether all of these can be asked now."""
-        return set(sites) <= set(self._ready(culprits))
+        return self.there(sites, culprits) == set(sites)
+
+    def there(self, sites: Collection[SiteName], culprits: set[SiteName]) -> set[SiteName]:
+        """Those of these that can be asked now."""
+        return set(sites) & set(self._ready(culprits))
 
     def closing(self, began: float) -> float:
         """The time at which the collecting that began then is over, as things stand."""

@@ -86,11 +86,11 @@ def _waiting(
             return "this hospital's approval of the study"
         case For.OWN_DISK if lane.hindered is not None:
             what = f"room at this hospital: {words.HINDRANCES[lane.hindered.hindrance.cause]}"
-        case For.OWN_ANSWER if stage.phase == "connect":
+        case For.OWN_ANSWER if stage.phase in words.CONNECTS:
             what = "this hospital's agent to connect"
         case For.OWN_ANSWER:
             what = f"this hospital's {words.asked(stage.phase)}"
-        case For.OTHERS if stage.phase == "connect":
+        case For.OTHERS if stage.phase in words.CONNECTS:
             what = "other hospitals to connect"
         case For.OTHERS:
             what = f"{words.asked_of_many(stage.phase)} of other hospitals"

@@ -1,4 +1,5 @@
-"""Whom a coordinator has heard of lately, and who said that it has to wait, for other processes.
+"""Whom a coordinator has heard of lately, who has to wait, and for whom it waits itself, for other
+processes.
 
 A file and no row: it is out of date a moment later, nothing is ever decided by it, and it must cost
 no transaction. Where it is missing or makes no sense, nothing is known.
@@ -9,18 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
 
+from wardround.coordinator.connecting import Connecting
 from wardround.coordinator.rows import Hindered
 from wardround.federation.causes import Hindrance
 from wardround.ids import SiteName
 
 EVERY_S = 2.0
 """How often it is written."""
+
+SILENT_AFTER_S = 20.0
+"""A coordinator that has not written down for this long whom it heard of does not run."""
 
 NAME = "presence.json"
 
@@ -32,6 +37,8 @@ class Presence:
     at: datetime | None = None
     heard: Mapping[SiteName, datetime] = field(default_factory=dict)
     hindered: Mapping[SiteName, Hindered] = field(default_factory=dict)
+    connecting: tuple[Connecting, ...] = ()
+    """For which hospitals it waits that are not connected."""
 
     @classmethod
     def of(
@@ -39,10 +46,11 @@ class Presence:
         ages_s: Mapping[SiteName, float],
         now: datetime,
         hindered: Mapping[SiteName, Hindered] | None = None,
+        connecting: tuple[Connecting, ...] = (),
     ) -> Presence:
         """From so many seconds ago."""
         heard = {site: now - timedelta(seconds=age) for site, age in ages_s.items()}
-        return cls(now, heard, dict(hindered or {}))
+        return cls(now, heard, dict(hindered or {}), connecting)
 
     @classmethod
     def load(cls, folder: Path) -> Presence:
@@ -54,9 +62,16 @@ class Presence:
                 SiteName(str(site)): _hindered(text, since)
                 for site, (text, since) in dict(document["hindered"]).items()
             }
-            return cls(_time(document["at"]), heard, hindered)
+            connecting = tuple(map(Connecting.from_json, document["connecting"]))
+            return cls(_time(document["at"]), heard, hindered, connecting)
         except (OSError, ValueError, TypeError, KeyError):
             return cls()
+
+    def as_of(self, now: datetime) -> Presence:
+        """What still counts of it: a coordinator that is gone waits for nobody."""
+        if self.at is None or now - self.at < timedelta(seconds=SILENT_AFTER_S):
+            return self
+        return replace(self, connecting=())
 
     def save(self, folder: Path) -> None:
         """Write it in one step, without waiting for the disk; a full one is no reason to stop."""
@@ -67,6 +82,7 @@ class Presence:
                 site: [one.hindrance.text, one.since.isoformat()]
                 for site, one in sorted(self.hindered.items())
             },
+            "connecting": [one.to_json() for one in self.connecting],
         }
         fresh = folder / f".{NAME}.part"
         try:

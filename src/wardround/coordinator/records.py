@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, DateTime, bindparam, func, insert, select, update
+from sqlalchemy import Connection, DateTime, bindparam, func, insert, or_, select, update
 
 from wardround.coordinator.tables import (
     checkpoints,
@@ -26,7 +26,7 @@ from wardround.coordinator.tables import (
 from wardround.errors import WardroundError
 from wardround.federation.draw import Draw
 from wardround.federation.late import Gathering
-from wardround.federation.messages import Manifest
+from wardround.federation.messages import Manifest, is_stream
 from wardround.federation.round import Round
 from wardround.federation.setup import Setup
 from wardround.ids import Digest, RoundId, RunId, SiteName
@@ -349,6 +349,13 @@ def load_total(connection: Connection, run: RunId, step: int) -> Opened | None:
         select(totals).where(totals.c.run == run, totals.c.step == step)
     ).first()
     return None if row is None else Opened(row.task, row.round, row.total)
+
+
+def steps_opened(connection: Connection, run: RunId) -> int:
+    """How many steps of a run have a total, of any group, and how many cohorts of its streams."""
+    mine = or_(totals.c.run == run, totals.c.run.startswith(f"{run}.", autoescape=True))
+    found = connection.execute(select(totals.c.run, totals.c.step).where(mine))
+    return len({(one.run if is_stream(one.run) else run, one.step) for one in found})
 
 
 def save_checkpoint(connection: Connection, size: int, envelope: Envelope) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from wardround.coordinator.connecting import Connecting
 from wardround.federation.causes import Cause, Hindrance
 from wardround.federation.draw import Draw
 from wardround.federation.late import Gathering
@@ -107,6 +108,8 @@ class Rows:
     heard: Mapping[SiteName, datetime] = field(default_factory=dict)
     alive_at: datetime | None = None
     hindered: Mapping[SiteName, Hindered] = field(default_factory=dict)
+    connecting: tuple[Connecting, ...] = ()
+    """For which hospitals the coordinator waited then, since they were not connected."""
     times: Mapping[tuple[SiteName, str], tuple[float, ...]] = field(default_factory=dict)
     """How long each site's last answers of a kind took, in seconds. It stays with the operator."""
 

@@ -7,6 +7,7 @@ import errno
 import gc
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +16,7 @@ import orjson
 
 from wardround.algorithms.plan import run_study
 from wardround.coordinator import records
+from wardround.coordinator.connecting import Connecting, names
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.driver import Say
 from wardround.coordinator.farewell import (
@@ -24,6 +26,7 @@ from wardround.coordinator.farewell import (
     countersigned,
     require_no_other,
     see_off,
+    stay,
     tell_again,
 )
 from wardround.coordinator.federate import federate
@@ -34,12 +37,16 @@ from wardround.coordinator.results import Published, gather_evidence, publish
 from wardround.coordinator.server import keep_server_certificate, server
 from wardround.errors import WardroundError
 from wardround.governance.artefact import encode_model, sign_model
+from wardround.ids import SiteName
 from wardround.store.room import once_there_is_room, wants_room
 from wardround.trust.canonical import digest
 from wardround.trust.tls import server_context
 
 RECONNECT_S = 60.0
 """How long a run that was interrupted waits for all hospitals: agents try again by themselves."""
+
+AWAITED_EVERY_S = 10.0
+"""How long a line that names who is waited for stands at least, before there is another."""
 
 _PASSES = ("WR-ROUND-004", "WR-ROUND-005", "WR-ROUND-020", "WR-ROUND-040")
 """Too few hospitals were there. Nothing is spent or lost by that, so the run can go on later."""
@@ -74,8 +81,7 @@ async def serve(
                     if not once and not over:
                         await asyncio.Event().wait()
                     if before is not None:  # an agent may not have had its answer before
-                        sites = coordinator.study.site_names
-                        await see_off(coordinator, sites, RETURN_S, all_sign=not once)
+                        await stay(coordinator, say, once=once, over=over)
                 finally:
                     watching.cancel()
                 return published
@@ -157,6 +163,23 @@ def _keep_alive(listener: socket.socket) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+class _Awaited:
+    """Tells for which hospitals is waited: at the start, and when that has changed, not often."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._told: tuple[SiteName, ...] = ()
+        self._at = 0.0
+
+    def __call__(self, wait: Connecting) -> None:
+        """It is looked at again."""
+        now = time.monotonic()
+        if wait.waits_for == self._told or (self._told and now - self._at < AWAITED_EVERY_S):
+            return
+        self._told, self._at = wait.waits_for, now
+        self._say("waiting", wait.facts)
+
+
 async def drive(
     home: CoordinatorHome,
     coordinator: Coordinator,
@@ -186,11 +209,16 @@ async def drive(
         ending = latest.ending
         wait_s = 0.0 if ending else min(wait_s, RECONNECT_S)
     sites = len(coordinator.study.sites)
-    present = len(await coordinator.wait_for_sites(sites, wait_s))
+    present = len(await coordinator.wait_for_sites(sites, wait_s, _Awaited(say)))
 
     async def run() -> Published:
+        known = coordinator.latest_run()
         exchange = coordinator.open_run()
-        say("run", {"run": exchange.run, "sites": present})
+        if known is None or known.run != exchange.run:
+            say("run", {"run": exchange.run, "sites": present})
+        else:
+            replayed = coordinator.steps_opened
+            say("goes-on", {"run": exchange.run, "sites": present, "steps_replayed": replayed})
         return await _carry_through(home, coordinator, say, sites if ending else present)
 
     return await once_there_is_room(run, tell)
@@ -204,6 +232,7 @@ async def _ended(
         published = tell_again(home, coordinator, run)
     except WardroundError as error:
         if error.code == RUN_FAILED:
+            say("stays", {"for": names(coordinator.study.site_names), "at_most_s": RETURN_S})
             await see_off(coordinator, coordinator.study.site_names, RETURN_S)
         raise
     say("finished", {"run": run.run, "results": str(published.folder)})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from wardround.coordinator.connecting import Connecting
 from wardround.coordinator.rows import RoundRow, Rows, RunRow, SetupRow, StreamRow
 from wardround.federation.draw import DrawPhase
 from wardround.federation.late import CohortPhase
@@ -33,9 +34,10 @@ class Stage:
     ``deadline`` is the study's ceiling: the last moment at which anything is waited for. A round
     may go on earlier, without sites that are later than usual for them (`federation.pace`).
 
-    ``phase`` is ``connect`` (no run yet), ``draw.…``, ``set-up.…``, ``round.…``, ``cohort.…`` (in a
-    stream), ``between`` (the
-    coordinator works), ``countersign`` or ``over``. ``enough`` is how many answers of this phase
+    ``phase`` is ``connect`` (no run yet, or another is to begin), ``draw.…``, ``set-up.…``,
+    ``round.…``, ``cohort.…`` (in a stream), ``reconnect.…`` (hospitals are
+    missing before the run or a set-up can go on), ``between`` (the coordinator works),
+    ``countersign`` or ``over``. ``enough`` is how many answers of this phase
     suffice once the deadline has passed, None where all are needed or the deadline decides nothing.
     """
 
@@ -65,6 +67,10 @@ def stages(rows: Rows, study: Study) -> tuple[Stage, ...]:
         return (Stage("over", rows.run.ended_at, scope=rows.run.run),)
     if rows.run.ending_at is not None:
         return (_ending(rows, rows.run),)
+    opened = max(rows.run.started_at, rows.run.resumed_at or rows.run.started_at)
+    for wait in rows.connecting:
+        if wait.run is None and wait.since >= opened:
+            return (_reconnecting(wait, None, frozenset(study.site_names)),)
     if study.cohort.groups is not None:
         found = _groups(rows, rows.run, study)
         return found or (_drawing(rows, rows.run, study),)
@@ -75,7 +81,15 @@ def stages(rows: Rows, study: Study) -> tuple[Stage, ...]:
 def _connecting(rows: Rows, study: Study) -> Stage:
     there = frozenset(site for site in rows.approved if rows.connected(site))
     waits = tuple(site for site in study.site_names if site not in there)
-    return Stage("connect", None, answered=there, waits_for=waits, asked=len(study.site_names))
+    wait = next((one for one in rows.connecting if one.run is None), None)
+    return Stage(
+        "connect",
+        None if wait is None else wait.since,
+        deadline=None if wait is None else wait.until,
+        answered=there,
+        waits_for=waits,
+        asked=len(study.site_names),
+    )
 
 
 def _ending(rows: Rows, run: RunRow) -> Stage:
@@ -114,7 +128,8 @@ def _drawing(rows: Rows, run: RunRow, study: Study) -> Stage:
 def _groups(rows: Rows, run: RunRow, study: Study) -> tuple[Stage, ...]:
     newest = newest_partition(rows)
     numbered: set[tuple[int, RunId]] = set()
-    for name in {row.state.run for row in rows.setups}:
+    waiting = {one.run for one in rows.connecting if one.run is not None}
+    for name in {row.state.run for row in rows.setups} | waiting:
         place = group_of(name)
         if place is not None and place[0] == newest:
             numbered.add((place[1], name))
@@ -123,7 +138,9 @@ def _groups(rows: Rows, run: RunRow, study: Study) -> tuple[Stage, ...]:
 
 def newest_partition(rows: Rows) -> int:
     """Which partition of the study's sites, from 0, the newest groups are of."""
-    places = (group_of(row.state.run) for row in rows.setups)
+    names = [row.state.run for row in rows.setups]
+    names += [one.run for one in rows.connecting if one.run is not None]
+    places = map(group_of, names)
     return max((place[0] for place in places if place is not None), default=0)
 
 
@@ -141,6 +158,10 @@ def _chain(rows: Rows, run: RunRow, name: RunId, group: int | None, study: Study
         return _setup(setups[-1], run, group, study, everyone)
     times = [row.phase_at for row in rounds[-1:]] + [row.phase_at for row in setups[-1:]]
     ends = [at for at in times if at is not None]
+    last_at = max([run.started_at, run.resumed_at or run.started_at, *ends])
+    for wait in rows.connecting:
+        if wait.run == name and wait.since >= last_at:
+            return _reconnecting(wait, group, everyone)
     if not rounds:
         return Stage("between", max(ends, default=run.started_at), group=group)
     last = rounds[-1]
@@ -160,12 +181,28 @@ def _chain(rows: Rows, run: RunRow, name: RunId, group: int | None, study: Study
     )
 
 
+def _reconnecting(wait: Connecting, group: int | None, everyone: Sites) -> Stage:
+    return Stage(
+        f"reconnect.{wait.wanted.value}",
+        wait.since,
+        deadline=wait.until,
+        group=group,
+        scope=wait.run,
+        enough=wait.needed,
+        asked=len(wait.there) + len(wait.waits_for),
+        answered=wait.there,
+        left_out=everyone - wait.there - set(wait.waits_for),
+        waits_for=wait.waits_for,
+    )
+
+
 def _stream(rows: Rows, run: RunRow, stream: StreamRow, study: Study) -> Stage | None:
     """The cohort that is formed or summed, or who is ready; None when rounds have begun since."""
     over = (SetupPhase.READY, SetupPhase.FAILED)
     rounds = [row for row in rows.rounds if row.state.run == run.run]
     busy = any(not one.state.over for one in rounds[-1:])
     busy |= any(one.state.phase not in over for one in rows.setups[-1:])
+    busy |= any(one.run == run.run and one.since >= stream.at for one in rows.connecting)
     times = [row.phase_at for row in rounds[-1:]] + [row.phase_at for row in rows.setups[-1:]]
     if busy or any(at is not None and at > stream.at for at in times):
         return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from wardround.coordinator.presence import SILENT_AFTER_S
 from wardround.coordinator.rows import Hindered, Rows, SaidRow
 from wardround.coordinator.stages import Stage, newest_partition, stages
 from wardround.federation.causes import Cause
@@ -21,10 +22,6 @@ from wardround.federation.round import Round, RoundPhase
 from wardround.ids import SiteName
 from wardround.study import Study
 from wardround.trust.canonical import JSON
-
-SILENT_AFTER_S = 20.0
-"""A coordinator that has not written down for this long whom it heard of does not run."""
-
 
 _GOING = ("waiting", "running", "ending")
 
@@ -195,8 +192,11 @@ def _stage_of(site: SiteName, rows: Rows, found: tuple[Stage, ...]) -> Stage:
 
 
 def _places(site: SiteName, rows: Rows) -> frozenset[tuple[int, int]]:
-    """In which group of which partition a site was, as far as it was in a set-up there."""
+    """In which group of which partition a site was in a set-up, or is waited for before one."""
     runs = {row.state.run for row in rows.setups if site in row.state.pool}
+    for one in rows.connecting:
+        if one.run is not None and (site in one.there or site in one.waits_for):
+            runs.add(one.run)
     return frozenset(place for place in map(group_of, runs) if place is not None)
 
 

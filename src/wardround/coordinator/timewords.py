@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from wardround.coordinator.connecting import names
 from wardround.coordinator.stages import Stage
 from wardround.coordinator.timeline import Doing, Lane, Mark, Timeline
 from wardround.federation.causes import Cause
@@ -26,8 +27,15 @@ HINDRANCES = {Cause.DISK: "its disk is full"}
 
 PLAIN = "no cause may be named: its own log has it under this number"
 
+RECONNECT = ("reconnect.all", "reconnect.enough", "reconnect.same")
+"""The phases in which a run that has begun waits for hospitals to connect."""
+
+CONNECTS = ("connect", *RECONNECT)
+"""All phases in which hospitals are to connect."""
+
 _ASKED = {
     "connect": "connection",
+    **dict.fromkeys(RECONNECT, "connection"),
     "draw.commit": "commitment to the draw of groups",
     "draw.reveal": "part in the draw of groups",
     "draw.settled": "acceptance of its group",
@@ -47,6 +55,7 @@ _ASKED = {
 
 _ASKED_OF_MANY = {
     "connect": "connections",
+    **dict.fromkeys(RECONNECT, "connections"),
     "draw.commit": "commitments to the draw of groups",
     "draw.reveal": "parts in the draw of groups",
     "draw.settled": "acceptances of their groups",
@@ -62,6 +71,9 @@ _ASKED_OF_MANY = {
 
 _NEXT = {
     "connect": "the run starts when all are there, or when `--wait-s` is over",
+    "reconnect.all": "the run goes on when all are there, or then with whoever is",
+    "reconnect.enough": "a set-up of masking keys begins",
+    "reconnect.same": "the step is repeated over the same hospitals",
     "draw.commit": "they show what they have drawn; this waits for every hospital",
     "draw.reveal": "the groups are settled",
     "draw.settled": "the groups set up their masking keys",
@@ -101,7 +113,7 @@ def headline(found: Timeline) -> str:
     """The run and its state in a line."""
     study = f"{found.study} v{found.version}"
     if found.run is None:
-        return f"{study} · no run yet"
+        return f"{study} · no run under way"
     since = found.started_at
     end = found.ended_at or found.at
     length = "" if since is None else f" for {span((end - since).total_seconds())}"
@@ -139,10 +151,14 @@ def waiting(found: Timeline, stage: Stage) -> str:
             lane.doing not in (Doing.NOT_ENROLLED, Doing.NOT_APPROVED) for lane in found.lanes
         )
         so_far = f"{ready} enrolled, {signed} approved, {len(stage.answered)} connected"
-        what = f"hospitals to connect: {_names(stage.waits_for)} ({so_far})"
+        what = f"hospitals to connect: {names(stage.waits_for)} ({so_far})"
+    elif stage.phase in RECONNECT:
+        needed = "" if stage.phase == "reconnect.all" else " that are needed"
+        so_far = f"{len(stage.answered)} of {stage.enough}{needed}"
+        what = f"hospitals to connect: {names(stage.waits_for)} ({so_far})"
     else:
         thing = (asked_of_many if len(stage.waits_for) > 1 else asked)(stage.phase)
-        what = f"{thing} of {_names(stage.waits_for)}"
+        what = f"{thing} of {names(stage.waits_for)}"
     return what + since(found, stage.since) + until(found, stage)
 
 
@@ -153,7 +169,13 @@ def following(found: Timeline, stage: Stage) -> str:
     usual = usual_next(stage.phase)
     if stage.deadline is None or not stage.waits_for:
         return usual
-    late = _names(stage.waits_for)
+    if stage.phase in ("connect", "reconnect.all"):
+        return usual
+    if stage.phase == "reconnect.enough":
+        return f"{usual}; at the deadline the run stops and can be continued"
+    if stage.phase == "reconnect.same":
+        return f"{usual}; at the deadline with whoever is there"
+    late = names(stage.waits_for)
     last = (stage.attempt or 0) + 1 >= found.attempts
     again = "the run ends" if last else "the step is tried again with fresh keys"
     if stage.phase == "set-up.advertise" or stage.phase == "round.collect":
@@ -192,12 +214,12 @@ def _at(found: Timeline, lane: Lane, phase: str) -> str:
             return "has not enrolled with its invitation"
         case Doing.NOT_APPROVED:
             return "its approval is not here" + (f", {gone}" if gone else "")
-        case Doing.WAITED_FOR if phase == "connect":
+        case Doing.WAITED_FOR if phase in CONNECTS:
             return gone or "connecting"
         case Doing.WAITED_FOR:
             usual = "" if lane.usual_s is None else f" (usual: {span(lane.usual_s)})"
             return f"owes its {asked(phase)}{usual}" + (f", {gone}" if gone else "")
-        case Doing.ANSWERED if phase == "connect":
+        case Doing.ANSWERED if phase in CONNECTS:
             return "connected"
         case Doing.ANSWERED if phase in ("between", "round.opening"):
             return "answered"
@@ -296,8 +318,3 @@ def _gone(found: Timeline, lane: Lane) -> str:
 
 def _age(found: Timeline, since: datetime) -> float:
     return (found.at - since).total_seconds()
-
-
-def _names(sites: tuple[str, ...]) -> str:
-    shown = ", ".join(sites[:4])
-    return shown if len(sites) <= 4 else f"{shown} and {len(sites) - 4} more"

@@ -72,6 +72,16 @@ class Round:
         return site in set(self.roster) - self.packets - self.refused
 
     @property
+    def lacked(self) -> tuple[SiteName, ...]:
+        """Whose answer was missing when it failed for want of answers."""
+        if self.phase is not RoundPhase.FAILED:
+            return ()
+        if len(self.packets) < self.minimum:
+            return self.dropped
+        gave = self.votes if len(self.votes) < self.threshold else self.shares
+        return tuple(sorted(self.packets - gave))
+
+    @property
     def closed_by(self) -> frozenset[SiteName]:
         """Who may be done with this task, since shares were asked of them (or, sparse, votes)."""
         if self.widened and len(self.packets) >= self.minimum:

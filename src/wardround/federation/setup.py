@@ -67,6 +67,11 @@ class Setup:
         return tuple(sorted(self.advertised - self.lost))
 
     @property
+    def lacked(self) -> tuple[SiteName, ...]:
+        """Who of the pool is not in the next attempt's: nothing came, or it was lost."""
+        return tuple(site for site in self.pool if site not in self.willing)
+
+    @property
     def awaits(self) -> str:
         """The kind of statement that the present phase waits for."""
         kinds = {SetupPhase.ADVERTISE: "advert", SetupPhase.CHOOSE: "choice"}
