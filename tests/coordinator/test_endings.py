@@ -95,9 +95,8 @@ async def test_a_finished_run_is_not_repeated_whoever_is_started_again(trial: Tr
         assert ask.documents["description"] == kept
 
 
-async def test_it_stays_only_for_hospitals_that_have_not_countersigned(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_says_for_whom_it_stays_and_how_long(trial: Trial) -> None:
+    """Also for those who have countersigned: their agents may not have heard that it is there."""
     await trial.run()
     first = trial.cast.sites[0]
     told: list[object] = []
@@ -107,20 +106,23 @@ async def test_it_stays_only_for_hospitals_that_have_not_countersigned(
 
     with restarted(trial) as one:
         await one.drive()
-        with monkeypatch.context() as patch:
-            patch.setattr(farewell, "RETURN_S", 60.0)
-            await asyncio.wait_for(farewell.stay(one.coordinator, say, once=True, over=True), 10)
-        assert told == [], "everybody knows: it ends at once"
         exchange = one.coordinator.exchange
         assert exchange is not None
+        await farewell.stay(one.coordinator, say, once=True)
+        every = ", ".join(trial.cast.sites)
+        assert told.pop() == ("stays", {"for": every, "at_most_s": farewell.RETURN_S})
+        exchange.departed.update(trial.cast.sites[1:])
+        await farewell.stay(one.coordinator, say, once=True)
+        assert told.pop() == ("stays", {"for": first, "at_most_s": farewell.RETURN_S})
         exchange.witnesses.discard(first)
-        await farewell.stay(one.coordinator, say, once=True, over=True)
-        assert told == [("stays", {"for": first, "at_most_s": farewell.RETURN_S})]
-        waits = asyncio.create_task(farewell.stay(one.coordinator, say, once=False, over=True))
-        await until(lambda: len(told) == 2)
-        assert told[1] == ("stays", {"for": first, "until": "they have countersigned"})
+        waits = asyncio.create_task(farewell.stay(one.coordinator, say, once=False))
+        await until(lambda: len(told) == 1)
+        assert told == [("stays", {"for": first, "until": "they have countersigned"})]
         exchange.witnesses.add(first)
         await asyncio.wait_for(waits, 10)
+        exchange.departed.add(first)
+        await farewell.stay(one.coordinator, say, once=True)
+        assert len(told) == 1, "everybody knows"
 
 
 async def test_results_that_are_gone_are_said_to_be(trial: Trial) -> None:

@@ -65,19 +65,17 @@ async def see_off(
         await exchange.changed.wait_for(left)
 
 
-async def stay(coordinator: Coordinator, say: Say, *, once: bool, over: bool) -> None:
+async def stay(coordinator: Coordinator, say: Say, *, once: bool) -> None:
     """Stay up for hospitals that may not know of the run's end, and say for whom and how long.
 
-    An agent whose answer was lost with an earlier process tries again within `RETURN_S`. With
-    ``once`` that is all, and nobody is left to tell where the run was ``over`` before and everybody
-    has countersigned it; without, a countersignature that is missing is waited for.
+    An agent whose answer was lost with an earlier process tries again within `RETURN_S`, though it
+    has countersigned; else it would ask for ever. With ``once`` that is all; without, a
+    countersignature that is missing is waited for.
     """
     exchange = coordinator.exchange
     assert exchange is not None
     sites = coordinator.study.site_names
     unsigned = [site for site in sites if site not in exchange.witnesses]
-    if once and over and not unsigned:
-        return
     away = [site for site in sites if site not in exchange.departed]
     if not away:
         return

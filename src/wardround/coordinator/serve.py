@@ -81,7 +81,7 @@ async def serve(
                     if not once and not over:
                         await asyncio.Event().wait()
                     if before is not None:  # an agent may not have had its answer before
-                        await stay(coordinator, say, once=once, over=over)
+                        await stay(coordinator, say, once=once)
                 finally:
                     watching.cancel()
                 return published
