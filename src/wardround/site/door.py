@@ -300,8 +300,9 @@ class Door:
             )
             # What a site carries on may be gone by now, and another answer would come of it.
             repeatable = order.late is None and order.task.turns is None
-            content = self._content if repeatable else None
-            records.check_task(connection, manifest, patients, content)
+            records.check_task(
+                connection, manifest, patients, self._content, repeatable=repeatable
+            )
             self._require_enough(connection, order.task, terms, patients)
         return patients
 

@@ -39,10 +39,7 @@ _BOUND = select(packets.c.manifest).where(
 _PACKET = select(packets).where(packets.c.round == bindparam("round"))
 _KEEP_SET = insert(patient_sets).on_conflict_do_nothing()
 _KEEP_QUESTION = insert(questions).on_conflict_do_nothing()
-_KEEP_TASK = insert(tasks)
-_KEEP_TASK = _KEEP_TASK.on_conflict_do_update(
-    index_elements=["run", "step"], set_={"content": _KEEP_TASK.excluded.content}
-)
+_KEEP_TASK = insert(tasks).on_conflict_do_nothing()
 _KEEP_PACKET = insert(packets)
 _VOTE = (
     update(packets)
@@ -89,26 +86,32 @@ def check_task(
     manifest: Manifest,
     patients: frozenset[bytes],
     content: Digest | None,
+    *,
+    repeatable: bool,
 ) -> None:
-    """One total per task: the same task over the same patients, and after recovery the same sites.
+    """One total per task: the same task over the same records, and after recovery the same sites.
 
-    Once shares were given, its total may have been opened. So it is answered again only where
-    nothing can come out but that total: over the survivors for whom the shares were, over all of
-    them, and from the same records, whose digest is ``content``; None where the answer could be
-    another one even so. What was closed before survivors and digests were kept stays closed.
+    ``content`` is the digest of the records. It is held to also where no shares were given here:
+    those of others may have opened what was answered before, and the difference between two totals
+    would be what was corrected meanwhile.
+
+    Once shares were given, a task that is ``repeatable`` (the answer is the same again) is answered
+    only where nothing can come out but the total that may have been opened: over the survivors for
+    whom the shares were, and over all of them. What was closed before survivors and digests were
+    kept stays closed.
     """
     row = check_same_task(connection, manifest)
     if row is None:
         return
     if row.patients != set_digest(patients):
         raise _never("WR-SITE-023", "This task was answered over another set of patients.")
-    if row.recovered and not (
-        _admits_only(manifest, row.survivors) and content is not None and row.content == content
-    ):
+    if row.content not in (None, content):
+        raise _never("WR-SITE-023", "This task was answered from records that have changed since.")
+    known = row.content is not None
+    if row.recovered and not (repeatable and known and _admits_only(manifest, row.survivors)):
         raise _never(
             "WR-SITE-022",
-            "Recovery shares were given for this task; it is closed for any other set of sites, "
-            "and for records that have changed since.",
+            "Recovery shares were given for this task; it is closed for any other set of sites.",
         )
 
 
@@ -158,16 +161,13 @@ def bind(
     patients: frozenset[bytes],
     content: Digest | None,
 ) -> None:
-    """Remember what is about to be answered; part of the transaction that precedes sending.
-
-    Of the records it is the latest answer's ``content``: only that one can still be opened.
-    """
+    """Remember what is about to be answered; part of the transaction that precedes sending."""
     name = set_digest(patients)
     connection.execute(_KEEP_SET, {"digest": name, "members": b"".join(sorted(patients))})
     connection.execute(_KEEP_QUESTION, {"question": question, "patients": name})
     step = {"run": manifest.run, "step": manifest.step}
-    bound = {"task": manifest.task, "patients": name, "content": content}
-    connection.execute(_KEEP_TASK, {**step, **bound, "recovered": False})
+    bound = {"task": manifest.task, "patients": name, "content": content, "recovered": False}
+    connection.execute(_KEEP_TASK, {**step, **bound})
     connection.execute(
         _KEEP_PACKET,
         {

@@ -31,9 +31,9 @@ tasks = Table(
     Column("survivors", String, nullable=True),
     Column("content", String, nullable=True),
 )
-"""Each step is bound to its first task and its first set of patients; once recovery shares have
-been given for it, it is answered again over the same ``survivors`` alone, from records of the same
-``content``."""
+"""Each step is bound to its first task, its first set of patients and the ``content`` of their
+records; once recovery shares have been given for it, it is answered again over the same
+``survivors`` alone."""
 
 packets = Table(
     "packets",
