@@ -300,9 +300,7 @@ class Door:
             )
             # What a site carries on may be gone by now, and another answer would come of it.
             repeatable = order.late is None and order.task.turns is None
-            records.check_task(
-                connection, manifest, patients, self._content, repeatable=repeatable
-            )
+            records.check_task(connection, manifest, patients, self._content, repeatable=repeatable)
             self._require_enough(connection, order.task, terms, patients)
         return patients
 
