@@ -88,6 +88,8 @@ class Connections:
         self, run: RunId | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self.current: Connecting | None = None
+        self.on_begin: Callable[[Connecting], None] = lambda _wait: None
+        """Told when a wait begins."""
         self._run = run
         self._now = now
 
@@ -106,6 +108,7 @@ class Connections:
             now = self._now()
             until = now + timedelta(seconds=left_s)
             self.current = Connecting(self._run, wanted, now, until, needed, here, missing)
+            self.on_begin(self.current)
         elif self.current.waits_for != missing:
             self.current = replace(self.current, there=here, waits_for=missing)
         return self.current

@@ -14,16 +14,16 @@ open a total, the step is lost, since the hospitals answer a task only once.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.coordinator import audit, records
-from wardround.coordinator.connecting import Wanted, names
+from wardround.coordinator.connecting import Connecting, Wanted, names
 from wardround.coordinator.exchange import Exchange
+from wardround.coordinator.live_stream import LiveStream
 from wardround.coordinator.muster import Again, Muster, Pool
 from wardround.coordinator.opening import Garbage, Suspects, open_total, payload_lost
 from wardround.coordinator.streaming import Streaming
@@ -84,6 +84,7 @@ class Driver:
         self._closing = self._muster.closing if deadline_s is None else None
         self._asked_again: set[tuple[RoundId, SiteName]] = set()
         exchange.on_refusal = self._on_refusal
+        exchange.connections.on_begin = self._on_wait
         self._adverts: tuple[str | None, dict[SiteName, Advert]] = (None, {})
         self._culprits = {
             SiteName(str(one.facts["site"]))
@@ -107,6 +108,10 @@ class Driver:
     def _on_refusal(self, site: SiteName, told: dict[str, str]) -> None:
         """What a hospital let be said; its own log has the reason under the incident's number."""
         self._say("refusal", {"site": site, **told})
+
+    def _on_wait(self, wait: Connecting) -> None:
+        """Hospitals are missing without whom the run can't go on."""
+        self._say("waiting", wait.facts)
 
     async def sum(self, task: Task) -> Total:
         """The total of ``task`` over the survivors of a round; see `Federation.sum`."""
@@ -221,24 +226,10 @@ class Driver:
                 if (left := closing - clock()) <= 0:
                     return None
                 there = self._muster.there(before.packets, self._culprits)
-                self._wait_for(Wanted.SAME, before.packets, there, len(before.packets), left)
+                needed = len(before.packets)
+                exchange.connections.wait(Wanted.SAME, before.packets, there, needed, left)
                 await exchange.changed.wait_for(min(left, _LOOK_S))
         return before.survivors if again is Again.NOW else None
-
-    def _wait_for(
-        self,
-        wanted: Wanted,
-        sites: Collection[SiteName],
-        there: Collection[SiteName],
-        needed: int,
-        left_s: float,
-    ) -> None:
-        """Let it be known who is missing, and tell whoever watches when that begins."""
-        connections = self.exchange.connections
-        begins = connections.current is None
-        wait = connections.wait(wanted, sites, there, needed, left_s)
-        if begins:
-            self._say("waiting", wait.facts)
 
     async def _set_up(self, kind: str, over: tuple[SiteName, ...] | None) -> bool:
         """Have a usable batch: the current one, or a fresh one among those who take part.
@@ -309,7 +300,7 @@ class Driver:
                         "again: the run goes on.",
                     )
                 sites = self._without_culprits(exchange.sites)
-                self._wait_for(Wanted.ENOUGH, sites, pool.sites, self._least, left)
+                exchange.connections.wait(Wanted.ENOUGH, sites, pool.sites, self._least, left)
                 await exchange.changed.wait_for(min(left, _LOOK_S))
         return pool
 
@@ -540,78 +531,3 @@ class Driver:
 def _named(name: str, value: str) -> dict[str, str]:
     """A fact, or none where it says nothing."""
     return {name: value} if value else {}
-
-
-class LiveStream:
-    """The coordinator's `Stream`: first what was recorded, then one late cohort after another."""
-
-    def __init__(self, streaming: Streaming, rounds: Driver, task: Task) -> None:
-        self._streaming = streaming
-        self._rounds = rounds
-        self._task = task
-        self._given = 0
-        self._published = 0
-
-    def __aiter__(self) -> LiveStream:
-        """Itself."""
-        return self
-
-    def publish(self, model: NDArray[np.float64]) -> None:
-        """Give out ``model``; raises WR-ROUND-003 if another one was given out in its place."""
-        self._published += 1
-        self._streaming.publish(self._published, model)
-
-    async def aclose(self) -> None:
-        """No more cohorts: the sites are asked for other things again."""
-        self._streaming.close()
-
-    async def __anext__(self) -> Total:
-        """The next total; raises WR-ROUND-040 when no cohort comes together for too long."""
-        streaming, number = self._streaming, self._given
-        self._given += 1
-        steps = streaming.opened
-        if number < len(steps):
-            recorded = self._rounds.recorded(self._task, steps[number])
-            assert recorded is not None
-            return streaming.dated(recorded, number)
-        self._rounds.replays = False
-        cohort = self._rounds.study.cohort
-        deadline = time.monotonic() + cohort.deadline_s * cohort.attempts
-        streaming.serve()
-        while True:
-            streaming.bar(self._rounds.culprits)
-            if not streaming.in_flight:
-                await self._form(deadline)
-                streaming.begin_round()
-            assert streaming.round is not None
-            step = streaming.round.state.step
-            total = await self._rounds.conduct(self._task, step)
-            audit.stop_at_garbage(streaming, step)
-            streaming.over(step)
-            if total is not None:
-                return streaming.dated(total, number)
-
-    async def _form(self, deadline: float) -> None:
-        """Have a cohort that everybody in it has signed and dealt to."""
-        streaming = self._streaming
-        asynchronous = self._rounds.study.cohort.asynchronous
-        assert asynchronous is not None
-        began: tuple[object, float] = (None, 0.0)
-        while True:
-            cohort = streaming.forming()
-            now = time.monotonic()
-            if cohort is not None and not cohort.under_way:
-                return
-            if now >= deadline:
-                raise streaming.stalled()
-            if cohort is None:
-                await streaming.changed.wait_for(deadline - now)
-                continue
-            at = (cohort.manifest.sequence, cohort.phase)
-            if began[0] != at:
-                began = at, now
-            left = began[1] + asynchronous.sum_deadline_s - now
-            if left <= 0:
-                streaming.deadline_passed()
-            else:
-                await streaming.changed.wait_for(left)

@@ -9,9 +9,10 @@ from functools import partial
 
 from wardround.coordinator.coordinator import Coordinator
 from wardround.coordinator.drawing import Drawing
-from wardround.coordinator.driver import Driver, LiveStream, Say
+from wardround.coordinator.driver import Driver, Say
 from wardround.coordinator.exchange import Exchange
 from wardround.coordinator.groups import Groups
+from wardround.coordinator.live_stream import LiveStream
 from wardround.errors import WardroundError
 from wardround.federation.draw import DrawPhase
 from wardround.federation.federation import Total

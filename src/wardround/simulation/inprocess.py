@@ -21,9 +21,10 @@ from starlette.types import Receive, Scope, Send
 
 from wardround.clinical.table import FeatureTable
 from wardround.coordinator.coordinator import Coordinator
-from wardround.coordinator.driver import Driver, LiveStream
+from wardround.coordinator.driver import Driver
 from wardround.coordinator.federate import GroupedDriver, federate
 from wardround.coordinator.http import create_app
+from wardround.coordinator.live_stream import LiveStream
 from wardround.coordinator.tables import MIGRATIONS as COORDINATOR_SCHEMA
 from wardround.federation.federation import Total
 from wardround.ids import Digest, SiteName
